@@ -1,0 +1,49 @@
+@0xdf0dc9e589a7b100;
+# What clients say to a node. Any node serves: a follower relays what only the leader can do.
+
+interface Client {
+  hello @0 () -> (hello :Hello);
+  execute @1 (request :Request) -> (response :Response);
+}
+
+struct Hello {
+  cluster      @0 :UInt64;
+  node         @1 :UInt64;
+  leader       @2 :UInt64;        # 0: unknown
+  term         @3 :UInt64;
+  appliedIndex @4 :UInt64;        # for opening a session
+  revision     @5 :UInt64;
+  build        @6 :Text;          # version of the program
+}
+
+struct Request {
+  timeoutMillis @0 :UInt32;       # from arrival; then the answer is "unknown" or "refused"
+  union {
+    write @1 :Data;               # a kv.Command message; goes into the log as it is
+    read  :group {
+      query @2 :Data;             # a kv.Query message
+      stale @3 :Bool;             # from this node's state as it is, instead of linearizable
+    }
+  }
+}
+
+struct Response {
+  union {
+    written @0 :Data;             # a kv.Outcome message
+    answer  @1 :Data;             # a kv.Answer message
+    refused @2 :Refused;          # certainly no effect
+    unknown @3 :Text;             # it may or may not take effect; says why
+  }
+}
+
+struct Refused {
+  message @0 :Text;               # what happened, and what to do next
+  union {
+    noLeader         @1 :UInt64;  # not taken by a leader; who leads as far as is known (0: nobody)
+    busy             @2 :UInt32;  # try again after so many milliseconds
+    invalid          @3 :Void;    # never try again
+    noSpace          @4 :Void;    # the disk is full
+    timedOut         @5 :Void;    # never proposed within its time
+    stopping         @6 :Void;    # this node is going down: ask another
+  }
+}

@@ -1,0 +1,5 @@
+//! The state machine.
+
+mod command;
+
+pub use command::*;

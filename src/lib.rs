@@ -1,0 +1,10 @@
+//! # kvraft
+//!
+//! A replicated key-value store on Raft that a person starts with one command on one machine,
+//! breaks on purpose, and then gets proof of what held.
+
+pub mod schema;
+pub mod types;
+pub mod consensus;
+pub mod kv;
+pub mod replica;
