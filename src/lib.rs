@@ -3,8 +3,10 @@
 //! A replicated key-value store on Raft that a person starts with one command on one machine,
 //! breaks on purpose, and then gets proof of what held.
 
-pub mod schema;
-pub mod types;
+pub mod codec;
+pub mod config;
 pub mod consensus;
 pub mod kv;
 pub mod replica;
+pub mod schema;
+pub mod types;

@@ -1,1 +1,5 @@
 //! Raft.
+
+mod message;
+
+pub use message::{AppendResult, Message};

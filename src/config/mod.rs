@@ -1,0 +1,9 @@
+//! What was asked for, as files that people may read and edit.
+//!
+//! A key that is misspelt is an error that names its line, never a setting silently ignored.
+
+mod address;
+mod node;
+
+pub use address::{Address, AddressError};
+pub use node::{Durability, NodeConfig};

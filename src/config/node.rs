@@ -1,0 +1,86 @@
+//! `node.toml`: what one node needs to know to start.
+//!
+//! Membership is *not* in here: it lives in the log from its first entry. What is here belongs to
+//! this machine: where its files and sockets are, and how it is tuned.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Address;
+use crate::types::{ClusterId, NodeId};
+
+/// The contents of `node.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The cluster's name, for people.
+    pub cluster_name: String,
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    /// The node's own directory; `log/` and `node.log` lie in it.
+    pub directory: PathBuf,
+    /// Where other nodes reach it.
+    pub peer: Address,
+    /// Where clients reach it.
+    pub client: Address,
+    /// Where operators reach it; never TCP.
+    pub control: Address,
+    /// Where `/metrics`, `/health` and `/ready` are served; loopback only.
+    pub http: SocketAddr,
+    #[serde(default)]
+    pub durability: Durability,
+    /// An election starts after a random time from here…
+    #[serde(default = "default_election_min")]
+    pub election_timeout_min_millis: u64,
+    /// …to here without a leader (paper §5.2).
+    #[serde(default = "default_election_max")]
+    pub election_timeout_max_millis: u64,
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat_millis: u64,
+    /// Size of a log segment.
+    #[serde(default = "default_segment")]
+    pub segment_bytes: u64,
+}
+
+/// When a write counts as durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Once fdatasync returned. The only mode in which kvraft's promises hold.
+    #[default]
+    Fsync,
+    /// Like `fsync`, and bytes not yet synced are held back from the kernel, so that killing the
+    /// process loses them as a power cut would: for tests of durability.
+    FsyncDropUnsynced,
+    /// Never synced: a machine that loses power loses acknowledged writes. For comparison only.
+    None,
+}
+
+impl Durability {
+    /// The word of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::FsyncDropUnsynced => "fsync-drop-unsynced",
+            Durability::None => "none",
+        }
+    }
+}
+
+fn default_election_min() -> u64 {
+    150
+}
+
+fn default_election_max() -> u64 {
+    300
+}
+
+fn default_heartbeat() -> u64 {
+    50
+}
+
+fn default_segment() -> u64 {
+    64 << 20
+}
