@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod config;
 pub mod consensus;
+pub mod control;
 pub mod kv;
 pub mod replica;
 pub mod schema;
