@@ -8,5 +8,6 @@ pub mod config;
 pub mod consensus;
 pub mod kv;
 pub mod replica;
+pub mod rpc;
 pub mod schema;
 pub mod types;
