@@ -6,7 +6,9 @@
 pub mod codec;
 pub mod config;
 pub mod consensus;
+pub mod control;
 pub mod kv;
+pub mod observe;
 pub mod replica;
 pub mod rpc;
 pub mod schema;

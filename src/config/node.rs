@@ -3,8 +3,10 @@
 //! Membership is *not* in here: it lives in the log from its first entry. What is here belongs to
 //! this machine: where its files and sockets are, and how it is tuned.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,23 @@ impl Durability {
             Durability::FsyncDropUnsynced => "fsync-drop-unsynced",
             Durability::None => "none",
         }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Durability, String> {
+        [Durability::Fsync, Durability::FsyncDropUnsynced, Durability::None]
+            .into_iter()
+            .find(|durability| durability.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is none of fsync, fsync-drop-unsynced, none"))
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
