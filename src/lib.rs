@@ -10,5 +10,6 @@ pub mod control;
 pub mod kv;
 pub mod observe;
 pub mod replica;
+pub mod rpc;
 pub mod schema;
 pub mod types;
