@@ -171,7 +171,8 @@ impl Home {
         let mut clusters = Vec::new();
         for entry in entries {
             let entry = entry.map_err(LayoutError::io("list", &self.0))?;
-            let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let name: Option<ClusterName> =
+                entry.file_name().to_str().and_then(|name| name.parse().ok());
             let directory = ClusterDirectory { path: entry.path() };
             match name {
                 Some(name) if directory.cluster_toml().exists() => clusters.push((name, directory)),
