@@ -3,6 +3,8 @@
 //! A replicated key-value store on Raft that a person starts with one command on one machine,
 //! breaks on purpose, and then gets proof of what held.
 
+pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod consensus;
