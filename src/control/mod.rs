@@ -20,9 +20,11 @@
 //! Control goes over Unix sockets in 0700 directories only: whoever can connect is the owner, and
 //! may do everything. There is no further authentication here.
 
+mod client;
 mod convert;
 mod types;
 
+pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
 pub use convert::ControlError;
 pub use types::{
     Action, ClusterStatus, Event, NodeState, NodeStatus, PeerStatus, Role, State, Stopped,
