@@ -83,7 +83,7 @@ pub fn warn(text: impl AsRef<str>) {
 /// A table with a head and no frame.
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(|title| title.to_uppercase()));
     table
 }

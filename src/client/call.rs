@@ -198,7 +198,10 @@ pub(super) async fn execute(
             }
             Try::Answered(Response::Refused { why: Refused::Busy { .. }, .. }) => {}
             Try::Answered(_) | Try::Lost(_) => last = Some(endpoint.clone()),
-            Try::Silent => endpoint.suspect(),
+            Try::Silent => {
+                endpoint.suspect();
+                last = Some(endpoint.clone());
+            }
         }
         match attempts.judge(ended) {
             Verdict::Done(response) => return Ok(Reply { response, node: endpoint.node() }),

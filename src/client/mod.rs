@@ -59,7 +59,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use error::{ClientError, EndpointState, EndpointStatus, Trouble};
-pub use pool::Hello;
 
 use crate::config::Address;
 use crate::kv::{
@@ -67,6 +66,7 @@ use crate::kv::{
     SessionStamp,
 };
 use crate::replica::{Consistency, Request, Response};
+use crate::rpc::client::Hello;
 use crate::types::{NodeId, Revision};
 use call::{Attempts, Reply};
 use pool::{Pool, Want};

@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::error::{EndpointState, EndpointStatus};
 use super::wire::{self, Connection};
 use crate::config::Address;
-use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
+use crate::rpc::client::Hello;
+use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
 /// How long dialling and the first `hello` may take.
 const DIAL_LIMIT: Duration = Duration::from_millis(1_500);
@@ -35,20 +36,6 @@ const HELLO_LIMIT: Duration = Duration::from_millis(1_000);
 const REFRESH: Duration = Duration::from_millis(500);
 /// Pauses between two tries to connect.
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
-
-/// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    pub cluster: ClusterId,
-    pub node: NodeId,
-    /// Who leads, as far as this node knows.
-    pub leader: Option<NodeId>,
-    pub term: Term,
-    pub applied_index: LogIndex,
-    pub revision: Revision,
-    /// The version of its program.
-    pub build: String,
-}
 
 /// One endpoint, its connection and what is known of it.
 pub(super) struct Endpoint {

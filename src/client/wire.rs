@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::pool::Hello;
 use crate::config::Address;
-use crate::replica::{Consistency, Refused, Request, Response};
+use crate::replica::{Request, Response};
+use crate::rpc::client::{Hello, read_response, write_request};
 use crate::rpc::{self, Limits};
-use crate::schema::client_capnp::{self, refused, response};
-use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
+use crate::schema::client_capnp;
 
 /// What a node offers its clients.
 pub(super) type Connection = client_capnp::client::Client;
@@ -37,16 +36,7 @@ pub(super) async fn dial(address: &Address) -> Result<(Connection, rpc::Connecti
 /// Asks a node who it is.
 pub(super) async fn hello(connection: &Connection) -> Result<Hello, CallError> {
     let answer = connection.hello_request().send().promise.await?;
-    let hello = answer.get()?.get_hello()?;
-    Ok(Hello {
-        cluster: ClusterId(hello.get_cluster()),
-        node: NodeId(hello.get_node()),
-        leader: some_node(hello.get_leader()),
-        term: Term(hello.get_term()),
-        applied_index: LogIndex(hello.get_applied_index()),
-        revision: Revision(hello.get_revision()),
-        build: hello.get_build()?.to_string().unwrap_or_default(),
-    })
+    Hello::read(answer.get()?.get_hello()?).map_err(|error| CallError(error.to_string()))
 }
 
 /// Sends a request; the node gives it `limit`.
@@ -56,42 +46,7 @@ pub(super) async fn execute(
     limit: Duration,
 ) -> Result<Response, CallError> {
     let mut call = connection.execute_request();
-    let mut to = call.get().init_request();
-    to.set_timeout_millis(limit.as_millis().clamp(1, u32::MAX.into()) as u32);
-    match request {
-        Request::Write { command } => to.set_write(command),
-        Request::Read { query, consistency } => {
-            let mut read = to.init_read();
-            read.set_query(query);
-            read.set_stale(*consistency == Consistency::Stale);
-        }
-    }
+    write_request(request, limit, call.get().init_request());
     let answer = call.send().promise.await?;
-    read_response(answer.get()?.get_response()?)
-}
-
-fn read_response(from: response::Reader<'_>) -> Result<Response, CallError> {
-    let unknown_word = |_| CallError("the node's answer is of a later version".to_owned());
-    Ok(match from.which().map_err(unknown_word)? {
-        response::Written(bytes) => Response::Written(bytes?.to_vec().into()),
-        response::Answer(bytes) => Response::Answer(bytes?.to_vec().into()),
-        response::Unknown(why) => Response::Unknown(why?.to_string().unwrap_or_default()),
-        response::Refused(from) => {
-            let from = from?;
-            let message = from.get_message()?.to_string().unwrap_or_default();
-            let why = match from.which().map_err(unknown_word)? {
-                refused::NoLeader(node) => Refused::NoLeader { leader: some_node(node) },
-                refused::Busy(millis) => Refused::Busy { retry_after_millis: millis },
-                refused::Invalid(()) => Refused::Invalid,
-                refused::NoSpace(()) => Refused::NoSpace,
-                refused::TimedOut(()) => Refused::TimedOut,
-                refused::Stopping(()) => Refused::Stopping,
-            };
-            Response::Refused { why, message }
-        }
-    })
-}
-
-fn some_node(node: u64) -> Option<NodeId> {
-    (node != 0).then_some(NodeId(node))
+    read_response(answer.get()?.get_response()?).map_err(|error| CallError(error.to_string()))
 }
