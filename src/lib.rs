@@ -12,4 +12,5 @@ pub mod observe;
 pub mod replica;
 pub mod rpc;
 pub mod schema;
+pub mod supervisor;
 pub mod types;
