@@ -7,6 +7,6 @@ pub mod codec;
 pub mod config;
 pub mod consensus;
 pub mod kv;
-pub mod replica;
+//pub mod replica;
 pub mod schema;
 pub mod types;
