@@ -1,5 +1,40 @@
-//! Raft.
+//! Raft, chapter by chapter.
+//!
+//! A group of servers keeps copies of one log. As long as a majority of them is up and can talk,
+//! the log grows; and no entry that was ever reported committed is lost or changed, whatever
+//! crashes, delays and restarts happen. Raft (Ongaro & Ousterhout, "In Search of an Understandable
+//! Consensus Algorithm", extended version; cited here as *paper*, and Ongaro's thesis as
+//! *dissertation*) reaches this by electing one leader and letting only it extend the log.
+//!
+//! Read the chapters in this order; each begins with the problem, then what can go wrong, then the
+//! rule, then the code:
+//!
+//! 1. [`state`] — figure 2's state, and the one door through which everything comes in.
+//! 2. [`election`] — how a leader is chosen, and why there is never a second one in its term.
+//! 3. [`replication`] — how the leader makes other logs equal to its own.
+//! 4. [`progress`] — what it believes of each follower meanwhile.
+//! 5. [`safety`] — when an entry is committed, which is subtler than it looks.
+//! 6. [`membership`] — who has a vote, and since when.
+//! 7. [`reads`] — how to answer a read without writing to the log, and yet never a stale one.
+//!
+//! Beside them: [`message`] (what is said), [`log`] (the log as terms and a cached tail) and
+//! [`quorum`] (majorities).
+//!
+//! Two things differ from the paper's figure 2. Requests and replies are separate messages, because
+//! a reply can be lost as well as a request. And storage takes time: a write is asked for and later
+//! reported done, and every promise to another server waits for the write that it rests on, while
+//! nothing else does (dissertation §10.2.1).
 
-mod message;
+pub mod election;
+pub mod log;
+pub mod membership;
+pub mod message;
+pub mod progress;
+pub mod quorum;
+pub mod reads;
+pub mod replication;
+pub mod safety;
+pub mod state;
 
 pub use message::{AppendResult, Message};
+pub use state::{HardState, Raft};

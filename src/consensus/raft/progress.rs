@@ -1,0 +1,138 @@
+//! Progress: what a leader believes of each follower's log (figure 2: `nextIndex`, `matchIndex`).
+//!
+//! # The problem
+//! A new leader does not know how far each follower's log agrees with its own. Sending one message
+//! and waiting for its answer would find out, but one message at a time is slow; sending many
+//! ahead is fast, but wasted while the place where the logs agree is unknown, or while the
+//! follower is dead.
+//!
+//! # The rule
+//! Two states, as in etcd's library:
+//!
+//! - **probe**: where the logs agree is unknown, or the follower does not answer. One message is
+//!   sent, the next when it was answered; heartbeats repeat the question without any entries, so
+//!   a dead follower costs nothing.
+//! - **replicate**: a message was answered by "matched". Messages leave without waiting for
+//!   answers, `next_index` moving ahead optimistically, up to a bounded window in flight.
+//!
+//! ```text
+//!            matched
+//!   probe ────────────► replicate
+//!     ▲                     │
+//!     └─────────────────────┘ conflict, or the oldest in flight unanswered for too long
+//! ```
+//!
+//! `match_index` only ever grows within a term: a follower's acknowledged entries are on its disk,
+//! and only a newer leader could make it remove them.
+
+use std::collections::VecDeque;
+
+use crate::types::{Instant, LogIndex};
+
+/// A leader's view of one follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// The last entry known to be durable there and equal to the leader's.
+    pub match_index: LogIndex,
+    /// The next entry to send; always past `match_index`.
+    pub next_index: LogIndex,
+    pub state: State,
+    /// The newest round of leadership confirmation that it answered: see [`super::reads`].
+    pub acknowledged_round: u64,
+    /// When it last answered anything.
+    pub last_heard: Option<Instant>,
+    /// The entry from which on the disk has been asked, to send them on.
+    pub reading_from: Option<LogIndex>,
+}
+
+/// How messages are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// One message at a time; `sent`: it is under way.
+    Probe { sent: bool },
+    /// Many at a time.
+    Replicate(InFlight),
+}
+
+/// Messages with entries that were sent and not yet answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct InFlight {
+    /// The last index and the bytes of each, oldest first.
+    messages: VecDeque<(LogIndex, usize)>,
+    bytes: usize,
+    /// When the oldest became the oldest: the time its answer is due counts from here.
+    since: Instant,
+}
+
+impl InFlight {
+    /// Notes a message that was sent.
+    pub fn push(&mut self, now: Instant, last_index: LogIndex, bytes: usize) {
+        if self.messages.is_empty() {
+            self.since = now;
+        }
+        self.messages.push_back((last_index, bytes));
+        self.bytes += bytes;
+    }
+
+    /// Forgets the messages that `match_index` answers.
+    pub fn acknowledge(&mut self, now: Instant, match_index: LogIndex) {
+        while let Some((_, bytes)) = self.messages.pop_front_if(|message| message.0 <= match_index)
+        {
+            self.bytes -= bytes;
+            self.since = now;
+        }
+    }
+
+    /// Whether another message must wait.
+    pub fn is_full(&self, max_messages: usize, max_bytes: usize) -> bool {
+        self.messages.len() >= max_messages || self.bytes >= max_bytes
+    }
+
+    /// How long the oldest message has waited for its answer; zero if there is none.
+    pub fn overdue(&self, now: Instant) -> std::time::Duration {
+        if self.messages.is_empty() { Default::default() } else { now.since(self.since) }
+    }
+}
+
+impl Progress {
+    /// A follower of which nothing is known: figure 2 begins at the end of the leader's log.
+    pub fn new(next_index: LogIndex) -> Progress {
+        Progress {
+            match_index: LogIndex(0),
+            next_index,
+            state: State::Probe { sent: false },
+            acknowledged_round: 0,
+            last_heard: None,
+            reading_from: None,
+        }
+    }
+
+    /// The follower has everything up to `index`, durably.
+    pub fn matched(&mut self, now: Instant, index: LogIndex) {
+        self.match_index = self.match_index.max(index);
+        match &mut self.state {
+            State::Probe { .. } => {
+                self.next_index = self.match_index.next();
+                self.state = State::Replicate(InFlight::default());
+            }
+            State::Replicate(in_flight) => {
+                in_flight.acknowledge(now, self.match_index);
+                self.next_index = self.next_index.max(self.match_index.next());
+            }
+        }
+    }
+
+    /// The logs may disagree after `next_index - 1`: look there, one message at a time.
+    pub fn probe_from(&mut self, next_index: LogIndex) {
+        self.next_index = next_index.max(self.match_index.next());
+        self.state = State::Probe { sent: false };
+    }
+
+    /// The state's name, for tables.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Probe { .. } => "probe",
+            State::Replicate(_) => "replicate",
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! State: figure 2, and the one door through which everything comes in.
+//!
+//! # The problem
+//! A server must remember some things across a crash and may forget others, and must do no more
+//! than one thing at a time, or nobody could say what it would do next.
+//!
+//! # What can go wrong
+//! 1. S1 votes for S2 in term 5 and crashes before the vote reaches its disk.
+//! 2. S1 restarts, knows of no vote, and votes for S3 in the same term 5.
+//! 3. S2 and S3 both have a majority: two leaders in one term, and two truths.
+//!
+//! # The rule
+//! Figure 2's persistent state (the current term, the vote, the log) is on disk *before* any
+//! message that rests on it leaves; term and vote are written as one record. Everything else is
+//! volatile and starts from nothing. One input is handled at a time, wholly, by [`Raft::step`].
+//!
+//! | figure 2 | here | survives a crash |
+//! |---|---|---|
+//! | currentTerm, votedFor | [`HardState`] | yes |
+//! | log\[\] | [`Log`], on disk in `storage` | yes |
+//! | commitIndex | `commit_index` | no: learnt again from the leader |
+//! | lastApplied | [`Applying`] | no: the state machine starts from its snapshot |
+//! | nextIndex\[\], matchIndex\[\] | [`Progress`] | no: a new leader begins anew |
+//!
+//! # Caveats
+//! A disk writes while the core goes on. So the core knows its log in two lengths: what it *holds*
+//! (`log`) and what is *durable* ([`Durability`]). Whatever it tells others counts only the second.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::log::Log;
+use super::message::Message;
+use super::progress::Progress;
+use super::reads::Reads;
+use crate::consensus::{
+    Config, Consensus, Effect, Entry, Input, PeerStatus, Persist, Refusal, Role, Saved, Status,
+    ToBytes,
+};
+use crate::types::{Instant, LogIndex, NodeId, Random, Seq, Term, Ticket};
+
+/// What a server writes down before it promises anything (figure 2, persistent state).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HardState {
+    /// The latest term this server has seen.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub voted_for: Option<NodeId>,
+}
+
+impl ToBytes for HardState {
+    fn to_bytes(&self) -> Vec<u8> {
+        let vote = self.voted_for.map_or(0, |id| id.0);
+        [self.term.0.to_le_bytes(), vote.to_le_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<HardState> {
+        let (term, vote) = bytes.split_first_chunk::<8>()?;
+        let vote = u64::from_le_bytes(vote.try_into().ok()?);
+        let voted_for = (vote != 0).then_some(NodeId(vote));
+        Some(HardState { term: Term(u64::from_le_bytes(*term)), voted_for })
+    }
+}
+
+/// One member of a Raft group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(super) config: Config,
+    pub(super) random: Random,
+    pub(super) hard_state: HardState,
+    pub(super) log: Log,
+    /// Everything up to here is committed: on a majority's disks, for ever.
+    pub(super) commit_index: LogIndex,
+    pub(super) applying: Applying,
+    pub(super) durability: Durability,
+    pub(super) role: RoleState,
+    pub(super) elections_started: u64,
+    pub(super) elections_won: u64,
+    /// What this step has to write so far, and the effects it has so far; empty between steps.
+    pub(super) draft: Option<Persist<HardState>>,
+    pub(super) effects: Vec<Effect<Raft>>,
+}
+
+/// What a server is, and what it knows only while it is that (§5.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RoleState {
+    /// Answers leaders and candidates; stands for election when `deadline` passes.
+    Follower { leader: Option<NodeId>, deadline: Instant },
+    /// Asks for votes, again at `retry`; starts over in a new term when `deadline` passes.
+    Candidate { votes: BTreeMap<NodeId, bool>, retry: Instant, deadline: Instant },
+    /// Extends the log.
+    Leader(Leader),
+}
+
+/// What only a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leader {
+    /// Every other member.
+    pub progress: BTreeMap<NodeId, Progress>,
+    /// The no-op that opened the term.
+    pub first_of_term: LogIndex,
+    pub heartbeat_due: Instant,
+    pub reads: Reads,
+    /// Bytes of each batch of proposals not yet applied: the last index, and the bytes.
+    pub proposed: VecDeque<(LogIndex, usize)>,
+    pub proposed_bytes: usize,
+}
+
+/// Where the state machine stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Applying {
+    /// The last entry handed to it…
+    pub handed: LogIndex,
+    /// …and the last that it has applied.
+    pub applied: LogIndex,
+    /// The last index and bytes of each batch between the two.
+    pub batches: VecDeque<(LogIndex, usize)>,
+    pub bytes: usize,
+    /// The disk has been asked for the next entries.
+    pub reading: bool,
+}
+
+/// What the disk has, and what it is about to have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Durability {
+    /// The log is durable up to here.
+    pub index: LogIndex,
+    /// The last write asked for.
+    pub asked: Seq,
+    /// The last write reported done.
+    pub done: Seq,
+    /// The write that holds the current hard state.
+    pub hard_state: Seq,
+    /// Writes under way that hold entries: each number, and the last entry it still vouches for.
+    pub pending: VecDeque<(Seq, LogIndex)>,
+}
+
+impl Durability {
+    /// The write after which `index` is durable, if it is not yet.
+    pub fn awaited_for(&self, index: LogIndex) -> Option<Seq> {
+        if index <= self.index {
+            return None;
+        }
+        let covering = self.pending.iter().find(|(_, last)| *last >= index);
+        Some(covering.map_or(self.asked, |(seq, _)| *seq))
+    }
+
+    /// Entries from `index` on are gone: no write under way vouches for them any more.
+    ///
+    /// Why a later entry at the same place does not make an old write good again:
+    /// 1. Write 1 holds entry 5 of term 2, and is under way.
+    /// 2. A leader of term 3 replaces entry 5 (write 2); a leader of term 4 brings the entry of
+    ///    term 2 back (write 3).
+    /// 3. Write 1 is done. Entry 5 of term 2 is in the log *and* was in write 1, but after a crash
+    ///    now the disk may hold write 2, that is, another entry 5.
+    pub fn truncate_from(&mut self, index: LogIndex) {
+        self.index = self.index.min(index.previous());
+        for (_, last) in &mut self.pending {
+            *last = (*last).min(index.previous());
+        }
+    }
+}
+
+impl Consensus for Raft {
+    type Message = Message;
+    type HardState = HardState;
+    type Proof = ();
+
+    fn recover(now: Instant, config: Config, saved: Saved<Raft>) -> Raft {
+        let log = Log::recover(
+            saved.snapshot,
+            saved.snapshot_configuration,
+            saved.configurations,
+            saved.term_runs,
+            saved.last_index,
+        );
+        // The entry that a cluster is born with belongs to term 1, which nobody campaigned in.
+        let mut hard_state = saved.hard_state;
+        if hard_state.term < log.last_term() {
+            hard_state = HardState { term: log.last_term(), voted_for: None };
+        }
+        let start = log.first_index().previous();
+        let batches = VecDeque::new();
+        let applying =
+            Applying { handed: start, applied: start, batches, bytes: 0, reading: false };
+        let durability = Durability {
+            index: log.last_index(),
+            asked: Seq(0),
+            done: Seq(0),
+            hard_state: Seq(0),
+            pending: VecDeque::new(),
+        };
+        let mut random = Random::from_seed(config.seed);
+        let deadline = now + random.duration(config.election_timeout.clone());
+        Raft {
+            config,
+            random,
+            hard_state,
+            log,
+            commit_index: start,
+            applying,
+            durability,
+            role: RoleState::Follower { leader: None, deadline },
+            elections_started: 0,
+            elections_won: 0,
+            draft: None,
+            effects: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, now: Instant, input: Input<Raft>) -> Vec<Effect<Raft>> {
+        match input {
+            Input::Elapsed => self.elapsed(now),
+            Input::Receive { from, message } => self.receive(now, from, message),
+            Input::Propose(proposals) => self.propose(now, proposals),
+            Input::Read { ticket } => self.read(now, ticket),
+            Input::Campaign => self.campaign(now),
+            Input::Persisted { seq } => self.persisted(now, seq),
+            Input::Applied { index } => self.applied(index),
+            Input::LogRead { from, entries } => self.log_read(now, from, entries),
+        }
+        self.take_effects()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match &self.role {
+            RoleState::Follower { deadline, .. } => self.may_campaign().then_some(*deadline),
+            RoleState::Candidate { retry, deadline, .. } => Some(*retry.min(deadline)),
+            RoleState::Leader(leader) => Some(leader.heartbeat_due),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let leader = self.leading();
+        Status {
+            id: self.config.id,
+            role: self.role(),
+            term: self.term(),
+            voted_for: self.hard_state.voted_for,
+            leader: self.leader(),
+            commit_index: self.commit_index,
+            applied_index: self.applying.applied,
+            first_index: self.log.first_index(),
+            last_index: self.log.last_index(),
+            last_term: self.log.last_term(),
+            durable_index: self.durability.index,
+            configuration: self.log.configuration().clone(),
+            peers: leader.map(Leader::peers).unwrap_or_default(),
+            pending_reads: leader.map_or(0, |leader| leader.reads.pending()),
+            uncommitted_bytes: leader.map_or(0, |leader| leader.proposed_bytes),
+            elections_started: self.elections_started,
+            elections_won: self.elections_won,
+        }
+    }
+
+    fn assert_invariants(&self, before: &Status) {
+        super::safety::assert_state(self);
+        super::safety::assert_step(before, self);
+    }
+}
+
+impl Leader {
+    fn peers(&self) -> BTreeMap<NodeId, PeerStatus> {
+        let view = |progress: &Progress| PeerStatus {
+            match_index: progress.match_index,
+            next_index: progress.next_index,
+            state: progress.state_name(),
+            last_heard: progress.last_heard,
+        };
+        self.progress.iter().map(|(id, progress)| (*id, view(progress))).collect()
+    }
+}
+
+/// What every chapter uses.
+impl Raft {
+    pub(super) fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    pub(super) fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    pub(super) fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Leader(_) => Role::Leader,
+            RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Follower { .. } if self.may_campaign() => Role::Follower,
+            RoleState::Follower { .. } => Role::Learner,
+        }
+    }
+
+    /// Who leads, as far as this server knows.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(_) => Some(self.id()),
+            RoleState::Candidate { .. } => None,
+            RoleState::Follower { leader, .. } => *leader,
+        }
+    }
+
+    pub(super) fn leading(&self) -> Option<&Leader> {
+        if let RoleState::Leader(leader) = &self.role { Some(leader) } else { None }
+    }
+
+    pub(super) fn leading_mut(&mut self) -> Option<&mut Leader> {
+        if let RoleState::Leader(leader) = &mut self.role { Some(leader) } else { None }
+    }
+
+    /// Every other member of the configuration in force.
+    pub(super) fn others(&self) -> BTreeSet<NodeId> {
+        let mut members = self.log.configuration().members();
+        members.remove(&self.id());
+        members
+    }
+
+    /// Time has come for whatever this role waits for.
+    fn elapsed(&mut self, now: Instant) {
+        match &self.role {
+            RoleState::Follower { deadline, .. } if now >= *deadline && self.may_campaign() => {
+                self.campaign(now);
+            }
+            RoleState::Candidate { deadline, .. } if now >= *deadline => self.campaign(now),
+            RoleState::Candidate { retry, .. } if now >= *retry => self.ask_for_votes(now),
+            RoleState::Leader(leader) if now >= leader.heartbeat_due => self.heartbeat(now),
+            _ => {}
+        }
+    }
+
+    /// A message came in: first what holds for all of them, then each kind's own chapter.
+    fn receive(&mut self, now: Instant, from: NodeId, message: Message) {
+        if let Err(why) = super::safety::check_message(self, from, &message) {
+            self.effect(Effect::PeerRejected { from, why });
+            return;
+        }
+        // "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert
+        // to follower" (figure 2, rules for all servers).
+        if message.term() > self.term() {
+            self.follow(now, message.term(), None);
+        }
+        match message {
+            Message::RequestVote { term, last_log_index, last_log_term } => {
+                self.request_vote(now, from, term, (last_log_term, last_log_index));
+            }
+            Message::RequestVoteReply { term, granted } => {
+                self.request_vote_reply(now, from, term, granted);
+            }
+            Message::AppendEntries { .. } => self.append_entries(now, from, message),
+            Message::AppendEntriesReply { term, round, result } => {
+                self.append_entries_reply(now, from, term, round, result);
+            }
+        }
+    }
+
+    /// The disk has finished the writes up to `seq`.
+    fn persisted(&mut self, now: Instant, seq: Seq) {
+        assert!(seq <= self.durability.asked, "the disk reports a write nobody asked for");
+        self.durability.done = self.durability.done.max(seq);
+        while let Some((_, last)) = self.durability.pending.pop_front_if(|write| write.0 <= seq) {
+            self.durability.index = self.durability.index.max(last);
+        }
+        self.own_vote_is_durable(now);
+        self.advance_commit(now);
+        self.shrink_cache();
+    }
+
+    /// Notes an effect of this step.
+    pub(super) fn effect(&mut self, effect: Effect<Raft>) {
+        self.effects.push(effect);
+    }
+
+    /// Sends once the current hard state, and the write `also` if any, are durable.
+    pub(super) fn send_durably(&mut self, to: NodeId, message: Message, also: Option<Seq>) {
+        let after = also.unwrap_or_default().max(self.durability.hard_state);
+        let after = (after > self.durability.done).then_some(after);
+        self.effect(Effect::Send { to, message, after });
+    }
+
+    pub(super) fn refuse(&mut self, ticket: Ticket, why: Refusal) {
+        self.effect(Effect::Refuse { ticket, why });
+    }
+
+    /// Sets term and vote, as one write.
+    pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state.clone();
+        self.draft().hard_state = Some(hard_state);
+        self.durability.hard_state = self.durability.asked;
+    }
+
+    /// Removes every entry from `index` on. Must come before this step's appends.
+    pub(super) fn truncate_from(&mut self, index: LogIndex) {
+        assert!(index > self.commit_index, "a committed entry is never removed");
+        self.log.truncate_from(index);
+        self.durability.truncate_from(index);
+        let draft = self.draft();
+        assert!(draft.entries.is_empty() && draft.truncate_from.is_none());
+        draft.truncate_from = Some(index);
+    }
+
+    /// Appends one entry.
+    pub(super) fn append(&mut self, entry: Entry) {
+        self.log.append(entry.clone());
+        self.draft().entries.push(entry);
+    }
+
+    /// This step's write.
+    fn draft(&mut self) -> &mut Persist<HardState> {
+        self.draft.get_or_insert_with(|| {
+            self.durability.asked = self.durability.asked.next();
+            Persist {
+                seq: self.durability.asked,
+                hard_state: None,
+                truncate_from: None,
+                entries: Vec::new(),
+            }
+        })
+    }
+
+    /// The write first, then everything that may rest on it.
+    fn take_effects(&mut self) -> Vec<Effect<Raft>> {
+        let Some(draft) = self.draft.take() else {
+            return std::mem::take(&mut self.effects);
+        };
+        if let Some(last) = draft.entries.last() {
+            self.durability.pending.push_back((draft.seq, last.index));
+        }
+        let mut effects = Vec::with_capacity(1 + self.effects.len());
+        effects.push(Effect::Persist(draft));
+        effects.append(&mut self.effects);
+        effects
+    }
+}
