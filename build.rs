@@ -10,9 +10,7 @@ fn main() {
     println!("cargo:rerun-if-changed=schema");
     println!("cargo:rerun-if-env-changed=PATH");
     if Command::new("capnp").arg("--version").output().is_err() {
-        fail(
-            "the `capnp` tool is missing: install the package `capnproto` (apt-get install capnproto)",
-        );
+        fail("the `capnp` tool is missing: apt-get install capnproto");
     }
     let mut command = capnpc::CompilerCommand::new();
     command.src_prefix("schema").default_parent_module(vec!["schema".into()]);

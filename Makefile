@@ -1,0 +1,34 @@
+# Two commands matter: `make up` and `make test`. All of them work on a Debian with only Rust;
+# the scripts behind them are in ops/.
+
+PREFIX ?= $(HOME)/.local
+NAME ?= default
+N ?= 5
+ARGS ?=
+export PREFIX NAME N ETCD
+
+.PHONY: install up down test watch-tests bench docs help
+
+install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
+	@bash ops/install.sh
+
+up: ## Start five nodes (N=5) with sample data, and show what to try next
+	@bash ops/up.sh
+
+down: ## Stop them; their data stays
+	@bash ops/down.sh
+
+test: ## Everything that must pass: format, lints, docs, all tests
+	@bash ops/test.sh
+
+watch-tests: ## Run the tests again on every change
+	@bash ops/watch-tests.sh
+
+bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
+	@bash ops/bench.sh $(ARGS)
+
+docs: ## Build the documentation and say where it is
+	@bash ops/docs.sh
+
+help: ## This list
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

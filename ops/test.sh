@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# make test: all that must pass before a change lands; the cheapest checks first.
+. "$(dirname "$0")/common.sh"
+
+need_build_tools
+need_component fmt rustfmt
+need_component clippy clippy
+
+say "format"
+cargo fmt --all -- --check
+say "lints"
+cargo clippy --locked --all-targets -- -D warnings
+say "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --bins
+say "tests"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --no-fail-fast
+else
+    cargo test --locked --no-fail-fast --lib --bins --tests
+fi
+say "tests in the documentation"
+cargo test --locked --doc
