@@ -6,8 +6,10 @@
 pub mod codec;
 pub mod config;
 pub mod consensus;
+pub mod control;
 pub mod kv;
 pub mod observe;
 pub mod replica;
+pub mod rpc;
 pub mod schema;
 pub mod types;
