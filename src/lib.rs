@@ -9,4 +9,5 @@ pub mod consensus;
 pub mod kv;
 pub mod replica;
 pub mod schema;
+pub mod storage;
 pub mod types;
