@@ -7,6 +7,7 @@ pub mod codec;
 pub mod config;
 pub mod consensus;
 pub mod kv;
+pub mod link;
 pub mod replica;
 pub mod schema;
 pub mod types;

@@ -131,9 +131,9 @@ proptest! {
     }
 }
 
-#[rustfmt::skip] // a word a line
 /// What is in the logs of running clusters must be read by every later version. If this test fails,
 /// the change is wrong, not the test.
+#[rustfmt::skip] // a word a line
 #[test]
 fn the_logs_format_is_what_it_has_always_been() {
     let command = Command {
