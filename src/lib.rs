@@ -68,4 +68,5 @@ pub mod replica;
 pub mod rpc;
 pub mod schema;
 pub mod storage;
+pub mod supervisor;
 pub mod types;
