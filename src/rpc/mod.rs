@@ -26,7 +26,9 @@
 //! Cap'n Proto's clients and servers are not `Send`: everything here wants one thread with a tokio
 //! `LocalSet` (or `LocalRuntime`).
 
+pub mod client;
 mod connection;
+pub mod peer;
 mod seldom;
 mod server;
 mod transport;

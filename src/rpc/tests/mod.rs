@@ -1,5 +1,7 @@
 //! Transport and connections against real sockets.
 
+mod convert;
+
 use std::cell::Cell;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
