@@ -37,9 +37,7 @@ impl Daemon {
             return Err("the cluster is going down".into());
         }
         let state = || self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
-        let process = || {
-            self.inner.borrow().nodes.get(&id).and_then(|node| node.process.clone())
-        };
+        let process = || self.inner.borrow().nodes.get(&id).and_then(|node| node.process.clone());
         let before = process();
         let grace = self.config.supervisor.stop_grace();
         self.judge(id, |node, now| node.act(now, action, grace))
@@ -167,9 +165,8 @@ impl Daemon {
         for id in ids {
             let had = self.inner.borrow().nodes.get(id).is_some_and(|it| it.process.is_some());
             ran.push((*id, had));
-            let stop = |node: &mut super::lifecycle::Lifecycle, now| {
-                node.act(now, Action::Stop, grace)
-            };
+            let stop =
+                |node: &mut super::lifecycle::Lifecycle, now| node.act(now, Action::Stop, grace);
             if let Err(why) = self.judge(*id, stop) {
                 tracing::error!(node = %id, why, "cannot be stopped");
             }

@@ -113,8 +113,11 @@ impl Daemon {
     ) -> Rc<Daemon> {
         let since_millis = unix_millis();
         let nodes = state.nodes.iter().map(|(id, record)| {
-            let lifecycle =
-                Lifecycle::new(config.supervisor.clone(), record.restarts, record.last_exit.clone());
+            let lifecycle = Lifecycle::new(
+                config.supervisor.clone(),
+                record.restarts,
+                record.last_exit.clone(),
+            );
             let node = Node {
                 lifecycle,
                 process: None,
@@ -333,7 +336,9 @@ impl Daemon {
         // An earlier supervisor may have died between creating the log and writing that down. The
         // log knows whose it is, and the node checks it.
         let has_log = fs::read_dir(place.log_directory()).is_ok_and(|mut it| {
-            it.any(|entry| entry.is_ok_and(|entry| entry.path().extension() == Some("seg".as_ref())))
+            it.any(|entry| {
+                entry.is_ok_and(|entry| entry.path().extension() == Some("seg".as_ref()))
+            })
         });
         if !has_log {
             let mut command = tokio::process::Command::new(&self.kvnode);

@@ -38,9 +38,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// It exists, and otherwise than was asked for. Nothing was changed.
-    #[error(
-        "cluster `{name}` exists with {what} {existing}, and {asked} was asked for: {advice}"
-    )]
+    #[error("cluster `{name}` exists with {what} {existing}, and {asked} was asked for: {advice}")]
     Differs { name: String, what: &'static str, existing: String, asked: String, advice: String },
     #[error("there is no cluster `{name}`: `kvctl cluster up --name {name}` creates one")]
     NoSuchCluster { name: String },
@@ -314,7 +312,8 @@ pub async fn wait(
             let words = last_lines(&lost.log, 5);
             let problem = lost.problem.as_deref().unwrap_or("it does not run");
             let log = lost.log.display();
-            let why = format!("node {} failed: {problem}\nlast lines of {log}:\n{words}", lost.node);
+            let why =
+                format!("node {} failed: {problem}\nlast lines of {log}:\n{words}", lost.node);
             return Err(LaunchError::NodeFailed { name, why });
         }
         if Instant::now() >= end {

@@ -138,25 +138,14 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let found = find_nodes(directory, &state)?;
     let told = prepare(directory, &config, &mut state, &found)?;
     let http = state.http;
-    let daemon = Daemon::new(
-        directory.clone(),
-        config,
-        state,
-        events,
-        kvnode,
-        options.foreground,
-        metrics,
-    );
+    let daemon =
+        Daemon::new(directory.clone(), config, state, events, kvnode, options.foreground, metrics);
     for (kind, detail) in told {
         daemon.tell(None, kind, &detail);
     }
     let listener = listen(&directory.supervisor_address())?;
-    let http = HttpServer::start(
-        http,
-        HttpLimits::default(),
-        registry,
-        Rc::new(Seen(daemon.clone())),
-    )?;
+    let http =
+        HttpServer::start(http, HttpLimits::default(), registry, Rc::new(Seen(daemon.clone())))?;
     bring_up(&daemon, found);
 
     let limits = Limits::default();
