@@ -8,6 +8,7 @@ pub mod config;
 pub mod consensus;
 pub mod control;
 pub mod kv;
+pub mod link;
 pub mod observe;
 pub mod replica;
 pub mod rpc;
