@@ -13,4 +13,5 @@ pub mod observe;
 pub mod replica;
 pub mod rpc;
 pub mod schema;
+pub mod storage;
 pub mod types;
