@@ -104,7 +104,8 @@ pub enum Input<C: Consensus> {
     Persisted { seq: Seq },
     /// The state machine has applied everything up to `index`.
     Applied { index: LogIndex },
-    /// The answer to [`Effect::ReadLog`]: entries from `from` on, consecutive, at least one.
+    /// The answer to [`Effect::ReadLog`]: entries from `from` on, consecutive; none if they were
+    /// removed since.
     LogRead { from: LogIndex, entries: Vec<Entry> },
 }
 

@@ -276,6 +276,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 LogEvent::Read { from, entries } => {
                     self.step(now, Input::LogRead { from, entries });
                 }
+                LogEvent::ReadFailed { from } => {
+                    self.step(now, Input::LogRead { from, entries: Vec::new() });
+                }
             }
         }
     }
