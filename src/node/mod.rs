@@ -1,0 +1,16 @@
+//! node
+mod client_server;
+mod clock;
+mod control_server;
+mod desk;
+mod event_loop;
+mod inbox;
+mod lock;
+mod log_file;
+mod metrics;
+mod outgoing;
+mod peer_server;
+mod peers;
+mod sender;
+mod status;
+mod stop;
