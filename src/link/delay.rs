@@ -37,13 +37,13 @@ impl Delay {
     /// About normal, with mean 0 and deviation 1: the sum of twelve uniform numbers (Irwin–Hall).
     fn bell(&mut self) -> f64 {
         const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
-        (0..12).map(|_| (self.random.next() >> 11) as f64 * UNIT).sum::<f64>() - 6.0
+        (0..12).map(|_| (self.random.bits() >> 11) as f64 * UNIT).sum::<f64>() - 6.0
     }
 
     /// In octave k, from 2ᵏ−1 to 2ᵏ⁺¹−1 jitters, with probability 2⁻ᵏ⁻¹; uniform within it.
     fn tail(&mut self, jitter: u64) -> i64 {
         const LAST_OCTAVE: u32 = 6;
-        let octave = self.random.next().trailing_ones().min(LAST_OCTAVE);
+        let octave = self.random.bits().trailing_ones().min(LAST_OCTAVE);
         let width = jitter << octave;
         (width - jitter + self.random.below(width)) as i64
     }

@@ -108,7 +108,7 @@ impl<M: Clone> Link<M> {
 
     /// A link whose queue holds no more than `bounds`.
     pub fn with_bounds(mut random: Random, bounds: Bounds) -> Link<M> {
-        let mut own = || Random::from_seed(random.next());
+        let mut own = || Random::from_seed(random.bits());
         Link {
             clear: true,
             policy: Policy::default(),

@@ -66,6 +66,13 @@ pub enum LogError {
     #[error("{file} is not a segment of this log: {what}; move it away")]
     UnexpectedFile { file: String, what: String },
 
+    /// The log is whole, and its hard state means nothing to the consensus algorithm in use.
+    #[error(
+        "the hard state in the log ({bytes} bytes) is not of the consensus algorithm that this \
+         node was started with"
+    )]
+    ForeignHardState { bytes: usize },
+
     /// The disk failed for good; a failed sync is among these.
     #[error("the disk failed: {0}")]
     Disk(#[from] DiskError),
