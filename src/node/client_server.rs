@@ -36,7 +36,10 @@ impl ClientServer {
     }
 
     /// The answer to what stands in `params`, and what kind of request it was.
-    async fn answer(&self, params: schema::ExecuteParams) -> Result<(Kind, Response), capnp::Error> {
+    async fn answer(
+        &self,
+        params: schema::ExecuteParams,
+    ) -> Result<(Kind, Response), capnp::Error> {
         let read = client::read_request(params.get()?.get_request()?);
         // The message is as large as the request, and the answer may take its time.
         drop(params);

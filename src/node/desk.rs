@@ -105,8 +105,7 @@ impl Desk {
         if share.waiting.get() >= self.limits.requests_of_one_connection {
             return busy("too many requests are under way on this connection");
         }
-        if self.waiting.get() >= self.limits.requests
-            || self.bytes.get() + size > self.limits.bytes
+        if self.waiting.get() >= self.limits.requests || self.bytes.get() + size > self.limits.bytes
         {
             return busy("too many requests are under way on this node");
         }
@@ -120,8 +119,8 @@ impl Desk {
 
     /// Hands out an answer. Nobody may be waiting for it any more.
     pub fn answer(&self, ticket: Ticket, response: Response) {
-        if let Some((_, slot)) = self.slots.borrow_mut().get_mut(index(ticket))
-            .filter(|(generation, slot)| {
+        if let Some((_, slot)) =
+            self.slots.borrow_mut().get_mut(index(ticket)).filter(|(generation, slot)| {
                 *generation == generation_of(ticket) && matches!(slot, Slot::Waiting(_))
             })
             && let Slot::Waiting(Some(waker)) = std::mem::replace(slot, Slot::Answered(response))

@@ -42,7 +42,7 @@ use crate::consensus::raft::{Message, Raft};
 use crate::replica::{Event, Fatal, Output, Replica};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
-use crate::types::NodeId;
+use crate::types::{Instant, NodeId};
 
 /// Events taken in by one turn.
 const MAX_EVENTS: usize = 1024;
@@ -155,15 +155,16 @@ impl<D: Disk> EventLoop<D> {
         let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
         drop(replica);
         self.metrics.turn(events as u64, &commits, &syncs);
-        self.hand_out(outputs);
+        self.hand_out(now, outputs);
         Ok(())
     }
 
-    fn hand_out(&self, outputs: Vec<Output<Message>>) {
+    fn hand_out(&self, now: Instant, outputs: Vec<Output<Message>>) {
         let mut peers = self.peers.borrow_mut();
+        peers.release(now);
         for output in outputs {
             match output {
-                Output::Send { to, message } => peers.send(to, message),
+                Output::Send { to, message } => peers.send(now, to, message),
                 Output::Reply { ticket, response } => self.desk.answer(ticket, response),
                 Output::Configuration(configuration) => {
                     let members: Vec<_> =
@@ -181,8 +182,12 @@ impl<D: Disk> EventLoop<D> {
     }
 
     fn set_timer(&self, timer: Pin<&mut Sleep>, fired: bool) {
-        let deadline = self.replica.borrow().next_deadline();
-        let mut at = deadline
+        let deadlines =
+            [self.replica.borrow().next_deadline(), self.peers.borrow().next_deadline()];
+        let mut at = deadlines
+            .into_iter()
+            .flatten()
+            .min()
             .map_or_else(|| TokioInstant::now() + FAR, |deadline| self.clock.at(deadline));
         if let Some(since) = self.stopping_since.get() {
             at = at.min(since + STOP_GRACE);

@@ -73,11 +73,6 @@ impl Inbox {
         Some(event)
     }
 
-    /// How many events wait.
-    pub fn len(&self) -> usize {
-        self.events.borrow().len()
-    }
-
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.events.borrow().is_empty()

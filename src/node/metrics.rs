@@ -147,6 +147,7 @@ metrics! {
         failures: IntCounterVec = counters("kvraft_peer_connection_failures_total", "Connections to the peer that failed or ended.", &["peer"]);
         queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes", "Bytes waiting to be sent to the peer.", &["peer"]);
         refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total", "Batches refused: malformed, or not for this node.");
+        unroutable: IntCounter = counter("kvraft_peer_messages_unroutable_total", "Messages to somebody who is no member or has no address.");
         rejected: IntCounter = counter("kvraft_peer_messages_rejected_total", "Messages that no correct member sends.");
         open: IntGaugeVec = gauges("kvraft_connections", "Open connections, by socket.", &["socket"]);
         accepted: IntCounterVec = counters("kvraft_connections_accepted_total", "Connections accepted, by socket.", &["socket"]);
@@ -201,9 +202,8 @@ impl NodeMetrics {
     pub fn refresh(&self, seen: &Seen<'_>) {
         self.refresh_node(seen);
         self.refresh_peers(seen);
-        self.link.refused_batches.inc_by(
-            seen.refused_batches.saturating_sub(self.link.refused_batches.get()),
-        );
+        catch_up(&self.link.refused_batches, seen.refused_batches);
+        catch_up(&self.link.unroutable, seen.peers.unroutable());
         for (socket, counters) in seen.sockets {
             self.link.open.with_label_values(&[socket]).set(counters.open.get() as i64);
             let totals = [

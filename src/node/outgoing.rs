@@ -53,6 +53,19 @@ pub struct Outgoing {
     dropped: u64,
 }
 
+/// A message, and about how many bytes it takes: measured once, on its way out.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub size: usize,
+    pub message: PeerMessage<Message>,
+}
+
+impl From<PeerMessage<Message>> for Measured {
+    fn from(message: PeerMessage<Message>) -> Measured {
+        Measured { size: peer::size(&message), message }
+    }
+}
+
 /// Whether a message is small and keeps the cluster alive.
 pub fn is_urgent(message: &PeerMessage<Message>) -> bool {
     match message {
@@ -69,15 +82,15 @@ impl Outgoing {
     }
 
     /// Puts in a message, and makes room for it if need be.
-    pub fn push(&mut self, message: PeerMessage<Message>) {
-        let size = peer::size(&message);
+    pub fn push(&mut self, Measured { size, message }: Measured) {
         self.bytes += size;
         if is_urgent(&message) {
             self.urgent.push_back((size, message));
         } else {
             self.bulk.push_back((size, message));
         }
-        while self.len() > 1 && (self.len() > self.limits.messages || self.bytes > self.limits.bytes)
+        while self.len() > 1
+            && (self.len() > self.limits.messages || self.bytes > self.limits.bytes)
         {
             let oldest = self.bulk.pop_front().or_else(|| self.urgent.pop_front());
             self.gone(oldest.map_or(0, |(size, _)| size));
@@ -166,10 +179,10 @@ mod tests {
     #[test]
     fn the_urgent_overtakes_bulk() {
         let mut queue = Outgoing::default();
-        queue.push(entries(1, 10));
-        queue.push(vote(1));
-        queue.push(entries(2, 10));
-        queue.push(vote(2));
+        queue.push(entries(1, 10).into());
+        queue.push(vote(1).into());
+        queue.push(entries(2, 10).into());
+        queue.push(vote(2).into());
         let urgent = queue.take(Take { urgent_only: true, messages: 1, ..ALL });
         assert_eq!(urgent.1, [vote(1)]);
         assert_eq!(queue.take(ALL).1, [vote(2), entries(1, 10), entries(2, 10)]);
@@ -181,9 +194,9 @@ mod tests {
     fn a_full_queue_drops_the_oldest_bulk_and_stays_full() {
         let limits = OutgoingLimits { messages: 1000, bytes: 10_000 };
         let mut queue = Outgoing::with_limits(limits);
-        queue.push(vote(1));
+        queue.push(vote(1).into());
         for index in 1..=1000 {
-            queue.push(entries(index, 1000));
+            queue.push(entries(index, 1000).into());
             assert!(queue.bytes() <= 10_000);
         }
         let (_, left) = queue.take(ALL);
@@ -196,15 +209,15 @@ mod tests {
     fn without_bulk_the_oldest_urgent_goes() {
         let limits = OutgoingLimits { messages: 3, bytes: 1 << 20 };
         let mut queue = Outgoing::with_limits(limits);
-        (1..=5).for_each(|term| queue.push(vote(term)));
+        (1..=5).for_each(|term| queue.push(vote(term).into()));
         assert_eq!(queue.take(ALL).1, [vote(3), vote(4), vote(5)]);
     }
 
     #[test]
     fn a_message_larger_than_a_batch_goes_alone() {
         let mut queue = Outgoing::default();
-        queue.push(entries(1, 5000));
-        queue.push(entries(2, 5000));
+        queue.push(entries(1, 5000).into());
+        queue.push(entries(2, 5000).into());
         let (bytes, batch) = queue.take(Take { bytes: 100, ..ALL });
         assert_eq!(batch, [entries(1, 5000)]);
         assert!(bytes > 5000);

@@ -25,7 +25,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 
-use super::outgoing::{Outgoing, Take};
+use super::outgoing::{Measured, Outgoing, Take};
 use crate::config::Address;
 use crate::consensus::raft::Message;
 use crate::replica::PeerMessage;
@@ -54,8 +54,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_secs(5);
 
 /// A message to a peer may be as large as a batch, and a single entry may be larger.
-pub const PEER_LIMITS: Limits =
-    Limits { max_message_bytes: 16 << 20, max_outbox_bytes: 256 << 10 };
+pub const PEER_LIMITS: Limits = Limits { max_message_bytes: 16 << 20, max_outbox_bytes: 256 << 10 };
 
 /// What is kept for one peer, shared by the event loop and the task.
 #[derive(Debug, Default)]
@@ -78,7 +77,7 @@ impl PeerLink {
     }
 
     /// Puts a message into the queue.
-    pub fn push(&self, message: PeerMessage<Message>) {
+    pub fn push(&self, message: Measured) {
         self.queue.borrow_mut().push(message);
         self.filled.notify_one();
     }
@@ -221,7 +220,6 @@ fn deliver_request(
     use capnp::traits::HasTypeId;
     const FRAME_WORDS: u64 = 64;
     const DELIVER: u16 = 0;
-    let size =
-        capnp::MessageSize { word_count: bytes as u64 / 8 + FRAME_WORDS, cap_count: 0 };
+    let size = capnp::MessageSize { word_count: bytes as u64 / 8 + FRAME_WORDS, cap_count: 0 };
     client.client.new_call(schema::Client::TYPE_ID, DELIVER, Some(size))
 }
