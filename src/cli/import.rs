@@ -62,8 +62,13 @@ pub struct Import {
           value_parser = clap::value_parser!(u16).range(1..=512))]
     pub in_flight: u16,
     /// Nodes to talk to, separated by commas; without it, those of the cluster named by --name
-    #[arg(long, env = "KVRAFT_ENDPOINTS", value_delimiter = ',', value_name = "ADDRESS",
-          hide_env_values = true)]
+    #[arg(
+        long,
+        env = "KVRAFT_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
     pub endpoints: Vec<Address>,
     /// Give up when a record is not taken for so long
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_positive_duration)]
@@ -112,7 +117,7 @@ pub async fn run(global: &Global, command: Import) -> Outcome {
             let file = command.file.display();
             return Err(Failure::usage(format!("cannot read {file}: it is a directory")));
         }
-        let length = metadata.is_file().then(|| metadata.len());
+        let length = metadata.is_file().then_some(metadata.len());
         (Box::new(BufReader::with_capacity(256 << 10, file)), length)
     };
     let cluster = reach::connect_with(global, &reach, None, options).await?;
