@@ -84,7 +84,8 @@ impl World {
     fn start(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         node.starts += 1;
-        let consensus = Config { cache_bytes: 200, ..Config::new(id, random.bits()) };
+        let consensus =
+            Config { cache_bytes: 200, max_message_bytes: 500, ..Config::new(id, random.bits()) };
         let options = Options {
             // Small, so that every life crosses many segments.
             log: LogOptions {
