@@ -63,6 +63,7 @@ pub mod consensus;
 pub mod control;
 pub mod kv;
 pub mod link;
+pub mod node;
 pub mod observe;
 pub mod replica;
 pub mod rpc;

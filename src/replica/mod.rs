@@ -237,6 +237,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         std::mem::take(&mut self.commit_latencies)
     }
 
+    /// How long the disk's syncs took, since this was last asked; the last few hundred of them.
+    pub fn take_sync_times(&mut self) -> Vec<Duration> {
+        self.log.take_sync_times()
+    }
+
     fn elapsed(&mut self, now: Instant) {
         if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.step(now, Input::Elapsed);

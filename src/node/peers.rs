@@ -1,0 +1,146 @@
+//! All peers, as the event loop sees them.
+//!
+//! Who the peers are, and where, comes out of the log: the replica says it at its start and at every
+//! change. For each there is a [`Sender`](super::sender::Sender) task, and before it the directed
+//! link's fault policy ([`link`](crate::link)): whatever goes to a peer passes it, and nothing can
+//! sneak past a partition. The empty policy costs one branch.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::task::AbortHandle;
+
+use super::outgoing::{Measured, is_urgent};
+use super::sender::{PeerLink, Sender};
+use crate::config::Address;
+use crate::consensus::Configuration;
+use crate::consensus::raft::Message;
+use crate::link::{Class, InvalidPolicy, Link, Policy};
+use crate::replica::PeerMessage;
+use crate::types::{ClusterId, Instant, NodeId, Random};
+
+/// One peer.
+#[derive(Debug)]
+struct Peer {
+    address: Address,
+    faults: Link<Measured>,
+    link: Rc<PeerLink>,
+    task: AbortHandle,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Peers {
+    cluster: ClusterId,
+    own: NodeId,
+    /// For the links' faults.
+    random: Random,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Messages to somebody who is no member, or has no address.
+    unroutable: u64,
+}
+
+impl Peers {
+    /// Nobody yet. `random` is what the links' faults are drawn from.
+    pub fn new(cluster: ClusterId, own: NodeId, random: Random) -> Peers {
+        Peers { cluster, own, random, peers: BTreeMap::new(), unroutable: 0 }
+    }
+
+    /// The members are now these. Wants a `LocalSet`.
+    pub fn reconcile(&mut self, configuration: &Configuration) {
+        let mut others = configuration.members();
+        others.remove(&self.own);
+        self.peers.retain(|id, _| others.contains(id));
+        for id in others {
+            let address = configuration.addresses.get(&id).map(|text| text.parse::<Address>());
+            match address {
+                Some(Ok(address)) => {
+                    if self.peers.get(&id).is_none_or(|peer| peer.address != address) {
+                        let peer = self.start(id, address);
+                        self.peers.insert(id, peer);
+                    }
+                }
+                Some(Err(error)) => tracing::error!(peer = %id, "in the configuration: {error}"),
+                None => tracing::error!(peer = %id, "the configuration holds no address"),
+            }
+        }
+    }
+
+    fn start(&mut self, to: NodeId, address: Address) -> Peer {
+        let link = Rc::new(PeerLink::default());
+        let sender = Sender {
+            link: link.clone(),
+            cluster: self.cluster,
+            from: self.own,
+            to,
+            address: address.clone(),
+        };
+        let task = tokio::task::spawn_local(sender.run()).abort_handle();
+        let faults = Link::new(Random::from_seed(self.random.bits()));
+        Peer { address, faults, link, task }
+    }
+
+    /// Hands a message to the link to `to`.
+    pub fn send(&mut self, now: Instant, to: NodeId, message: PeerMessage<Message>) {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            self.unroutable += 1;
+            return;
+        };
+        let class = if is_urgent(&message) { Class::Control } else { Class::Bulk };
+        let message = Measured::from(message);
+        let size = message.size;
+        if let Some(message) = peer.faults.admit(message, class, size, now) {
+            peer.link.push(message);
+        }
+    }
+
+    /// Lets go what links have held back until now.
+    pub fn release(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            if peer.faults.next_deadline().is_some_and(|deadline| deadline <= now) {
+                peer.faults.due(now).for_each(|message| peer.link.push(message));
+            }
+        }
+    }
+
+    /// When [`Peers::release`] is wanted.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.peers.values().filter_map(|peer| peer.faults.next_deadline()).min()
+    }
+
+    /// From now on, this is wrong with the link to `to`. Whether there is such a link.
+    pub fn set_policy(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        policy: Policy,
+    ) -> Result<bool, InvalidPolicy> {
+        match self.peers.get_mut(&to) {
+            Some(peer) => peer.faults.set_policy(policy, now).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// `peer` spoke to us: it is there.
+    pub fn heard_of(&self, peer: NodeId) {
+        if let Some(peer) = self.peers.get(&peer) {
+            peer.link.is_there();
+        }
+    }
+
+    /// Every peer's link.
+    pub fn links(&self) -> impl Iterator<Item = (NodeId, &PeerLink)> {
+        self.peers.iter().map(|(id, peer)| (*id, &*peer.link))
+    }
+
+    /// Messages to somebody who is no member.
+    pub fn unroutable(&self) -> u64 {
+        self.unroutable
+    }
+}

@@ -1,0 +1,290 @@
+//! A node's life, from its configuration to its end.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{AbortHandle, LocalSet};
+use tracing_subscriber::EnvFilter;
+
+use super::client_server::ClientServer;
+use super::clock::Clock;
+use super::control_server::ControlServer;
+use super::desk::{Desk, DeskLimits};
+use super::event_loop::{DiskBell, EventLoop, complaints};
+use super::inbox::Inbox;
+use super::metrics::{ClientMetrics, NodeMetrics, Seen};
+use super::peer_server::PeerServer;
+use super::peers::Peers;
+use super::sender::PEER_LIMITS;
+use super::status::{Window, readiness};
+use super::stop::Stop;
+use super::{DirectoryLock, LogFile, NodeError};
+use crate::config::{Address, NodeConfig};
+use crate::consensus::Config;
+use crate::consensus::raft::Raft;
+use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
+use crate::replica::{Options, Replica};
+use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
+use crate::storage::{Disk, FileDisk, LogOptions};
+use crate::types::Random;
+
+/// How long an address that is taken is tried again: whoever had it may be on the way out.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Requests that a replica works on at once, of clients and of relaying nodes.
+const MAX_REQUESTS: usize = 32_768;
+
+/// Open connections, by socket.
+const MAX_CLIENTS: usize = 1024;
+const MAX_PEERS: usize = 64;
+const MAX_OPERATORS: usize = 32;
+
+/// Runs the node that `config` describes, until it is told to stop or must.
+pub fn run(config: NodeConfig) -> Result<(), NodeError> {
+    let _lock = DirectoryLock::take(&config.directory)?;
+    start_log(&config)?;
+    tracing::info!(
+        node = %config.node,
+        cluster = %config.cluster_name,
+        pid = std::process::id(),
+        durability = config.durability.as_str(),
+        "kvnode {VERSION} starts"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = LocalSet::new().block_on(&runtime, live(config));
+    match &ended {
+        Ok(()) => tracing::info!("stopped"),
+        Err(error) => tracing::error!("stopped: {error}"),
+    }
+    ended
+}
+
+/// From here on, what is worth knowing goes to `node.log`; panics too.
+fn start_log(config: &NodeConfig) -> Result<(), NodeError> {
+    let path = config.directory.join("node.log");
+    let file = LogFile::open(&path).map_err(|source| NodeError::LogFile { path, source })?;
+    let filter = EnvFilter::try_from_env("KVRAFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(file)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_target(false)
+        .finish();
+    // Somebody who uses the library may have a subscriber already; then it hears us.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let to_standard_error = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("{panic}");
+        to_standard_error(panic);
+    }));
+    Ok(())
+}
+
+/// What the parts of a node share.
+struct Node<D: Disk> {
+    config: NodeConfig,
+    window: Rc<Window<D>>,
+    inbox: Rc<Inbox>,
+    desk: Rc<Desk>,
+    peers: Rc<RefCell<Peers>>,
+    peer_server: Rc<PeerServer>,
+    stop: Rc<Stop>,
+    registry: Rc<Registry>,
+    metrics: Rc<NodeMetrics>,
+}
+
+async fn live(config: NodeConfig) -> Result<(), NodeError> {
+    let inbox = Rc::new(Inbox::default());
+    let disk_bell = DiskBell::new(inbox.bell().clone());
+    let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
+    let (_servers, http) = serve(&node).await?;
+    let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
+    let event_loop = EventLoop {
+        replica: node.window.replica.clone(),
+        clock: node.window.clock,
+        inbox: node.inbox.clone(),
+        desk: node.desk.clone(),
+        peers: node.peers.clone(),
+        disk: disk_bell,
+        stop: node.stop.clone(),
+        metrics: node.metrics.clone(),
+        complaint,
+        stopping_since: Cell::new(None),
+    };
+    // A task of its own, so that a panic in it can be told from all else.
+    let ended = tokio::task::spawn_local(event_loop.run()).await;
+    http.stop().await;
+    match ended {
+        Ok(ended) => Ok(ended?),
+        Err(error) => Err(NodeError::Panicked(error.to_string())),
+    }
+}
+
+/// Recovers the replica from the disk.
+fn open(
+    config: NodeConfig,
+    inbox: Rc<Inbox>,
+    disk_bell: &DiskBell,
+) -> Result<Node<FileDisk>, NodeError> {
+    let clock = Clock::start();
+    let directory = config.directory.join("log");
+    let bell = disk_bell.clone();
+    let disk = FileDisk::open(&directory, config.durability, Box::new(move || bell.ring()))?;
+    let (replica, report) = Replica::<Raft, _>::open(clock.now(), options(&config), disk)
+        .map_err(|source| NodeError::Log { directory, source })?;
+    if let Some(tear) = &report.tear {
+        tracing::warn!("the last stop cut a write short, which nobody was told of: {tear:?}");
+    }
+    tracing::info!(last_index = %report.last_index, "recovered the log in {:?}", clock.uptime());
+    let registry = Registry::new("kvnode")?;
+    let random = Random::from_seed(rand::random());
+    let peers = Rc::new(RefCell::new(Peers::new(config.cluster, config.node, random)));
+    let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
+    let replica = Rc::new(RefCell::new(replica));
+    Ok(Node {
+        window: Rc::new(Window { replica, clock, config: config.clone() }),
+        config,
+        desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
+        peers,
+        peer_server: Rc::new(peer_server),
+        stop: Rc::new(Stop::new(inbox.bell().clone())),
+        metrics: Rc::new(NodeMetrics::new(&registry)?),
+        registry: Rc::new(registry),
+        inbox,
+    })
+}
+
+fn options(config: &NodeConfig) -> Options {
+    let millis = Duration::from_millis;
+    let consensus = Config {
+        election_timeout: millis(config.election_timeout_min_millis)
+            ..millis(config.election_timeout_max_millis),
+        heartbeat_interval: millis(config.heartbeat_millis),
+        ..Config::new(config.node, rand::random())
+    };
+    let log = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
+    Options { cluster: config.cluster, consensus, log, max_requests: MAX_REQUESTS }
+}
+
+/// A task that ends with this value.
+struct Aborting(AbortHandle);
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Opens every socket.
+async fn serve<D: Disk + 'static>(
+    node: &Node<D>,
+) -> Result<(Vec<Aborting>, HttpServer), NodeError> {
+    let mut servers = Vec::new();
+    let mut sockets = Vec::new();
+    let peer_server = node.peer_server.clone();
+    let peer = bind(&node.config.peer, "peers", MAX_PEERS, PEER_LIMITS).await?;
+    sockets.push(("peer", peer.counters()));
+    servers.push(spawn(peer.run(move || peer_server.capability())));
+
+    let control = node.window.clone();
+    let control = Rc::new(ControlServer::new(move || control.node_status(), node.stop.clone()));
+    let server = bind(&node.config.control, "operators", MAX_OPERATORS, Limits::default()).await?;
+    sockets.push(("control", server.counters()));
+    servers.push(spawn(server.run(move || control.capability())));
+
+    let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
+    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;
+    sockets.push(("client", client.counters()));
+    let greeting: super::client_server::Greeting = Rc::new(move || window.hello());
+    servers
+        .push(spawn(client.run(move || {
+            ClientServer::capability(desk.clone(), greeting.clone(), metrics.clone())
+        })));
+
+    let observed = Observer {
+        window: node.window.clone(),
+        metrics: node.metrics.clone(),
+        peers: node.peers.clone(),
+        peer_server: node.peer_server.clone(),
+        sockets,
+    };
+    let http = serve_http(node, Rc::new(observed)).await?;
+    Ok((servers, http))
+}
+
+fn spawn(server: impl Future<Output = ()> + 'static) -> Aborting {
+    Aborting(tokio::task::spawn_local(server).abort_handle())
+}
+
+async fn bind(
+    address: &Address,
+    whom: &'static str,
+    max_connections: usize,
+    limits: Limits,
+) -> Result<Server, NodeError> {
+    let listener = listen_within(address, LISTEN_PATIENCE).await?;
+    Ok(Server::new(listener, ServerOptions { whom, max_connections, limits }))
+}
+
+/// Like the other sockets, an address that is taken is tried again for a while.
+async fn serve_http<D: Disk>(
+    node: &Node<D>,
+    observed: Rc<dyn Observed>,
+) -> Result<HttpServer, NodeError> {
+    const RETRY: Duration = Duration::from_millis(100);
+    let end = tokio::time::Instant::now() + LISTEN_PATIENCE;
+    loop {
+        let (registry, observed) = (node.registry.clone(), observed.clone());
+        match HttpServer::start(node.config.http, HttpLimits::default(), registry, observed) {
+            Err(HttpError::Listen { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse
+                    && tokio::time::Instant::now() + RETRY < end =>
+            {
+                tokio::time::sleep(RETRY).await;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Asks the node to stop at the first SIGTERM or SIGINT.
+fn hear(stop: Rc<Stop>) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => stop.ask("SIGTERM"),
+            _ = interrupt.recv() => stop.ask("SIGINT"),
+        }
+    })
+}
+
+/// What `/metrics` and `/ready` look at.
+struct Observer<D: Disk> {
+    window: Rc<Window<D>>,
+    metrics: Rc<NodeMetrics>,
+    peers: Rc<RefCell<Peers>>,
+    peer_server: Rc<PeerServer>,
+    sockets: Vec<(&'static str, Rc<ServerCounters>)>,
+}
+
+impl<D: Disk> Observed for Observer<D> {
+    fn refresh(&self) {
+        let status = self.window.status();
+        self.metrics.refresh(&Seen {
+            ready: readiness(&status).is_ok(),
+            status: &status,
+            peers: &self.peers.borrow(),
+            received: &self.peer_server.received(),
+            refused_batches: self.peer_server.refused(),
+            sockets: &self.sockets,
+        });
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        readiness(&self.window.status())
+    }
+}
