@@ -108,6 +108,17 @@ pub fn entry<M: SerializeMap>(
     }
 }
 
+/// A key alone, as JSON: `key` or `key_b64`.
+pub struct JsonKey<'a>(pub &'a [u8]);
+
+impl Serialize for JsonKey<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        entry(&mut map, "key", "key_b64", self.0)?;
+        map.end()
+    }
+}
+
 /// A key with its value and history, as JSON: `key`, `value` (or `…_b64`), `create_revision`,
 /// `mod_revision`, `version`.
 pub struct JsonItem<'a> {

@@ -20,6 +20,7 @@ use std::io;
 use crate::client::ClientError;
 use crate::config::{ConfigError, LayoutError};
 use crate::control::ControlError;
+use crate::supervisor::launch::LaunchError;
 
 /// What a command returns: the exit code of a success (almost always 0), or why it failed.
 pub type Outcome = Result<u8, Failure>;
@@ -127,5 +128,16 @@ impl From<LayoutError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure::failed(error.to_string())
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Failure {
+        match error {
+            LaunchError::Differs { .. } => Failure::usage(error.to_string()),
+            LaunchError::NotReady { .. } => Failure::new(Exit::NoQuorum, error.to_string()),
+            LaunchError::Control(error) => error.into(),
+            other => Failure::failed(other.to_string()),
+        }
     }
 }
