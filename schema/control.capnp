@@ -44,13 +44,20 @@ struct PeerStatus {
 }
 
 interface Supervisor {
+  # A request that cannot be done is answered with `refused`: what is wrong and what to do next, for
+  # people. It is empty when the request was done.
   status     @0 () -> (status :ClusterStatus);
-  act        @1 (node :UInt64, action :Action) -> ();   # node 0: the leader
-  down       @2 () -> (stopped :List(Stopped));         # stops every node, then the supervisor itself
-  events     @3 (after :UInt64, limit :UInt32) -> (events :List(Event));
+  act        @1 (node :UInt64, action :Action) -> (node :UInt64, refused :Text);
+                                  # node 0: the leader; answers when it is done, with the node it
+                                  # was done to
+  down       @2 (graceMillis :UInt32) -> (stopped :List(Stopped), refused :Text);
+                                  # stops every node, then the supervisor itself; 0: 5 seconds
+  events     @3 (after :UInt64, limit :UInt32, waitMillis :UInt32) -> (events :List(Event));
+                                  # after 0: the newest; else the first ones after that sequence;
+                                  # waits so long for one if there is none
 
   enum Action {
-    start   @0;
+    start   @0;                   # also: try a crash-looping node again
     stop    @1;                   # SIGTERM, then SIGKILL after a grace; stays down
     kill    @2;                   # SIGKILL; the supervisor starts it again
     pause   @3;                   # SIGSTOP
@@ -68,6 +75,12 @@ struct ClusterStatus {
   httpAddress   @5 :Text;         # of the supervisor's own metrics
   nodes         @6 :List(NodeState);
   build         @7 :Text;
+  durability    @8 :Text;         # what cluster.toml asks for
+  leader        @9 :UInt64;       # that most nodes of the newest term name; 0: nobody
+  term          @10 :UInt64;
+  ready         @11 :Bool;        # there is a leader, and every node that should run is ready
+  foreground    @12 :Bool;        # the supervisor takes the nodes with it when it ends
+  sinceMillis   @13 :UInt64;      # Unix time of the supervisor's own start
 }
 
 struct NodeState {
@@ -85,12 +98,15 @@ struct NodeState {
   log           @10 :Text;        # path of its log file
   adopted       @11 :Bool;        # the supervisor found it running
   nextStartMillis @12 :UInt64;    # Unix time of the next try, while backing off; else 0
+  problem       @13 :Text;        # why it does not run as asked, with its last words; else empty
+  report        @14 :NodeStatus;  # what the node itself said last; absent: nothing since its start
+  reportMillis  @15 :UInt64;      # Unix time of the report
 
   enum State {
     starting      @0;             # spawned, does not answer yet
     running       @1;
     unresponsive  @2;             # alive, but does not answer
-    paused        @3;             # by us (SIGSTOP)
+    paused        @3;             # by SIGSTOP
     stopping      @4;
     stopped       @5;             # on purpose
     backingOff    @6;             # died; waits for its next start

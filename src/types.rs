@@ -166,7 +166,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -178,7 +178,7 @@ impl Random {
     /// used here (milliseconds, counts).
     pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
-        self.next() % bound
+        self.bits() % bound
     }
 
     /// A duration in `range`, to the microsecond.
@@ -189,6 +189,6 @@ impl Random {
 
     /// True with probability `p` (0 never, 1 always).
     pub fn chance(&mut self, p: f64) -> bool {
-        p > 0.0 && (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64) < p
+        p > 0.0 && (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64) < p
     }
 }

@@ -3,7 +3,17 @@
 //! A key that is misspelt is an error that names its line, never a setting silently ignored.
 
 mod address;
+mod cluster;
+mod file;
+mod layout;
+mod members;
 mod node;
 
 pub use address::{Address, AddressError};
+pub use cluster::{
+    ClusterConfig, MAX_NODES, Override, Storage, Supervision, Timings, Transport, Tuned,
+};
+pub use file::{ConfigError, create_file, parse_toml, read_toml, replace_file};
+pub use layout::{ClusterDirectory, ClusterName, Home, LayoutError, NodeDirectory};
+pub use members::{Member, Members};
 pub use node::{Durability, NodeConfig};

@@ -3,12 +3,15 @@
 //! Membership is *not* in here: it lives in the log from its first entry. What is here belongs to
 //! this machine: where its files and sockets are, and how it is tuned.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Address;
+use super::file::{ConfigError, read_toml};
+use super::{Address, Tuned};
 use crate::types::{ClusterId, NodeId};
 
 /// The contents of `node.toml`.
@@ -44,6 +47,51 @@ pub struct NodeConfig {
     pub segment_bytes: u64,
 }
 
+impl NodeConfig {
+    /// Reads and checks the file at `path`.
+    pub fn read(path: &Path) -> Result<NodeConfig, ConfigError> {
+        let config: NodeConfig = read_toml(path)?;
+        config.validate().map_err(|message| ConfigError::wrong(path, message))?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.node.0 == 0 {
+            return Err("`node = 0` is nobody: nodes are numbered from 1".into());
+        }
+        if !self.directory.is_absolute() {
+            return Err("`directory` must be an absolute path".into());
+        }
+        if !matches!(self.control, Address::Unix(_)) {
+            return Err("`control` must be a Unix socket: whoever reaches it may do all".into());
+        }
+        if !self.http.ip().is_loopback() {
+            return Err("`http` must be on the loopback interface, such as 127.0.0.1".into());
+        }
+        self.tuned().validate()
+    }
+
+    fn tuned(&self) -> Tuned {
+        Tuned {
+            durability: self.durability,
+            election_timeout_min_millis: self.election_timeout_min_millis,
+            election_timeout_max_millis: self.election_timeout_max_millis,
+            heartbeat_millis: self.heartbeat_millis,
+            segment_bytes: self.segment_bytes,
+        }
+    }
+
+    /// The file, with a comment for the person who opens it.
+    pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
+        let rest = toml::to_string(self)?;
+        Ok(format!(
+            "# What this node needs to know to start. Written by the supervisor from cluster.toml: edit\n\
+             # that one (settings of one node go under [node.{}]). Membership is in the log.\n{rest}",
+            self.node
+        ))
+    }
+}
+
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +114,23 @@ impl Durability {
             Durability::FsyncDropUnsynced => "fsync-drop-unsynced",
             Durability::None => "none",
         }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Durability, String> {
+        [Durability::Fsync, Durability::FsyncDropUnsynced, Durability::None]
+            .into_iter()
+            .find(|durability| durability.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is none of fsync, fsync-drop-unsynced, none"))
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -60,9 +60,15 @@ pub trait Consensus: Clone + Hash + Eq + Debug + Sized {
     /// ([`Effect::PeerRejected`], [`Effect::Refuse`]) and changes nothing.
     fn step(&mut self, now: Instant, input: Input<Self>) -> Vec<Effect<Self>>;
 
+    /// Bytes that taking this message would add to the log, for a disk that is nearly full.
+    fn log_bytes(message: &Self::Message) -> usize;
+
     /// When the core next wants [`Input::Elapsed`], if nothing else happens before. Nothing ticks
     /// in vain, and a simulator jumps from one deadline to the next.
     fn next_deadline(&self) -> Option<Instant>;
+
+    /// Who leads, as far as this core knows; itself, if it does.
+    fn leader(&self) -> Option<NodeId>;
 
     /// The core as others may see it.
     fn status(&self) -> Status;
@@ -98,7 +104,8 @@ pub enum Input<C: Consensus> {
     Persisted { seq: Seq },
     /// The state machine has applied everything up to `index`.
     Applied { index: LogIndex },
-    /// The answer to [`Effect::ReadLog`]: entries from `from` on, consecutive, at least one.
+    /// The answer to [`Effect::ReadLog`]: entries from `from` on, consecutive; none if they were
+    /// removed since.
     LogRead { from: LogIndex, entries: Vec<Entry> },
 }
 

@@ -51,3 +51,10 @@ pub enum Refused {
     /// This node is going down.
     Stopping,
 }
+
+impl Request {
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Request::Write { .. })
+    }
+}

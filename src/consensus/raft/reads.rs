@@ -30,7 +30,7 @@
 
 use super::quorum::quorum;
 use super::state::{Leader, Raft, RoleState};
-use crate::consensus::{Effect, Refusal};
+use crate::consensus::{Consensus, Effect, Refusal};
 use crate::types::{Instant, LogIndex, Ticket};
 
 /// The reads that a leader has accepted and not yet confirmed.

@@ -42,7 +42,7 @@ use super::message::{AppendResult, Message};
 use super::progress::{Progress, State};
 use super::reads::Reads;
 use super::state::{Leader, Raft, RoleState};
-use crate::consensus::{Config, Effect, Entry, Payload, Proposal, Refusal};
+use crate::consensus::{Config, Consensus, Effect, Entry, Payload, Proposal, Refusal};
 use crate::types::{Instant, LogIndex, NodeId, Term};
 
 /// The leader's side.

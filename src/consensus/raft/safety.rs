@@ -25,7 +25,7 @@
 use super::message::{AppendResult, Message};
 use super::quorum;
 use super::state::{Applying, Raft};
-use crate::consensus::{Effect, Entry, Role, Status};
+use crate::consensus::{Consensus, Effect, Entry, Role, Status};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// Terms and indexes from other servers end here, far beyond what any cluster will see, so that

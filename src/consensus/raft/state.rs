@@ -221,11 +221,26 @@ impl Consensus for Raft {
         self.take_effects()
     }
 
+    fn log_bytes(message: &Message) -> usize {
+        match message {
+            Message::AppendEntries { entries, .. } => entries.iter().map(Entry::size).sum(),
+            _ => 0,
+        }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         match &self.role {
             RoleState::Follower { deadline, .. } => self.may_campaign().then_some(*deadline),
             RoleState::Candidate { retry, deadline, .. } => Some(*retry.min(deadline)),
             RoleState::Leader(leader) => Some(leader.heartbeat_due),
+        }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(_) => Some(self.config.id),
+            RoleState::Candidate { .. } => None,
+            RoleState::Follower { leader, .. } => *leader,
         }
     }
 
@@ -286,15 +301,6 @@ impl Raft {
             RoleState::Candidate { .. } => Role::Candidate,
             RoleState::Follower { .. } if self.may_campaign() => Role::Follower,
             RoleState::Follower { .. } => Role::Learner,
-        }
-    }
-
-    /// Who leads, as far as this server knows.
-    pub(super) fn leader(&self) -> Option<NodeId> {
-        match &self.role {
-            RoleState::Leader(_) => Some(self.id()),
-            RoleState::Candidate { .. } => None,
-            RoleState::Follower { leader, .. } => *leader,
         }
     }
 

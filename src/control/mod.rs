@@ -1,0 +1,34 @@
+//! What operators say to a node and to a supervisor: `schema/control.capnp` as plain Rust.
+//!
+//! # The problem
+//!
+//! Three programs speak this language: the node and the supervisor answer in it, `kvctl` and the
+//! supervisor ask in it. Cap'n Proto's own readers and builders are tied to the message they lie
+//! in, cannot be kept, compared or printed, and say nothing of meaning: a term and an index are
+//! both a `u64` there. So every struct of the schema has a twin here ([`NodeStatus`],
+//! [`ClusterStatus`], [`Event`] …) that owns its data, uses the project's own types, and is
+//! serialisable, because `kvctl -o json` prints exactly these.
+//!
+//! # The rule
+//!
+//! Each twin has `write` (into a builder, cannot fail) and `read` (out of a reader). What arrives
+//! comes from another process and may be anything: a word that is not known or an address that is
+//! none is a [`ControlError`] which names the field, never a panic.
+//!
+//! # Caveats
+//!
+//! Control goes over Unix sockets in 0700 directories only: whoever can connect is the owner, and
+//! may do everything. There is no further authentication here.
+
+mod client;
+mod convert;
+mod types;
+
+pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
+pub use convert::ControlError;
+pub use types::{
+    Action, ClusterStatus, Event, NodeState, NodeStatus, PeerStatus, Role, State, Stopped,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! One number that stands for the whole replicated state.
+//!
+//! # The problem
+//!
+//! Replicas that applied the same log must hold the same state. If a bug, a bad bit or a version
+//! that counts differently breaks that, nothing notices: each replica goes on answering, and they
+//! contradict each other. Comparing whole states is too dear; comparing one number at the same
+//! index is not.
+//!
+//! # The rule
+//!
+//! Every item of the state (a key with its value and its three numbers, a session, a result that a
+//! session keeps, the counters) is hashed alone by XXH3, 128 bits, and the state's hash is the sum
+//! of them all, modulo 2¹²⁸. A sum does not depend on order and can be undone: changing one key
+//! subtracts its old hash and adds the new one, whatever the size of the store. Every item begins
+//! with a tag of its kind and has a fixed number of words, strings entering as their own hashes, so
+//! no two different items look alike.
+//!
+//! XXH3 is defined byte for byte and the words are little-endian: the number is the same on every
+//! machine, and across versions of this program.
+//!
+//! # Caveats
+//!
+//! It detects accidents. Somebody who chooses values freely can make two states of equal sum (the
+//! generalised birthday attack), so it is no proof between parties that distrust each other. And
+//! equal hashes at *different* indexes say nothing: a no-op, say, does not change the state.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Effect, KeyValue, Outcome, SessionId};
+use crate::types::{LogIndex, Revision};
+
+/// A sum of hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// Counts an item in.
+    pub fn add(&mut self, item: u128) {
+        self.0 = self.0.wrapping_add(item);
+    }
+
+    /// Takes an item out that was counted in before.
+    pub fn remove(&mut self, item: u128) {
+        self.0 = self.0.wrapping_sub(item);
+    }
+
+    /// The sum.
+    pub fn value(self) -> u128 {
+        self.0
+    }
+}
+
+/// What kind of item is hashed: its first word. Never renumbered.
+#[repr(u64)]
+enum Tag {
+    Key = 1,
+    Session = 2,
+    Result = 3,
+    Counters = 4,
+}
+
+/// A key with what is stored under it.
+pub fn of_key(
+    key: &[u8],
+    value: &[u8],
+    create_revision: Revision,
+    mod_revision: Revision,
+    version: u64,
+) -> u128 {
+    let [key_high, key_low] = halves(xxh3_128(key));
+    let [value_high, value_low] = halves(xxh3_128(value));
+    of_words([
+        Tag::Key as u64,
+        key_high,
+        key_low,
+        value_high,
+        value_low,
+        create_revision.0,
+        mod_revision.0,
+        version,
+    ])
+}
+
+/// A session without its results.
+pub fn of_session(id: SessionId, last_used: LogIndex, acknowledged: u64, full: u64) -> u128 {
+    let [high, low] = halves(id.0);
+    of_words([Tag::Session as u64, high, low, last_used.0, acknowledged, full])
+}
+
+/// A result that a session keeps.
+pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
+    let [high, low] = halves(id.0);
+    let (kind, [a, b]) = match &outcome.effect {
+        Effect::Put { existed } => (1, [u64::from(*existed), 0]),
+        Effect::Deleted { existed } => (2, [u64::from(*existed), 0]),
+        Effect::Swapped => (3, [0, 0]),
+        Effect::Unchanged { found: None } => (4, [0, 0]),
+        Effect::Unchanged {
+            found:
+                Some(KeyValue { key, value, create_revision: created, mod_revision: changed, version }),
+        } => (5, halves(of_key(key, value, *created, *changed, *version))),
+        Effect::Refused(refusal) => (6, [*refusal as u64, 0]),
+    };
+    of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])
+}
+
+/// The numbers that the state has only one of.
+pub fn of_counters(revision: Revision, eviction_floor: LogIndex) -> u128 {
+    of_words([Tag::Counters as u64, revision.0, eviction_floor.0])
+}
+
+fn of_words<const N: usize>(words: [u64; N]) -> u128 {
+    xxh3_128(words.map(u64::to_le_bytes).as_flattened())
+}
+
+fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
+}

@@ -1,0 +1,293 @@
+//! Exactly once: telling a retry from a new write (dissertation §6.3).
+//!
+//! # The problem
+//!
+//! 1. A client sends "add my order"; the leader replicates it, applies it, and dies before it
+//!    answers.
+//! 2. The client hears nothing. It cannot know whether the write took effect, so it asks another
+//!    node for the same again.
+//! 3. Now the command stands in the log twice, and without a memory it is applied twice.
+//!
+//! # The rule
+//!
+//! A client draws 128 random bits, its session, and numbers its writes. The state machine keeps, for
+//! each session, the results that the client has not yet acknowledged. A number that is among them
+//! gets the old answer; one at or below the acknowledged mark is refused ([`StaleSequence`]: the
+//! client has that answer already); any other is new, in whatever order the numbers arrive. All of
+//! this is replicated state: every replica remembers the same, so a retry may go anywhere.
+//!
+//! # Memory, and why forgetting is safe
+//!
+//! There is no end of clients, so sessions are forgotten, the least recently used first, by the
+//! index of their last command: no clock, hence alike on every replica. The danger: the session
+//! comes back after it was forgotten, looks new, and an old retry is applied a second time. So an
+//! unknown session must prove that it is new. Its commands say at which applied index it was opened,
+//! and the table has a **floor**: the largest last-used index of any session it ever forgot. A
+//! session opened below the floor is refused ([`SessionExpired`]).
+//!
+//! - *No forgotten session gets in.* It was opened at A; its first command came later, at an index
+//!   above A; so its last-used index is above A, and the floor is at least that.
+//! - *New sessions do get in.* The floor lies as far back as the least recently used sessions do,
+//!   thousands of sessions ago; a client would have to open its session and then wait that long.
+//!   (With the index *of the eviction* as floor, two clients that open a session at the same time
+//!   on a full table would shut each other out.)
+//!
+//! A session that lets too many results pile up is refused ([`SessionFull`]). A refusal says
+//! "certainly no effect", and it must stay true when a second copy of the refused command comes by
+//! later, when there is room again. So the session remembers the highest number that it refused, and
+//! never afterwards applies one at or below it. The client goes on with higher numbers.
+//!
+//! # Cost
+//!
+//! Two ordered maps, O(log n) each; a clone is O(1). A session's results are a short queue, by
+//! number; a client that acknowledges as it goes has as many as it has requests under way.
+//!
+//! [`StaleSequence`]: Refusal::StaleSequence
+//! [`SessionExpired`]: Refusal::SessionExpired
+//! [`SessionFull`]: Refusal::SessionFull
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::hash::{self, Digest};
+use super::limits::{SESSION_LIMITS, SessionLimits};
+use super::{Effect, Outcome, Refusal, SessionId, SessionStamp};
+use crate::types::LogIndex;
+
+/// All sessions. A clone costs O(1) and shares everything until one side changes.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    by_id: OrdMap<SessionId, Arc<Session>>,
+    /// Every session once, by its last-used index; no two share one.
+    by_use: OrdMap<LogIndex, SessionId>,
+    /// The largest last-used index of any session that was forgotten.
+    floor: LogIndex,
+    /// The sum of every session's.
+    kept_bytes: usize,
+    /// The sum of the hashes of every session and every result.
+    digest: Digest,
+    limits: SessionLimits,
+}
+
+/// What is remembered of one session.
+#[derive(Clone, Debug)]
+struct Session {
+    /// The index of its last command, whatever became of that.
+    last_used: LogIndex,
+    /// The client has the results up to here.
+    acknowledged: u64,
+    /// The highest number that was refused because the session was full.
+    full: u64,
+    /// By number, ascending; all above `acknowledged`.
+    results: VecDeque<(u64, Outcome)>,
+    kept_bytes: usize,
+}
+
+/// What to do with a command of a session.
+enum Verdict {
+    Apply,
+    Repeat(Outcome),
+    Refuse(Refusal),
+}
+
+/// What keeping a result costs in memory.
+pub fn result_bytes(outcome: &Outcome) -> usize {
+    const RESULT: usize = 128;
+    match &outcome.effect {
+        Effect::Unchanged { found: Some(found) } => RESULT + found.key.len() + found.value.len(),
+        _ => RESULT,
+    }
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new() -> Sessions {
+        Sessions {
+            by_id: OrdMap::new(),
+            by_use: OrdMap::new(),
+            floor: LogIndex(0),
+            kept_bytes: 0,
+            digest: Digest::default(),
+            limits: SESSION_LIMITS,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn floor(&self) -> LogIndex {
+        self.floor
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Calls `apply` if the command at `index` is new, and remembers what it returned; otherwise
+    /// says what became of it before, or why it is refused.
+    pub fn once(
+        &mut self,
+        index: LogIndex,
+        stamp: &SessionStamp,
+        apply: impl FnOnce() -> Outcome,
+    ) -> Result<Outcome, Refusal> {
+        if !self.by_id.contains_key(&stamp.id) {
+            self.open(index, stamp)?;
+        }
+        let (digest, kept, limits) = (&mut self.digest, &mut self.kept_bytes, self.limits);
+        let slot = self.by_id.get_mut(&stamp.id).expect("it was known, or was opened just now");
+        let session = Arc::make_mut(slot);
+        digest.remove(session.hash(stamp.id));
+        *kept -= session.kept_bytes;
+        self.by_use.remove(&session.last_used);
+        self.by_use.insert(index, stamp.id);
+        session.last_used = index;
+        session.acknowledge(stamp, digest);
+        let result = match session.judge(stamp.sequence, limits) {
+            Verdict::Repeat(outcome) => Ok(outcome),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Apply => {
+                let outcome = apply();
+                session.keep(stamp.id, stamp.sequence, outcome.clone(), digest);
+                Ok(outcome)
+            }
+        };
+        digest.add(session.hash(stamp.id));
+        *kept += session.kept_bytes;
+        // The session at hand is the most recently used one, and its own limit is below the total.
+        while self.kept_bytes > limits.total_bytes && self.by_id.len() > 1 {
+            self.forget_oldest();
+        }
+        result
+    }
+
+    /// Takes in a session that is not known, if it is certainly new.
+    fn open(&mut self, index: LogIndex, stamp: &SessionStamp) -> Result<(), Refusal> {
+        // Nobody can have seen this very entry applied before it was written. Such a session comes
+        // from another cluster's life, and its commands could not be told from forgotten ones.
+        let possible = stamp.opened_at < index;
+        if stamp.opened_at < self.floor || !possible {
+            return Err(Refusal::SessionExpired);
+        }
+        while self.by_id.len() >= self.limits.sessions {
+            self.forget_oldest();
+        }
+        let session = Session {
+            last_used: index,
+            acknowledged: 0,
+            full: 0,
+            results: VecDeque::new(),
+            kept_bytes: 0,
+        };
+        self.digest.add(session.hash(stamp.id));
+        self.by_use.insert(index, stamp.id);
+        self.by_id.insert(stamp.id, Arc::new(session));
+        Ok(())
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(&(last_used, id)) = self.by_use.get_min() else { return };
+        self.by_use.remove(&last_used);
+        self.floor = self.floor.max(last_used);
+        let Some(session) = self.by_id.remove(&id) else { return };
+        self.kept_bytes -= session.kept_bytes;
+        self.digest.remove(session.hash(id));
+        for (sequence, outcome) in &session.results {
+            self.digest.remove(hash::of_result(id, *sequence, outcome));
+        }
+    }
+
+    /// The digest computed afresh, in time proportional to all that is kept.
+    pub fn recompute_digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        for (id, session) in &self.by_id {
+            digest.add(session.hash(*id));
+            for (sequence, outcome) in &session.results {
+                digest.add(hash::of_result(*id, *sequence, outcome));
+            }
+        }
+        digest
+    }
+
+    #[cfg(test)]
+    pub fn with_limits(limits: SessionLimits) -> Sessions {
+        Sessions { limits, ..Sessions::new() }
+    }
+
+    /// Panics if the parts contradict each other.
+    #[cfg(test)]
+    pub fn check(&self) {
+        assert_eq!(self.by_id.len(), self.by_use.len());
+        for (last_used, id) in &self.by_use {
+            let session = &self.by_id[id];
+            assert_eq!(session.last_used, *last_used);
+            let results = &session.results;
+            assert!(results.iter().zip(results.iter().skip(1)).all(|(a, b)| a.0 < b.0));
+            assert!(results.iter().all(|(sequence, _)| *sequence > session.acknowledged));
+            let bytes: usize = results.iter().map(|(_, outcome)| result_bytes(outcome)).sum();
+            assert_eq!(bytes, session.kept_bytes);
+            assert!(results.len() <= self.limits.results);
+        }
+        let bytes: usize = self.by_id.values().map(|session| session.kept_bytes).sum();
+        assert_eq!(bytes, self.kept_bytes);
+        assert!(self.by_id.len() <= self.limits.sessions);
+        assert!(bytes <= self.limits.total_bytes || self.by_id.len() == 1);
+    }
+}
+
+impl Session {
+    fn hash(&self, id: SessionId) -> u128 {
+        hash::of_session(id, self.last_used, self.acknowledged, self.full)
+    }
+
+    /// Drops the results that the client has.
+    fn acknowledge(&mut self, stamp: &SessionStamp, digest: &mut Digest) {
+        self.acknowledged = self.acknowledged.max(stamp.acknowledged);
+        while let Some((sequence, outcome)) = self.results.front() {
+            if *sequence > self.acknowledged {
+                break;
+            }
+            self.kept_bytes -= result_bytes(outcome);
+            digest.remove(hash::of_result(stamp.id, *sequence, outcome));
+            self.results.pop_front();
+        }
+        // A burst must not hold its memory for as long as the session lives.
+        const SMALL: usize = 16;
+        if self.results.capacity() > SMALL && self.results.len() < self.results.capacity() / 4 {
+            self.results.shrink_to(self.results.len() * 2);
+        }
+    }
+
+    fn judge(&mut self, sequence: u64, limits: SessionLimits) -> Verdict {
+        if sequence <= self.acknowledged {
+            return Verdict::Refuse(Refusal::StaleSequence);
+        }
+        if let Ok(position) = self.position(sequence) {
+            return Verdict::Repeat(self.results[position].1.clone());
+        }
+        let room = self.results.len() < limits.results && self.kept_bytes < limits.session_bytes;
+        if !room {
+            self.full = self.full.max(sequence);
+        }
+        if sequence <= self.full {
+            return Verdict::Refuse(Refusal::SessionFull);
+        }
+        Verdict::Apply
+    }
+
+    fn keep(&mut self, id: SessionId, sequence: u64, outcome: Outcome, digest: &mut Digest) {
+        digest.add(hash::of_result(id, sequence, &outcome));
+        self.kept_bytes += result_bytes(&outcome);
+        let position = self.position(sequence).unwrap_or_else(|position| position);
+        self.results.insert(position, (sequence, outcome));
+    }
+
+    /// Where the result of `sequence` is, or where it belongs.
+    fn position(&self, sequence: u64) -> Result<usize, usize> {
+        self.results.binary_search_by_key(&sequence, |(sequence, _)| *sequence)
+    }
+}

@@ -1,0 +1,260 @@
+//! Serving requests: to the core if this replica leads, to the leader if it does not.
+
+use std::time::Duration;
+
+use super::pending::{Origin, Pending, Stage};
+use super::{
+    Consistency, MAX_SAMPLES, Output, PeerMessage, RESERVE, Refused, Replica, Request, Response,
+};
+use crate::consensus::{Consensus, Input, Proposal, Refusal};
+use crate::kv::{Command, Outcome, Query};
+use crate::storage::Disk;
+use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
+
+/// A client that is told "busy" may try again after this long.
+const RETRY_AFTER_MILLIS: u32 = 25;
+
+impl<C: Consensus, D: Disk> Replica<C, D> {
+    /// A client of this node asks.
+    pub(super) fn from_client(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        request: Request,
+        timeout: Duration,
+    ) {
+        let origin = Origin::Client { ticket };
+        if let Err(response) = self.admit(&request) {
+            self.answer(origin, response);
+            return;
+        }
+        if let Request::Read { query, consistency: Consistency::Stale } = &request {
+            let response = self.query(query);
+            self.answer(origin, response);
+            return;
+        }
+        let deadline = now + timeout;
+        let pending = Pending { origin, request, arrived: now, deadline, stage: Stage::Waiting };
+        let ticket = self.pending.insert(pending);
+        self.dispatch(now, ticket);
+    }
+
+    /// Another node hands on a request of its client. Only a leader takes it; it is never handed
+    /// on again.
+    pub(super) fn from_relay(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        theirs: Ticket,
+        request: Request,
+        timeout: Duration,
+    ) {
+        let origin = Origin::Peer { node: from, ticket: theirs };
+        let admitted = self.admit(&request).and_then(|()| match self.core.leader() {
+            Some(id) if id == self.id => Ok(()),
+            other => Err(no_leader(other)),
+        });
+        if let Err(response) = admitted {
+            self.answer(origin, response);
+            return;
+        }
+        let deadline = now + timeout;
+        let pending = Pending { origin, request, arrived: now, deadline, stage: Stage::Waiting };
+        let ticket = self.pending.insert(pending);
+        self.dispatch(now, ticket);
+    }
+
+    /// Whether a request may come in at all. Nothing invalid is ever proposed.
+    fn admit(&self, request: &Request) -> Result<(), Response> {
+        let refused = |why, message: String| Err(Response::Refused { why, message });
+        if self.stopping {
+            return refused(Refused::Stopping, "this node is stopping: ask another".into());
+        }
+        if self.pending.len() >= self.max_requests {
+            let message = format!("this node has {} requests under way", self.pending.len());
+            return refused(Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS }, message);
+        }
+        let checked = match request {
+            Request::Write { command } => Command::decode(command)
+                .map_err(|error| error.to_string())
+                .and_then(|command| command.validate().map_err(|error| error.to_string())),
+            Request::Read { query, .. } => Query::decode(query)
+                .map_err(|error| error.to_string())
+                .and_then(|query| query.validate().map_err(|error| error.to_string())),
+        };
+        if let Err(message) = checked {
+            return refused(Refused::Invalid, message);
+        }
+        match request {
+            Request::Write { command } if command.len() as u64 + RESERVE > self.log.room() => {
+                refused(
+                    Refused::NoSpace,
+                    format!(
+                        "the disk of node {} is full: it takes no writes until there is space again",
+                        self.id
+                    ),
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings a waiting request on its way, if a leader is known.
+    fn dispatch(&mut self, now: Instant, ticket: Ticket) {
+        let Some(pending) = self.pending.get(ticket) else { return };
+        let relayed = matches!(pending.origin, Origin::Peer { .. });
+        match (self.core.leader(), &pending.request) {
+            (Some(id), Request::Write { command }) if id == self.id => {
+                let command = command.clone();
+                self.pending.advance(ticket, Stage::Proposing);
+                self.proposals.push(Proposal { ticket, command });
+            }
+            (Some(id), Request::Read { .. }) if id == self.id => {
+                self.pending.advance(ticket, Stage::Confirming);
+                self.step(now, Input::Read { ticket });
+            }
+            (Some(to), request) if !relayed => {
+                let (request, timeout) = (request.clone(), pending.deadline.since(now));
+                self.counters.relayed += 1;
+                self.pending.advance(ticket, Stage::Relayed { to });
+                let message = PeerMessage::Relay { ticket, request, timeout };
+                self.outputs.push(Output::Send { to, message });
+            }
+            (leader, _) if relayed => self.finish(ticket, no_leader(leader)),
+            (_, _) => self.pending.advance(ticket, Stage::Waiting),
+        }
+    }
+
+    /// If another leader is known than before: requests that wait may go there, and those that
+    /// were handed to the old one will not be answered any more.
+    pub(super) fn look_for_a_leader(&mut self, now: Instant) {
+        let leader = self.core.leader();
+        if leader == self.known_leader {
+            return;
+        }
+        self.known_leader = leader;
+        let Some(leader) = leader else { return };
+        for ticket in self.pending.relayed_elsewhere(Some(leader)) {
+            let write = matches!(self.pending.get(ticket), Some(p) if p.request.is_write());
+            if write {
+                let why = "the leader that the write was handed to was replaced before it answered";
+                self.finish(ticket, Response::Unknown(why.into()));
+            } else {
+                self.pending.advance(ticket, Stage::Waiting);
+            }
+        }
+        for ticket in self.pending.waiting() {
+            self.dispatch(now, ticket);
+        }
+    }
+
+    /// The leader answers a request that was handed to it.
+    pub(super) fn relay_answered(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        ticket: Ticket,
+        response: Response,
+    ) {
+        let Some(pending) = self.pending.get(ticket) else { return };
+        if pending.stage != (Stage::Relayed { to: from }) {
+            return;
+        }
+        match response {
+            // It certainly took nothing, so the request may go to another, once one is known.
+            Response::Refused { why: Refused::NoLeader { .. } | Refused::Stopping, .. }
+                if self.core.leader() != Some(from) =>
+            {
+                self.pending.advance(ticket, Stage::Waiting);
+                self.dispatch(now, ticket);
+            }
+            response => self.finish(ticket, response),
+        }
+    }
+
+    /// The core would not take a request.
+    pub(super) fn core_refused(&mut self, ticket: Ticket, why: Refusal) {
+        self.counters.proposals_refused += 1;
+        match why {
+            Refusal::NotLeader { leader } => {
+                let of_client = self
+                    .pending
+                    .get(ticket)
+                    .is_some_and(|p| matches!(p.origin, Origin::Client { .. }));
+                if of_client {
+                    // It has gone nowhere: it waits for the next leader.
+                    self.pending.advance(ticket, Stage::Waiting);
+                    self.known_leader = None;
+                } else {
+                    self.finish(ticket, no_leader(leader));
+                }
+            }
+            Refusal::Busy => {
+                let why = Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS };
+                let message = "the leader has too much under way".into();
+                self.finish(ticket, Response::Refused { why, message });
+            }
+        }
+    }
+
+    /// The read may be answered once `at` is applied.
+    pub(super) fn read_confirmed(&mut self, ticket: Ticket, at: LogIndex) {
+        self.pending.advance(ticket, Stage::Applying { at });
+        if self.machine.applied_index() >= at {
+            self.answer_read(ticket);
+        }
+    }
+
+    /// Answers a read from the state machine as it is.
+    pub(super) fn answer_read(&mut self, ticket: Ticket) {
+        let Some(pending) = self.pending.get(ticket) else { return };
+        let Request::Read { query, .. } = &pending.request else { return };
+        let response = self.query(query);
+        self.finish(ticket, response);
+    }
+
+    fn query(&self, query: &[u8]) -> Response {
+        match Query::decode(query) {
+            Ok(query) => Response::Answer(self.machine.query(&query).encode()),
+            Err(error) => Response::Refused { why: Refused::Invalid, message: error.to_string() },
+        }
+    }
+
+    /// The entry at `index` is applied: those who proposed there learn what became of theirs.
+    pub(super) fn entry_applied(
+        &mut self,
+        now: Instant,
+        index: LogIndex,
+        term: Term,
+        outcome: Option<Outcome>,
+    ) {
+        for (proposed_in, ticket) in self.pending.proposed_at(index) {
+            match &outcome {
+                Some(outcome) if proposed_in == term => {
+                    if let Some(pending) = self.pending.get(ticket)
+                        && self.commit_latencies.len() < MAX_SAMPLES
+                    {
+                        self.commit_latencies.push(now.since(pending.arrived));
+                    }
+                    self.finish(ticket, Response::Written(outcome.encode()));
+                }
+                // Another leader's entry is committed in this place, so this one never will be.
+                _ => self.finish(ticket, no_leader(self.known_leader)),
+            }
+        }
+    }
+
+    fn finish(&mut self, ticket: Ticket, response: Response) {
+        if let Some(pending) = self.pending.remove(ticket) {
+            self.answer(pending.origin, response);
+        }
+    }
+}
+
+fn no_leader(leader: Option<NodeId>) -> Response {
+    let message = match leader {
+        Some(id) => format!("this node does not lead, node {id} does; nothing was written"),
+        None => "no leader took the request; nothing was written".to_owned(),
+    };
+    Response::Refused { why: Refused::NoLeader { leader }, message }
+}
