@@ -82,6 +82,10 @@ pub fn of_key(
     ])
 }
 
+fn of_item(item: &KeyValue) -> u128 {
+    of_key(&item.key, &item.value, item.create_revision, item.mod_revision, item.version)
+}
+
 /// A session without its results.
 pub fn of_session(id: SessionId, last_used: LogIndex, acknowledged: u64, full: u64) -> u128 {
     let [high, low] = halves(id.0);
@@ -96,10 +100,7 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
         Effect::Deleted { existed } => (2, [u64::from(*existed), 0]),
         Effect::Swapped => (3, [0, 0]),
         Effect::Unchanged { found: None } => (4, [0, 0]),
-        Effect::Unchanged {
-            found:
-                Some(KeyValue { key, value, create_revision: created, mod_revision: changed, version }),
-        } => (5, halves(of_key(key, value, *created, *changed, *version))),
+        Effect::Unchanged { found: Some(found) } => (5, halves(of_item(found))),
         Effect::Refused(refusal) => (6, [*refusal as u64, 0]),
     };
     of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])

@@ -7,23 +7,17 @@ use super::{Answer, Command, DecodeError, Effect, Outcome, Query, Refusal};
 use crate::types::{LogIndex, Revision};
 
 /// The replicated state. Cloning it costs O(1): a snapshot is a clone, and writes go on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Machine {
     applied: LogIndex,
     store: Store,
     sessions: Sessions,
 }
 
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine::new()
-    }
-}
-
 impl Machine {
     /// The state before the first entry of the log.
     pub fn new() -> Machine {
-        Machine { applied: LogIndex(0), store: Store::new(), sessions: Sessions::new() }
+        Machine::default()
     }
 
     /// Applies the command at `index`. It cannot fail, and depends on nothing but the state and
@@ -81,7 +75,7 @@ impl Machine {
 
     /// How many keys there are.
     pub fn keys(&self) -> u64 {
-        self.store.len() as u64
+        self.store.count() as u64
     }
 
     /// Bytes of all keys and values.
@@ -91,7 +85,7 @@ impl Machine {
 
     /// How many client sessions are remembered.
     pub fn sessions(&self) -> u64 {
-        self.sessions.len() as u64
+        self.sessions.count() as u64
     }
 
     /// The last entry that was applied or skipped; zero before the first.

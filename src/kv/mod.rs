@@ -40,8 +40,6 @@ pub mod session;
 pub mod store;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;
 
 pub use codec::{COMMAND_VERSION, DecodeError};

@@ -101,9 +101,9 @@ pub fn result_bytes(outcome: &Outcome) -> usize {
     }
 }
 
-impl Sessions {
+impl Default for Sessions {
     /// None yet.
-    pub fn new() -> Sessions {
+    fn default() -> Sessions {
         Sessions {
             by_id: OrdMap::new(),
             by_use: OrdMap::new(),
@@ -113,9 +113,11 @@ impl Sessions {
             limits: SESSION_LIMITS,
         }
     }
+}
 
+impl Sessions {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_id.len()
     }
 
@@ -215,7 +217,7 @@ impl Sessions {
 
     #[cfg(test)]
     pub fn with_limits(limits: SessionLimits) -> Sessions {
-        Sessions { limits, ..Sessions::new() }
+        Sessions { limits, ..Sessions::default() }
     }
 
     /// Panics if the parts contradict each other.

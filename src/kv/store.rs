@@ -63,19 +63,21 @@ impl Item {
     }
 }
 
-impl Store {
-    /// An empty one.
-    pub fn new() -> Store {
+impl Default for Store {
+    /// The empty one, at revision 1.
+    fn default() -> Store {
         let (keys, digest) = (OrdMap::new(), Digest::default());
         Store { keys, revision: Revision(1), bytes: 0, digest }
     }
+}
 
+impl Store {
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
     /// How many keys there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.keys.len()
     }
 
@@ -186,11 +188,11 @@ impl Store {
             answer.items.push(item.show(key, with_values));
         }
         let whole = start.is_empty() && end.is_empty();
-        answer.count = if whole { self.len() as u64 } else { answer.count + rest.count() as u64 };
+        answer.count = if whole { self.count() as u64 } else { answer.count + rest.count() as u64 };
         answer
     }
 
-    /// Every key in order: what an export or a snapshot walks.
+    /// Every key in order.
     #[cfg(test)]
     pub fn items(&self) -> impl Iterator<Item = KeyValue> + '_ {
         self.keys.iter().map(|(key, item)| item.show(key, true))

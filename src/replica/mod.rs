@@ -389,7 +389,7 @@ fn saved<C: Consensus>(recovered: Recovered) -> Result<Saved<C>, LogError> {
     let hard_state = match recovered.hard_state.is_empty() {
         true => C::HardState::default(),
         false => C::HardState::from_bytes(&recovered.hard_state)
-            .ok_or_else(|| LogError::foreign_hard_state(&recovered.hard_state))?,
+            .ok_or(LogError::ForeignHardState { bytes: recovered.hard_state.len() })?,
     };
     Ok(Saved {
         hard_state,

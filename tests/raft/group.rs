@@ -31,6 +31,10 @@ pub struct Group {
     leaders: BTreeMap<Term, NodeId>,
     /// What was ever applied at each index, by anyone (State Machine Safety).
     applied: BTreeMap<LogIndex, Entry>,
+    /// What was applied by anyone when each read arrived: no read may miss it.
+    read_from: BTreeMap<Ticket, LogIndex>,
+    /// Reads served so far, for those who want to be sure that some were.
+    pub served: u64,
 }
 
 struct Node {
@@ -140,6 +144,8 @@ impl Group {
     }
 
     pub fn read(&mut self, id: NodeId, ticket: Ticket) -> Outcome {
+        let applied = self.applied.keys().next_back().copied().unwrap_or_default();
+        self.read_from.insert(ticket, applied);
         self.step(id, Input::Read { ticket })
     }
 
@@ -219,18 +225,22 @@ impl Group {
 
     /// The disk of `id` finishes everything it was asked to write.
     pub fn persist(&mut self, id: NodeId) -> Outcome {
-        while let Some(seq) = self.nodes.get_mut(&id).and_then(|node| node.disk.finish_one()) {
-            self.step(id, Input::Persisted { seq })?;
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
-            let held = std::mem::take(&mut node.held);
-            let (ready, waiting): (Vec<_>, Vec<_>) =
-                held.into_iter().partition(|held| held.0 <= seq);
-            node.held = waiting;
-            for (_, to, message) in ready {
-                self.post(id, to, message);
-            }
-        }
+        while self.persist_one(id)? {}
         Ok(())
+    }
+
+    /// The disk of `id` finishes its oldest write, if there is one.
+    pub fn persist_one(&mut self, id: NodeId) -> Result<bool, Box<dyn Error>> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(false) };
+        let Some(seq) = node.disk.finish_one() else { return Ok(false) };
+        let held = std::mem::take(&mut node.held);
+        let (ready, waiting): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.0 <= seq);
+        node.held = waiting;
+        for (_, to, message) in ready {
+            self.post(id, to, message);
+        }
+        self.step(id, Input::Persisted { seq })?;
+        Ok(true)
     }
 
     /// `id` dies, and what its disk had not finished is gone.
@@ -246,6 +256,42 @@ impl Group {
         self.nodes.get_mut(&id).ok_or("no such node")?.restarts += 1;
         self.start(id);
         Ok(())
+    }
+
+    /// Handles the message that is at `place` in the queue: others stay.
+    pub fn deliver_at(&mut self, place: usize) -> Outcome {
+        let Some((from, to, message)) = self.messages.remove(place) else { return Ok(()) };
+        self.step(to, Input::Receive { from, message })
+    }
+
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub fn is_up(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.raft.is_some())
+    }
+
+    /// Who leads the newest term that has a leader.
+    pub fn leader(&self) -> Option<NodeId> {
+        let rafts = self.nodes.values().filter_map(|node| node.raft.as_ref());
+        let leaders = rafts.map(Raft::status).filter(|status| status.role == Role::Leader);
+        leaders.max_by_key(|status| status.term).map(|status| status.id)
+    }
+
+    /// How far each node has applied.
+    pub fn applied_by_all(&self) -> LogIndex {
+        let rafts = self.nodes.values().map(|node| node.raft.as_ref());
+        let applied = rafts.map(|raft| raft.map_or(LogIndex(0), |r| r.status().applied_index));
+        applied.min().unwrap_or_default()
+    }
+
+    pub fn last_applied(&self) -> LogIndex {
+        self.applied.keys().next_back().copied().unwrap_or_default()
     }
 
     fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
@@ -325,6 +371,8 @@ impl Group {
                 self.tell(format!("{id} takes request {ticket} as entry {index}/{term}"));
             }
             Effect::ServeRead { ticket, at } => {
+                assert!(at >= self.read_from[&ticket], "read {ticket} is stale");
+                self.served += 1;
                 self.tell(format!("{id} serves read {ticket} at {at}"));
             }
             Effect::Refuse { ticket, why } => {

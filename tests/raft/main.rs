@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test --test raft` rewrites them; then read the diff as a story.
 
+mod chance;
 mod group;
 mod words;
 

@@ -228,7 +228,7 @@ fn rubbish_ends_its_own_connection_and_no_other() {
         for round in 0..300 {
             let mut stream = connect(&fixture.address).await.unwrap();
             let length = random.below(400) as usize;
-            let mut bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+            let mut bytes: Vec<u8> = (0..length).map(|_| random.bits() as u8).collect();
             if round % 2 == 0 {
                 // A plausible frame, so that the rubbish gets past the framing.
                 let words = (length / 8) as u32;

@@ -1,0 +1,223 @@
+//! What the log holds, without the entries themselves: enough to recover a core, to open a segment,
+//! and to find an entry again.
+//!
+//! Recovery and the writer feed every record that counts through the same methods, so what is in
+//! memory while the node runs is what a restart would find.
+//!
+//! # Finding an entry
+//!
+//! The index is sparse: an *anchor* (index, place) about every 64 KiB, so a gigabyte of log costs
+//! less than half a megabyte. To find entry `i`, scan from the last anchor at or before `i`.
+//!
+//! What can go wrong is a truncation. After entries 1–10, "truncate from 5" and new entries 5–8,
+//! the segment holds two entries 5, in this order on disk:
+//!
+//! ```text
+//!   1 2 3 4 5 6 7 8 9 10 │truncate 5│ 5' 6' 7' 8'
+//!   ▲ anchor 1                        ▲ anchor 5
+//! ```
+//!
+//! The rule: a truncation removes the anchors from its index on, the next entry always gets one,
+//! and a scan never goes past the index of the following anchor. So the scan from anchor 1 ends
+//! before the dead 5, and nobody ever reads one.
+
+use bytes::Bytes;
+
+use crate::consensus::Configuration;
+use crate::types::{LogIndex, Term};
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub sequence: u64,
+    pub offset: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    index: LogIndex,
+    place: Place,
+}
+
+/// Where to scan for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Scan from here; entries before the wanted one may come first.
+    pub place: Place,
+    /// From this index on entries lie elsewhere.
+    pub end: Option<LogIndex>,
+}
+
+/// The state that the log's records amount to.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    pub hard_state: Bytes,
+    /// What the newest snapshot covers: index and term of the last entry in it, and the
+    /// configuration then. Zeros and nobody without one.
+    pub snapshot: (LogIndex, Term),
+    pub snapshot_configuration: Configuration,
+    /// Every configuration entry in the log, ascending.
+    pub configurations: Vec<(LogIndex, Configuration)>,
+    /// First index and term of each run of entries of the same term; both ascend.
+    pub term_runs: Vec<(LogIndex, Term)>,
+    pub last_index: LogIndex,
+    /// Ascending in index.
+    anchors: Vec<Anchor>,
+    /// Bytes between anchors.
+    spacing: u64,
+    /// The next entry needs an anchor: it follows a truncation.
+    anchor_next: bool,
+}
+
+impl Contents {
+    /// A log with nothing in it, whose first entry will be `first`.
+    pub fn empty(first: LogIndex, spacing: u64) -> Contents {
+        Contents {
+            hard_state: Bytes::new(),
+            snapshot: (LogIndex(0), Term(0)),
+            snapshot_configuration: Configuration::default(),
+            configurations: Vec::new(),
+            term_runs: Vec::new(),
+            last_index: first.previous(),
+            anchors: Vec::new(),
+            spacing,
+            anchor_next: true,
+        }
+    }
+
+    /// Appends an entry that lies at `place`. An error says how it does not follow.
+    pub fn push(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        configuration: Option<Configuration>,
+        place: Place,
+    ) -> Result<(), String> {
+        if index != self.last_index.next() {
+            return Err(format!("entry {index} follows entry {}", self.last_index));
+        }
+        let last_term = self.term_runs.last().map_or(self.snapshot.1, |run| run.1);
+        if term < last_term {
+            return Err(format!("entry {index} has term {term} after one of term {last_term}"));
+        }
+        if self.term_runs.last().is_none_or(|run| run.1 != term) {
+            self.term_runs.push((index, term));
+        }
+        if let Some(configuration) = configuration {
+            self.configurations.push((index, configuration));
+        }
+        let near = self.anchors.last().is_some_and(|anchor| {
+            anchor.place.sequence == place.sequence
+                && place.offset - anchor.place.offset < self.spacing
+        });
+        if self.anchor_next || !near {
+            self.anchors.push(Anchor { index, place });
+            self.anchor_next = false;
+        }
+        self.last_index = index;
+        Ok(())
+    }
+
+    /// Removes the entries from `from` on. An error says why that is impossible.
+    pub fn truncate(&mut self, from: LogIndex) -> Result<(), String> {
+        if from <= self.snapshot.0 {
+            return Err(format!(
+                "a truncation from {from} on reaches into what the snapshot of {} covers",
+                self.snapshot.0
+            ));
+        }
+        if from > self.last_index.next() {
+            return Err(format!(
+                "a truncation from {from} on, when the last entry is {}",
+                self.last_index
+            ));
+        }
+        let keep = |list: &[(LogIndex, _)]| list.partition_point(|item| item.0 < from);
+        let runs = keep(&self.term_runs);
+        self.term_runs.truncate(runs);
+        let configurations = self.configurations.partition_point(|item| item.0 < from);
+        self.configurations.truncate(configurations);
+        let anchors = self.anchors.partition_point(|anchor| anchor.index < from);
+        self.anchors.truncate(anchors);
+        self.anchor_next = true;
+        self.last_index = from.previous();
+        Ok(())
+    }
+
+    /// The newest configuration and where it stands.
+    pub fn configuration(&self) -> (LogIndex, &Configuration) {
+        match self.configurations.last() {
+            Some((index, configuration)) => (*index, configuration),
+            None => (self.snapshot.0, &self.snapshot_configuration),
+        }
+    }
+
+    /// Where to find entry `index`; `None` if the log has no such entry.
+    pub fn locate(&self, index: LogIndex) -> Option<Span> {
+        let after = self.anchors.partition_point(|anchor| anchor.index <= index);
+        let anchor = self.anchors[..after].last()?;
+        (index <= self.last_index)
+            .then(|| Span { place: anchor.place, end: self.anchors.get(after).map(|a| a.index) })
+    }
+
+    /// The first entry that can be read.
+    pub fn first_index(&self) -> LogIndex {
+        self.anchors.first().map_or(self.last_index.next(), |anchor| anchor.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64) -> Place {
+        Place { sequence: 1, offset }
+    }
+
+    fn ten_entries() -> Contents {
+        let mut contents = Contents::empty(LogIndex(1), 250);
+        for i in 1..=10 {
+            contents.push(LogIndex(i), Term(1 + i / 4), None, at(i * 100)).unwrap();
+        }
+        contents
+    }
+
+    #[test]
+    fn a_scan_never_meets_a_dead_entry() {
+        let mut contents = ten_entries();
+        contents.truncate(LogIndex(5)).unwrap();
+        assert_eq!(contents.locate(LogIndex(5)), None);
+        for i in 5..=8 {
+            contents.push(LogIndex(i), Term(9), None, at(1000 + i * 100)).unwrap();
+        }
+        // The dead 5, 6… lie after 4 on disk: the scan for 4 must end before 5.
+        assert_eq!(
+            contents.locate(LogIndex(4)),
+            Some(Span { place: at(400), end: Some(LogIndex(5)) })
+        );
+        assert_eq!(contents.locate(LogIndex(5)).map(|s| s.place), Some(at(1500)));
+        assert_eq!(
+            contents.term_runs,
+            vec![(LogIndex(1), Term(1)), (LogIndex(4), Term(2)), (LogIndex(5), Term(9)),]
+        );
+    }
+
+    #[test]
+    fn the_index_is_sparse() {
+        let contents = ten_entries();
+        assert_eq!(contents.anchors.len(), 4, "{:?}", contents.anchors);
+        assert_eq!(contents.locate(LogIndex(3)).map(|s| s.place), Some(at(100)));
+        assert_eq!(contents.locate(LogIndex(11)), None);
+        assert_eq!(contents.locate(LogIndex(0)), None);
+    }
+
+    #[test]
+    fn what_does_not_follow_is_refused() {
+        let mut contents = ten_entries();
+        assert!(contents.push(LogIndex(12), Term(3), None, at(2000)).is_err(), "a gap");
+        assert!(contents.push(LogIndex(11), Term(2), None, at(2000)).is_err(), "a term goes back");
+        assert!(contents.truncate(LogIndex(12)).is_err(), "beyond the end");
+        assert!(contents.truncate(LogIndex(0)).is_err(), "the snapshot's");
+        assert_eq!(contents.last_index, LogIndex(10));
+    }
+}

@@ -1,0 +1,462 @@
+//! A disk in memory, for tests: deterministic, and as treacherous as a real one.
+//!
+//! It keeps every file twice: as it *reads* now, and as it would be *after the power failed*. A
+//! write changes the first; a sync of the file carries the writes since the last sync over to the
+//! second; names (created, renamed, deleted) are carried over by a sync of the directory.
+//! [`MemoryDisk::crash`] then forgets the first, wholly ([`Crash::LoseUnsynced`]) or in parts drawn
+//! from a seed ([`Crash::KeepSome`]): any sectors of any write since the last sync may have reached
+//! the disk, in any combination, as a drive with a cache may do it.
+//!
+//! A `MemoryDisk` is a handle: the log owns one, the test keeps another ([`MemoryDisk::handle`])
+//! and cuts the power, fills the disk, flips bits or lets syncs fail behind the log's back. A copy
+//! of the whole content is cheap ([`MemoryDisk::fork`]): pages are shared until one side writes.
+//!
+//! Operations are performed when they are submitted, or, in step mode, one at a time when the test
+//! says so. [`MemoryDisk::power_off_after`] lets only so many more *steps* happen (the write and
+//! the sync of one operation are two), so that a test can crash at every one of them in turn.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::types::Random;
+
+use super::disk::{
+    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+};
+
+const PAGE: usize = 4096;
+/// What a drive writes wholly or not at all.
+const SECTOR: usize = 512;
+
+/// What a crash forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Everything that was not synced.
+    LoseUnsynced,
+    /// An arbitrary part of it, drawn from the seed.
+    KeepSome(u64),
+}
+
+/// Handle to a disk in memory; see the [module](self).
+pub struct MemoryDisk(Rc<RefCell<State>>);
+
+#[derive(Clone, Default)]
+struct State {
+    files: BTreeMap<u64, File>,
+    /// The directory as it reads now.
+    names: BTreeMap<FileName, u64>,
+    /// The directory as of its last sync.
+    durable_names: BTreeMap<FileName, u64>,
+    /// What the directory was after each change since then, oldest first.
+    name_history: Vec<BTreeMap<FileName, u64>>,
+    next_file: u64,
+    next_id: u64,
+    queue: VecDeque<(OperationId, Operation)>,
+    completions: VecDeque<Completion>,
+    stepped: bool,
+    steps: u64,
+    power_off_at: Option<u64>,
+    capacity: Option<u64>,
+    writes_full: bool,
+    fail_syncs: bool,
+    ignore_syncs: bool,
+}
+
+#[derive(Clone, Default)]
+struct File {
+    now: Content,
+    durable: Content,
+    /// Writes since the last sync, oldest first.
+    unsynced: Vec<(u64, Bytes)>,
+}
+
+/// Bytes as pages, shared with other copies until written; a page that is not there is zeros.
+#[derive(Clone, Default)]
+struct Content {
+    pages: imbl::OrdMap<u64, Rc<[u8; PAGE]>>,
+    length: u64,
+}
+
+impl Content {
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let (page, within) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let count = (PAGE - within).min(bytes.len() - done);
+            let part = &bytes[done..done + count];
+            done += count;
+            if !self.pages.contains_key(&page) {
+                if part.iter().all(|byte| *byte == 0) {
+                    continue;
+                }
+                self.pages.insert(page, Rc::new([0; PAGE]));
+            }
+            if let Some(page) = self.pages.get_mut(&page) {
+                Rc::make_mut(page)[within..within + count].copy_from_slice(part);
+            }
+        }
+        self.length = self.length.max(offset + bytes.len() as u64);
+    }
+
+    fn read(&self, offset: u64, length: usize) -> Vec<u8> {
+        let length = length.min(self.length.saturating_sub(offset) as usize);
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            let within = (at % PAGE as u64) as usize;
+            let count = (PAGE - within).min(length - bytes.len());
+            match self.pages.get(&(at / PAGE as u64)) {
+                Some(page) => bytes.extend_from_slice(&page[within..within + count]),
+                None => bytes.resize(bytes.len() + count, 0),
+            }
+        }
+        bytes
+    }
+
+    /// The beginning of the first page from `offset` on that was written.
+    fn find_data(&self, offset: u64) -> u64 {
+        let page = self.pages.range(offset / PAGE as u64..).next();
+        page.map_or(self.length, |(page, _)| (page * PAGE as u64).max(offset))
+    }
+}
+
+impl Default for MemoryDisk {
+    fn default() -> MemoryDisk {
+        MemoryDisk::new()
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk without bounds.
+    pub fn new() -> MemoryDisk {
+        MemoryDisk(Rc::default())
+    }
+
+    /// Another handle to the same disk.
+    pub fn handle(&self) -> MemoryDisk {
+        MemoryDisk(Rc::clone(&self.0))
+    }
+
+    /// A disk of its own with the same content, queue and settings.
+    pub fn fork(&self) -> MemoryDisk {
+        MemoryDisk(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// In step mode, operations wait for [`step`](Self::step).
+    pub fn set_stepped(&self, stepped: bool) {
+        self.0.borrow_mut().stepped = stepped;
+    }
+
+    /// Performs the oldest operation that waits; false if none does.
+    pub fn step(&self) -> bool {
+        self.0.borrow_mut().perform_next()
+    }
+
+    /// After `steps` more steps nothing happens any more: operations queue up and never complete,
+    /// and [`Disk::execute`] fails. [`crash`](Self::crash) ends this.
+    pub fn power_off_after(&self, steps: u64) {
+        let mut state = self.0.borrow_mut();
+        state.power_off_at = Some(state.steps + steps);
+    }
+
+    /// Steps performed so far: one for each change to the disk.
+    pub fn steps(&self) -> u64 {
+        self.0.borrow().steps
+    }
+
+    /// Files together may not be larger than this.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.borrow_mut().capacity = bytes;
+    }
+
+    /// Refuses even writes to allocated space, as file systems that copy on write may.
+    pub fn set_writes_full(&self, full: bool) {
+        self.0.borrow_mut().writes_full = full;
+    }
+
+    /// Lets every sync fail from now on. What it should have made durable is lost for good, even
+    /// if later syncs succeed.
+    pub fn set_fail_syncs(&self, fail: bool) {
+        self.0.borrow_mut().fail_syncs = fail;
+    }
+
+    /// Syncs succeed and do nothing: a lying drive, or a program that forgot to sync. For tests
+    /// that show that a missing sync is found.
+    pub fn set_ignore_syncs(&self, ignore: bool) {
+        self.0.borrow_mut().ignore_syncs = ignore;
+    }
+
+    /// Inverts one bit of a file, durably. False if the file has no such byte.
+    pub fn flip_bit(&self, file: &str, offset: u64, bit: u32) -> bool {
+        let mut state = self.0.borrow_mut();
+        let id = state.names.get(file).copied();
+        let Some(file) = id.and_then(|id| state.files.get_mut(&id)) else { return false };
+        for content in [&mut file.now, &mut file.durable] {
+            let Some(byte) = content.read(offset, 1).first().copied() else { return false };
+            content.write(offset, &[byte ^ (1 << (bit % 8))]);
+        }
+        true
+    }
+
+    /// Removes a file, durably.
+    pub fn remove(&self, file: &str) {
+        let mut state = self.0.borrow_mut();
+        state.names.remove(file);
+        state.durable_names.remove(file);
+    }
+
+    /// The names of the files, and what they hold now.
+    pub fn files(&self) -> BTreeMap<FileName, Vec<u8>> {
+        let state = self.0.borrow();
+        let content = |id| state.files.get(id).map(|file| &file.now);
+        let names = state.names.iter();
+        names
+            .filter_map(|(name, id)| {
+                content(id).map(|c| (name.clone(), c.read(0, c.length as usize)))
+            })
+            .collect()
+    }
+
+    /// The power fails: what was not synced is forgotten, operations under way never complete. The
+    /// disk works again afterwards; its faults stay as set, but for
+    /// [`power_off_after`](Self::power_off_after).
+    pub fn crash(&self, crash: Crash) {
+        let state = &mut *self.0.borrow_mut();
+        state.queue.clear();
+        state.completions.clear();
+        state.power_off_at = None;
+        if let Crash::KeepSome(seed) = crash {
+            let mut random = Random::from_seed(seed);
+            // File systems keep the order of changes to a directory: some number of them survive.
+            let kept = random.below(state.name_history.len() as u64 + 1) as usize;
+            if let Some(names) = kept.checked_sub(1).and_then(|i| state.name_history.get(i)) {
+                state.durable_names = names.clone();
+            }
+            for file in state.files.values_mut() {
+                file.keep_some(&mut random);
+            }
+        }
+        state.names = state.durable_names.clone();
+        state.name_history.clear();
+        let names = &state.names;
+        state.files.retain(|id, _| names.values().any(|named| named == id));
+        for file in state.files.values_mut() {
+            file.unsynced.clear();
+            file.now = file.durable.clone();
+        }
+    }
+}
+
+impl File {
+    fn sync(&mut self) {
+        for (offset, bytes) in self.unsynced.drain(..) {
+            self.durable.write(offset, &bytes);
+        }
+        self.durable.length = self.durable.length.max(self.now.length);
+    }
+
+    /// Lets some sectors of some unsynced writes reach the disk.
+    fn keep_some(&mut self, random: &mut Random) {
+        if self.unsynced.is_empty() && self.durable.length == self.now.length {
+            return;
+        }
+        if random.chance(0.5) {
+            self.durable.length = self.now.length;
+        }
+        let length = self.durable.length;
+        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+            let share = [0.0, 0.5, 0.9, 1.0][random.below(4) as usize];
+            let mut at = offset;
+            let end = (offset + bytes.len() as u64).min(length);
+            while at < end {
+                let next = ((at / SECTOR as u64 + 1) * SECTOR as u64).min(end);
+                if random.chance(share) {
+                    let part = (at - offset) as usize..(next - offset) as usize;
+                    self.durable.write(at, &bytes[part]);
+                }
+                at = next;
+            }
+        }
+    }
+}
+
+impl State {
+    fn perform_next(&mut self) -> bool {
+        if self.is_off() {
+            return false;
+        }
+        let Some((id, operation)) = self.queue.pop_front() else { return false };
+        let result = self.perform(&operation);
+        // Without power, there is nobody to hear of it.
+        if !self.is_off() {
+            self.completions.push_back(Completion { id, result, sync_time: None });
+        }
+        true
+    }
+
+    fn is_off(&self) -> bool {
+        self.power_off_at.is_some_and(|at| self.steps >= at)
+    }
+
+    /// Counts a step; fails if the power is off.
+    fn begin_step(&mut self) -> Result<(), Failure> {
+        if self.is_off() {
+            return Err((DiskErrorKind::Other, "the power is off"));
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn perform(&mut self, operation: &Operation) -> Result<Outcome, DiskError> {
+        self.try_perform(operation).map_err(|(kind, reason)| DiskError {
+            kind,
+            action: operation.action(),
+            file: operation.file().unwrap_or("the directory").to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn try_perform(&mut self, operation: &Operation) -> Result<Outcome, Failure> {
+        match operation {
+            Operation::List => {
+                let length = |id| self.files.get(id).map_or(0, |file| file.now.length);
+                let files = self.names.iter().map(|(name, id)| (name.clone(), length(id)));
+                return Ok(Outcome::Files(files.collect()));
+            }
+            Operation::Read { file, offset, length } => {
+                let bytes = self.file(file)?.now.read(*offset, *length);
+                return Ok(Outcome::Bytes(bytes.into()));
+            }
+            Operation::FindData { file, offset } => {
+                return Ok(Outcome::Offset(self.file(file)?.now.find_data(*offset)));
+            }
+            Operation::Create { file, size } => self.create(file, *size)?,
+            Operation::Allocate { file, size } => {
+                self.begin_step()?;
+                let length = self.file(file)?.now.length;
+                self.reserve(size.saturating_sub(length))?;
+                self.file(file)?.now.length = length.max(*size);
+            }
+            Operation::Write { file, offset, bytes, sync } => {
+                self.begin_step()?;
+                self.write(file, *offset, bytes)?;
+                if *sync {
+                    self.sync(file)?;
+                }
+            }
+            Operation::Sync { file } => self.sync(file)?,
+            Operation::SyncDirectory => {
+                self.begin_step()?;
+                if self.fail_syncs {
+                    return Err(SYNC_FAILED);
+                }
+                if !self.ignore_syncs {
+                    self.durable_names = self.names.clone();
+                    self.name_history.clear();
+                }
+            }
+            Operation::Rename { from, to } => {
+                self.begin_step()?;
+                let id = self.names.remove(from).ok_or(NOT_FOUND)?;
+                self.names.insert(to.clone(), id);
+                self.name_history.push(self.names.clone());
+            }
+            Operation::Delete { file } => {
+                self.begin_step()?;
+                self.names.remove(file).ok_or(NOT_FOUND)?;
+                self.name_history.push(self.names.clone());
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn file(&mut self, name: &str) -> Result<&mut File, Failure> {
+        let id = self.names.get(name).ok_or(NOT_FOUND)?;
+        self.files.get_mut(id).ok_or(NOT_FOUND)
+    }
+
+    fn create(&mut self, name: &str, size: u64) -> Result<(), Failure> {
+        self.begin_step()?;
+        if self.names.contains_key(name) {
+            return Err((DiskErrorKind::Exists, "the file exists"));
+        }
+        self.reserve(size)?;
+        let id = self.next_file;
+        self.next_file += 1;
+        let now = Content { length: size, ..Content::default() };
+        self.files.insert(id, File { now, ..File::default() });
+        self.names.insert(name.to_owned(), id);
+        self.name_history.push(self.names.clone());
+        Ok(())
+    }
+
+    /// Refuses if `more` bytes do not fit.
+    fn reserve(&self, more: u64) -> Result<(), Failure> {
+        let used: u64 =
+            self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.now.length).sum();
+        match self.capacity {
+            Some(capacity) if more > 0 && used + more > capacity => Err(NO_SPACE),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &Bytes) -> Result<(), Failure> {
+        if self.writes_full {
+            return Err(NO_SPACE);
+        }
+        let end = offset + bytes.len() as u64;
+        let length = self.file(name)?.now.length;
+        self.reserve(end.saturating_sub(length))?;
+        let file = self.file(name)?;
+        file.now.write(offset, bytes);
+        file.unsynced.push((offset, bytes.clone()));
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.begin_step()?;
+        let (fail, ignore) = (self.fail_syncs, self.ignore_syncs);
+        let file = self.file(name)?;
+        if fail {
+            // The kernel takes the pages for clean from now on: no later sync writes them.
+            file.unsynced.clear();
+            return Err(SYNC_FAILED);
+        }
+        if !ignore {
+            file.sync();
+        }
+        Ok(())
+    }
+}
+
+type Failure = (DiskErrorKind, &'static str);
+const NOT_FOUND: Failure = (DiskErrorKind::NotFound, "there is no such file");
+const NO_SPACE: Failure = (DiskErrorKind::NoSpace, "no space left on device");
+const SYNC_FAILED: Failure = (DiskErrorKind::SyncFailed, "input/output error");
+
+impl Disk for MemoryDisk {
+    fn submit(&mut self, operation: Operation) -> OperationId {
+        let mut state = self.0.borrow_mut();
+        let id = OperationId(state.next_id);
+        state.next_id += 1;
+        state.queue.push_back((id, operation));
+        if !state.stepped {
+            while state.perform_next() {}
+        }
+        id
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.0.borrow_mut().completions.pop_front()
+    }
+
+    fn execute(&mut self, operation: Operation) -> Result<Outcome, DiskError> {
+        let mut state = self.0.borrow_mut();
+        while state.perform_next() {}
+        state.perform(&operation)
+    }
+}

@@ -1,0 +1,38 @@
+//! The log on disk.
+//!
+//! A Raft node keeps two promises across a crash: it remembers its term and vote, and every entry
+//! that it has acknowledged (paper §5.1, figure 2, "persistent state"). This room keeps them, on
+//! disks that tear writes, fill up, rot and fail.
+//!
+//! Reading order: [`disk`] (what a disk does and does not promise), [`format`](mod@format) (the
+//! bytes, every crash case, and the rule that tells a tear from corruption), [`log`] (how writes
+//! travel), then `writer`, `recovery` with `scan`, `contents` (the index) and `reader`.
+//! [`FileDisk`] is the real disk, [`MemoryDisk`] the one for tests, which forgets what was not
+//! synced.
+//!
+//! What this room leaves to others: *when* to truncate or compact is the core's decision;
+//! fetching a damaged entry from a peer is not done yet: damage is refused.
+
+mod contents;
+pub mod disk;
+mod error;
+mod file_disk;
+pub mod format;
+pub mod log;
+mod memory_disk;
+mod reader;
+mod recovery;
+mod scan;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use disk::{
+    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+};
+pub use error::LogError;
+pub use file_disk::FileDisk;
+pub use format::{Identity, record_len};
+pub use log::{LogEvent, LogOptions, LogStatus, Recovered, SegmentLog, Tear};
+pub use memory_disk::{Crash, MemoryDisk};
