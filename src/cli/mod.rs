@@ -1,0 +1,5 @@
+//! kvctl.
+mod bytes;
+mod failure;
+mod output;
+mod units;
