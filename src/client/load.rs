@@ -118,7 +118,7 @@ pub fn value(size: usize) -> Bytes {
     let mut random = Random::from_seed(size as u64);
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
-        bytes.extend_from_slice(&random.next().to_le_bytes());
+        bytes.extend_from_slice(&random.bits().to_le_bytes());
     }
     bytes.truncate(size);
     bytes.into()
