@@ -197,9 +197,15 @@ async fn measured(cluster: &Cluster<'_>) -> Measured {
         build: hellos.first().map(|hello| hello.build.clone()),
     };
     if let Some(status) = cluster.status().await {
-        let mut durabilities: Vec<&str> =
-            status.nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.durability).collect::<Vec<Durability>>()
-                .into_iter().map(Durability::as_str).collect();
+        let mut durabilities: Vec<&str> = status
+            .nodes
+            .iter()
+            .filter_map(|n| n.report.as_ref())
+            .map(|r| r.durability)
+            .collect::<Vec<Durability>>()
+            .into_iter()
+            .map(Durability::as_str)
+            .collect();
         durabilities.sort_unstable();
         durabilities.dedup();
         if !durabilities.is_empty() {

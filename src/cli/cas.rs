@@ -100,5 +100,8 @@ fn unchanged(key: &str, found: Option<&KeyValue>) -> Failure {
             format!("found `{}` (revision {})", printable(&item.value), item.mod_revision)
         }
     };
-    Failure::new(Exit::Violated, format!("`{key}` is not as expected and was not changed: {instead}"))
+    Failure::new(
+        Exit::Violated,
+        format!("`{key}` is not as expected and was not changed: {instead}"),
+    )
 }

@@ -62,8 +62,13 @@ pub struct Import {
           value_parser = clap::value_parser!(u16).range(1..=512))]
     pub in_flight: u16,
     /// Nodes to talk to, separated by commas; without it, those of the cluster named by --name
-    #[arg(long, env = "KVRAFT_ENDPOINTS", value_delimiter = ',', value_name = "ADDRESS",
-          hide_env_values = true)]
+    #[arg(
+        long,
+        env = "KVRAFT_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
     pub endpoints: Vec<Address>,
     /// Give up when a record is not taken for so long
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_positive_duration)]

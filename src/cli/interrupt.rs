@@ -21,8 +21,7 @@ impl Interrupt {
             signal(kind)
                 .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
         };
-        let (int, term) =
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let (int, term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         Ok(Interrupt { int, term, seen: false })
     }
 

@@ -189,9 +189,9 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn begin(&self) -> Result<(), Failure> {
         match self.global.output {
-            Format::Json => {
-                output::write(format!("{{\"schema_version\":{SCHEMA_VERSION},\"items\":[").as_bytes())
-            }
+            Format::Json => output::write(
+                format!("{{\"schema_version\":{SCHEMA_VERSION},\"items\":[").as_bytes(),
+            ),
             Format::Table | Format::Name => Ok(()),
         }
     }

@@ -37,7 +37,11 @@ fn every_command_says_what_it_does_and_shows_examples_of_itself() {
         let example = help.lines().any(|line| line.contains(&words));
         assert!(example, "{words} has no example of itself");
         for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{words} {} is not explained", argument.get_id());
+            assert!(
+                argument.get_help().is_some(),
+                "{words} {} is not explained",
+                argument.get_id()
+            );
         }
     }
 }

@@ -262,11 +262,12 @@ impl Pool {
 
     /// One connection from dialling to its end; says why it ended.
     async fn connect_once(&self, endpoint: &Endpoint) -> String {
-        let (connection, mut driver) = match timeout(DIAL_LIMIT, wire::dial(&endpoint.address)).await {
-            Ok(Ok(dialled)) => dialled,
-            Ok(Err(error)) => return error,
-            Err(_) => return "dialling it timed out".to_owned(),
-        };
+        let (connection, mut driver) =
+            match timeout(DIAL_LIMIT, wire::dial(&endpoint.address)).await {
+                Ok(Ok(dialled)) => dialled,
+                Ok(Err(error)) => return error,
+                Err(_) => return "dialling it timed out".to_owned(),
+            };
         tokio::select! {
             why = driver.closed() => why,
             why = self.attend(endpoint, connection) => why,

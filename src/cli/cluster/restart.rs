@@ -49,9 +49,9 @@ pub async fn run(global: &Global, command: Restart) -> Outcome {
     for node in nodes {
         let progress = Progress::spinner(format!("restarting node {node}"));
         restart(&supervisor, node, command.timeout).await.map_err(|failure| {
-            failure
-                .next(format!("{} nodes were restarted before it", restarted.len()))
-                .next(format!("see what it says: kvctl{} cluster logs --node {node}", global.flag()))
+            failure.next(format!("{} nodes were restarted before it", restarted.len())).next(
+                format!("see what it says: kvctl{} cluster logs --node {node}", global.flag()),
+            )
         })?;
         drop(progress);
         if global.output == Format::Table {
