@@ -12,7 +12,7 @@ use super::reach::{self, Cluster, Reach};
 use super::units::{self, short_duration};
 use crate::client::load::{self, Mix, Report, Workload};
 use crate::client::{Client, Options};
-use crate::config::Durability;
+use crate::control::State;
 
 /// Measure the cluster with a closed loop of clients
 ///
@@ -197,20 +197,16 @@ async fn measured(cluster: &Cluster<'_>) -> Measured {
         build: hellos.first().map(|hello| hello.build.clone()),
     };
     if let Some(status) = cluster.status().await {
-        let mut durabilities: Vec<&str> = status
-            .nodes
-            .iter()
-            .filter_map(|n| n.report.as_ref())
-            .map(|r| r.durability)
-            .collect::<Vec<Durability>>()
-            .into_iter()
-            .map(Durability::as_str)
-            .collect();
+        let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
+        let mut durabilities: Vec<&str> =
+            reports.map(|report| report.durability.as_str()).collect();
         durabilities.sort_unstable();
         durabilities.dedup();
         if !durabilities.is_empty() {
             measured.durability = Some(durabilities.join("+"));
         }
+        let running = status.nodes.iter().filter(|node| node.state == State::Running);
+        measured.running = running.count();
         measured.name = Some(status.name);
         measured.transport = Some(status.transport.as_str().to_owned());
         measured.build = Some(status.build);

@@ -61,14 +61,9 @@ pub struct Import {
     #[arg(long, default_value_t = 64, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=512))]
     pub in_flight: u16,
-    /// Nodes to talk to, separated by commas; without it, those of the cluster named by --name
-    #[arg(
-        long,
-        env = "KVRAFT_ENDPOINTS",
-        value_delimiter = ',',
-        value_name = "ADDRESS",
-        hide_env_values = true
-    )]
+    /// Nodes to talk to, separated by commas [default: those of --name, else KVRAFT_ENDPOINTS in the
+    /// environment, else those of the default cluster]
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub endpoints: Vec<Address>,
     /// Give up when a record is not taken for so long
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_positive_duration)]
@@ -145,10 +140,12 @@ fn report(global: &Global, done: &Done) -> Result<(), Failure> {
             let rate = done.loaded as f64 / done.seconds.max(0.001);
             let skipped = match done.skipped {
                 0 => String::new(),
+                1 => ", 1 bad line skipped".to_owned(),
                 skipped => format!(", {skipped} bad lines skipped"),
             };
+            let records = if done.loaded == 1 { "record" } else { "records" };
             output::line(format!(
-                "loaded {} records in {} ({rate:.0}/s){skipped}",
+                "loaded {} {records} in {} ({rate:.0}/s){skipped}",
                 done.loaded,
                 short_duration(Duration::from_secs_f64(done.seconds)),
             ))
@@ -202,8 +199,7 @@ impl<R: AsyncBufRead + Unpin> Importing<'_, R> {
                 () = interrupt.wait() => return Err(interrupted()),
             };
             let Some(line) = line.map_err(|error| {
-                let file = self.command.file.display();
-                Failure::failed(format!("cannot read {file}: {error}"))
+                Failure::failed(format!("cannot read {}: {error}", self.source()))
             })?
             else {
                 return Ok(());
@@ -266,22 +262,31 @@ impl<R: AsyncBufRead + Unpin> Importing<'_, R> {
     }
 
     fn bad_line(&mut self, number: u64, why: &str) -> Result<(), Failure> {
-        let file = self.command.file.display();
+        let line = format!("line {number} of {}: {why}", self.source());
         if self.command.on_error == OnError::Stop {
-            return Err(Failure::failed(format!("{file}, line {number}: {why}"))
+            return Err(Failure::failed(line)
                 .next("mend the line, or go on past bad ones with --on-error skip"));
         }
         self.done.skipped += 1;
-        output::warn(format!("{file}, line {number}: {why}; skipped"));
+        output::warn(format!("{line}; skipped"));
         Ok(())
     }
 
+    /// The file, as messages name it.
+    fn source(&self) -> String {
+        match self.command.file.as_os_str() == "-" {
+            true => "standard input".to_owned(),
+            false => self.command.file.display().to_string(),
+        }
+    }
+
     /// Says what was loaded before it went wrong.
-    fn told(&self, failure: Failure) -> Failure {
+    fn told(&self, mut failure: Failure) -> Failure {
         let Done { loaded, lines, .. } = self.done;
-        failure.next(format!(
-            "{loaded} records of the first {lines} lines are loaded; importing them again is \
-             harmless"
-        ))
+        failure.message.push_str(&format!(
+            "\n       loaded so far: {loaded} records, of the first {lines} lines (to load them \
+             again is harmless)"
+        ));
+        failure
     }
 }

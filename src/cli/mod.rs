@@ -27,9 +27,11 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::task::LocalSet;
 
 use crate::config::ClusterName;
 use failure::{Failure, Outcome};
@@ -40,7 +42,6 @@ use output::Format;
 #[command(
     name = "kvctl",
     version,
-    about,
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -53,30 +54,23 @@ Examples:
   kvctl cluster status
   kvctl cluster down                   stop; the data stays
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no quorum or timed out, 4 an expectation was violated,
-5 a check could not decide, 130 interrupted. A command that wraps another returns that one's code."
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no quorum or timed out, 4 an expectation was
+violated, 5 a check could not decide, 130 interrupted. A command that wraps another returns that
+one's code."
 )]
 pub struct Arguments {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArguments,
     #[command(subcommand)]
     pub command: Command,
 }
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
-pub struct Global {
-    /// Which cluster
-    #[arg(
-        long,
-        global = true,
-        env = "KVRAFT_NAME",
-        default_value_t,
-        value_name = "NAME",
-        hide_env_values = true,
-        help_heading = "Global options"
-    )]
-    pub name: ClusterName,
+pub struct GlobalArguments {
+    /// Which cluster [default: KVRAFT_NAME in the environment, else `default`]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub name: Option<ClusterName>,
     /// The form of the result
     #[arg(
         short,
@@ -88,6 +82,31 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: Format,
+}
+
+/// What every command was told, or took from the environment.
+#[derive(Clone, Debug)]
+pub struct Global {
+    pub name: ClusterName,
+    /// The name was given on the command line: it means that cluster and no other.
+    pub is_named: bool,
+    pub output: Format,
+}
+
+impl GlobalArguments {
+    /// Fills in from the environment; `name` is that of `KVRAFT_NAME`.
+    fn resolve(self, name: Option<OsString>) -> Result<Global, Failure> {
+        let is_named = self.name.is_some();
+        let name = match (self.name, name) {
+            (Some(name), _) => name,
+            (None, Some(name)) if !name.is_empty() => name
+                .to_string_lossy()
+                .parse()
+                .map_err(|error| Failure::usage(format!("KVRAFT_NAME: {error}")))?,
+            (None, _) => ClusterName::default(),
+        };
+        Ok(Global { name, is_named, output: self.output })
+    }
 }
 
 impl Global {
@@ -124,24 +143,24 @@ pub enum Command {
 /// The whole of kvctl: reads the command line, does it, says how it ended.
 pub fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
-    let outcome = match runtime() {
-        Ok(runtime) => {
-            let local = tokio::task::LocalSet::new();
-            let outcome = local.block_on(&runtime, dispatch(&global, command));
-            drop(local);
-            // Not waited for: a read of standard input that nobody needs any more would hang it.
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(failure) => Err(failure),
-    };
-    match outcome {
+    match run(global, command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.print();
             ExitCode::from(if failure.quiet { 0 } else { failure.exit as u8 })
         }
     }
+}
+
+fn run(global: GlobalArguments, command: Command) -> Outcome {
+    let global = global.resolve(std::env::var_os("KVRAFT_NAME"))?;
+    let runtime = runtime()?;
+    let local = LocalSet::new();
+    let outcome = local.block_on(&runtime, dispatch(&global, command));
+    drop(local);
+    // Not waited for: a read of standard input that nobody needs any more would hang it.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -13,6 +13,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::failure::Failure;
 
@@ -102,34 +104,53 @@ pub fn print_table(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Quicker than this, nothing is shown.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often what is shown moves.
+const TICK: Duration = Duration::from_millis(100);
+
 /// A line on standard error that moves while something takes its time; it shows itself after half a
 /// second, on a terminal only, and goes when it is dropped.
 pub struct Progress {
     bar: ProgressBar,
+    /// Shows the bar when it is time, and moves it.
+    task: JoinHandle<()>,
 }
 
 impl Progress {
     /// One of unknown length.
     pub fn spinner(what: impl Into<String>) -> Progress {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_message(what.into());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Progress { bar }
+        let progress = Progress::new(None, "{spinner} {msg} ({elapsed})");
+        progress.bar.set_message(what.into());
+        progress
     }
 
     /// One whose length in bytes may be known.
     pub fn bytes(what: impl Into<String>, total: Option<u64>) -> Progress {
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
         let template = match total {
             Some(_) => "{prefix} {bar:30} {bytes}/{total_bytes} {msg} (eta {eta})",
             None => "{spinner} {prefix} {bytes} {msg} ({elapsed})",
         };
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(what.into());
-        Progress { bar }
+        let progress = Progress::new(total, template);
+        progress.bar.set_prefix(what.into());
+        progress
+    }
+
+    fn new(total: Option<u64>, template: &str) -> Progress {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        let shown = bar.clone();
+        let task = tokio::task::spawn_local(async move {
+            sleep(PATIENCE).await;
+            shown.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            loop {
+                shown.tick();
+                sleep(TICK).await;
+            }
+        });
+        Progress { bar, task }
     }
 
     pub fn message(&self, text: impl Into<String>) {
@@ -143,6 +164,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        self.task.abort();
         self.bar.finish_and_clear();
     }
 }

@@ -14,15 +14,9 @@ use crate::types::NodeId;
 /// How to reach the cluster's nodes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Reach {
-    /// Nodes to talk to (`unix:/path` or `tcp:127.0.0.1:PORT`), separated by commas; without it,
-    /// those of the cluster named by --name.
-    #[arg(
-        long,
-        env = "KVRAFT_ENDPOINTS",
-        value_delimiter = ',',
-        value_name = "ADDRESS",
-        hide_env_values = true
-    )]
+    /// Nodes to talk to (`unix:/path` or `tcp:127.0.0.1:PORT`), separated by commas [default: those
+    /// of --name, else KVRAFT_ENDPOINTS in the environment, else those of the default cluster]
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub endpoints: Vec<Address>,
     /// Give up after this time; a write then says whether its outcome is unknown.
     #[arg(
@@ -137,12 +131,13 @@ pub async fn connect_with<'a>(
     node: Option<NodeId>,
     mut options: Options,
 ) -> Result<Cluster<'a>, Failure> {
-    let (addresses, directory) = if reach.endpoints.is_empty() {
+    let given = given(global, reach, std::env::var("KVRAFT_ENDPOINTS").ok())?;
+    let (addresses, directory) = if given.is_empty() {
         let directory = directory(global)?;
         let all = endpoints(global, &directory)?;
         (pick(&all, node)?, Some(directory))
     } else {
-        (reach.endpoints.clone(), None)
+        (given, None)
     };
     if let Some(directory) = &directory
         && !listens(&directory.supervisor_address()).await
@@ -161,6 +156,26 @@ pub async fn connect_with<'a>(
         return narrow(cluster(client), node, reach).await;
     }
     Ok(cluster(client))
+}
+
+/// The endpoints that were given: on the command line, or, unless a cluster was named there, in the
+/// environment.
+fn given(
+    global: &Global,
+    reach: &Reach,
+    environment: Option<String>,
+) -> Result<Vec<Address>, Failure> {
+    match environment {
+        Some(text) if reach.endpoints.is_empty() && !global.is_named => text
+            .split(',')
+            .map(str::trim)
+            .filter(|address| !address.is_empty())
+            .map(|address| {
+                address.parse().map_err(|e| Failure::usage(format!("KVRAFT_ENDPOINTS: {e}")))
+            })
+            .collect(),
+        _ => Ok(reach.endpoints.clone()),
+    }
 }
 
 /// Among given endpoints, keeps the one at which `node` listens.
@@ -218,10 +233,11 @@ async fn explain(
     error: ClientError,
 ) -> Failure {
     let nobody = error.trouble().is_some_and(|t| t.missing().count() == t.endpoints.len());
+    let brief = error.brief();
     let failure = Failure::from(error);
     let Some(directory) = directory else { return failure };
     match ask(directory).await {
-        Ok(status) => add_missing(global, failure, &status),
+        Ok(status) => add_missing(global, Failure { message: brief, ..failure }, &status),
         Err(_) if nobody => not_running(global),
         Err(_) => failure,
     }
@@ -257,4 +273,35 @@ fn add_missing(global: &Global, mut failure: Failure, status: &ClusterStatus) ->
         failure.next.push(format!("see how the nodes are: kvctl{flag} cluster status"));
     }
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Format;
+
+    #[test]
+    fn what_is_nearer_wins_flag_then_name_then_environment() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        let global =
+            |is_named| Global { name: Default::default(), is_named, output: Format::Table };
+        let reach = |endpoints| Reach { endpoints, timeout: Duration::from_secs(1) };
+        let environment = || Some("unix:/a, unix:/b,".to_owned());
+        let of = |is_named, endpoints| given(&global(is_named), &reach(endpoints), environment());
+        assert_eq!(of(true, vec![address("unix:/c")]).unwrap(), [address("unix:/c")]);
+        assert_eq!(of(true, vec![]).unwrap(), []);
+        assert_eq!(of(false, vec![]).unwrap(), ["unix:/a", "unix:/b"].map(address));
+        let wrong = given(&global(false), &reach(vec![]), Some("nowhere".to_owned()));
+        assert_eq!(wrong.unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_node_that_does_not_exist_is_named_with_those_that_do() {
+        let all =
+            [(NodeId(1), "unix:/1".parse().unwrap()), (NodeId(2), "unix:/2".parse().unwrap())];
+        assert_eq!(pick(&all, Some(NodeId(2))).unwrap(), ["unix:/2".parse().unwrap()]);
+        assert_eq!(pick(&all, None).unwrap().len(), 2);
+        let failure = pick(&all, Some(NodeId(3))).unwrap_err();
+        assert!(failure.message.contains("there are 1, 2"), "{}", failure.message);
+    }
 }

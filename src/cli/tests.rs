@@ -70,12 +70,24 @@ fn examples_in_the_help_parse() {
 #[test]
 fn global_options_stand_anywhere() {
     for line in ["kvctl --name a -o json get k", "kvctl get k --name a -o json"] {
-        let arguments = parse(line).unwrap();
-        assert_eq!(arguments.global.name.as_str(), "a");
-        assert_eq!(arguments.global.output, Format::Json);
-        assert_eq!(arguments.global.flag(), " --name a");
+        let global = parse(line).unwrap().global.resolve(Some("b".into())).unwrap();
+        assert_eq!((global.name.as_str(), global.is_named), ("a", true));
+        assert_eq!(global.output, Format::Json);
+        assert_eq!(global.flag(), " --name a");
     }
-    assert_eq!(parse("kvctl get k --name default").unwrap().global.flag(), "");
+}
+
+#[test]
+fn a_cluster_that_is_not_named_is_that_of_the_environment_or_the_default() {
+    let resolve =
+        |name: Option<&str>| parse("kvctl get k").unwrap().global.resolve(name.map(Into::into));
+    let global = resolve(Some("b")).unwrap();
+    assert_eq!((global.name.as_str(), global.is_named), ("b", false));
+    for name in [None, Some("")] {
+        let global = resolve(name).unwrap();
+        assert_eq!((global.name.as_str(), &global.flag()[..]), ("default", ""));
+    }
+    assert!(resolve(Some("../x")).unwrap_err().message.contains("KVRAFT_NAME"));
 }
 
 #[test]
@@ -132,5 +144,28 @@ fn what_runs_after_two_dashes_is_not_ours_to_parse() {
     let arguments = parse("kvctl cluster run -n 3 -- cmd --name x -o json").unwrap();
     let Command::Cluster(Cluster::Run(run)) = arguments.command else { panic!("{arguments:?}") };
     assert_eq!(run.command, ["cmd", "--name", "x", "-o", "json"]);
-    assert_eq!(arguments.global.name.as_str(), "default");
+    assert_eq!(arguments.global.name, None);
+}
+
+/// The whole help as one file, so that a change to it is seen in review. To take over a change:
+/// `UPDATE_GOLDENFILES=1 cargo test --lib cli::tests::help`.
+#[test]
+fn help_is_as_agreed() {
+    let mut text = Arguments::command().term_width(100).render_long_help().to_string();
+    let mut root = Arguments::command().term_width(100);
+    root.build();
+    let mut built = Vec::new();
+    commands(&root, "kvctl", &mut built);
+    for (words, mut command) in built {
+        let help = command.render_long_help();
+        text.push_str(&format!("\n──── {words} ────\n\n{help}"));
+    }
+    let text: String = text.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/kvctl-help.txt");
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    let differs = text.lines().zip(golden.lines()).find(|(now, then)| now != then);
+    assert!(text == golden, "the help has changed: {differs:?} (now, as agreed)");
 }

@@ -144,7 +144,8 @@ impl Attempts {
     /// The error for a write whose result cannot be known any more.
     pub(super) fn in_doubt(&self, pool: &Pool, why: String) -> ClientError {
         let waited = self.began.elapsed();
-        ClientError::Unknown(Box::new(Trouble { waited, last: why, endpoints: pool.statuses() }))
+        let (is_write, endpoints) = (self.is_write, pool.statuses());
+        ClientError::Unknown(Box::new(Trouble { is_write, waited, last: why, endpoints }))
     }
 
     /// The error for a call whose time is over.
@@ -153,7 +154,8 @@ impl Attempts {
         let answering = endpoints.iter().filter(|e| e.state == EndpointState::Answering).count();
         let minority = answering * 2 <= endpoints.len();
         let waited = self.began.elapsed();
-        let trouble = Box::new(Trouble { waited, last: self.last.clone(), endpoints });
+        let (is_write, last) = (self.is_write, self.last.clone());
+        let trouble = Box::new(Trouble { is_write, waited, last, endpoints });
         match (self.ambiguous, self.leaderless || minority) {
             (true, _) => ClientError::Unknown(trouble),
             (false, true) => ClientError::NoQuorum(trouble),

@@ -11,30 +11,57 @@ use crate::config::Address;
 use crate::types::NodeId;
 
 /// Why a call did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientError {
     /// The request itself is wrong: no effect, and none if it is tried again.
-    #[error("{0}")]
     Invalid(String),
     /// The cluster refused, and trying again at once would not help (a full disk): no effect.
-    #[error("refused, with no effect: {0}")]
     Refused(String),
     /// No leader took the request in time, because too few nodes answer: no effect.
-    #[error("no quorum; the request was never proposed and has no effect: {0}")]
     NoQuorum(Box<Trouble>),
     /// There was no time left to have the request taken: no effect.
-    #[error("timed out; the request was never proposed and has no effect: {0}")]
     NotProposed(Box<Trouble>),
     /// The write was sent, and its result did not arrive: it may or may not take effect, now or
     /// later.
-    #[error("outcome unknown; the write may or may not take effect: {0}")]
     Unknown(Box<Trouble>),
+}
+
+impl std::error::Error for ClientError {}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.brief())?;
+        let Some(trouble) = self.trouble() else { return Ok(()) };
+        let missing: Vec<String> = trouble.missing().map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            let all = trouble.endpoints.len();
+            write!(f, " ({} of {all} endpoints missing: {})", missing.len(), missing.join("; "))?;
+        }
+        Ok(())
+    }
 }
 
 impl ClientError {
     /// Whether the request certainly had no effect, and never will.
     pub fn is_without_effect(&self) -> bool {
         !matches!(self, ClientError::Unknown(_))
+    }
+
+    /// What happened, without the list of endpoints.
+    pub fn brief(&self) -> String {
+        let (what, trouble) = match self {
+            ClientError::Invalid(why) => return why.clone(),
+            ClientError::Refused(why) => return format!("refused, with no effect: {why}"),
+            ClientError::NoQuorum(trouble) => ("no quorum", trouble),
+            ClientError::NotProposed(trouble) => ("timed out", trouble),
+            ClientError::Unknown(trouble) => ("outcome unknown", trouble),
+        };
+        let effect = match (self.is_without_effect(), trouble.is_write) {
+            (false, _) => "the write may or may not take effect",
+            (true, true) => "the write was never proposed and has no effect",
+            (true, false) => "the read was not answered",
+        };
+        format!("{what}, {effect}: after {:.1} s: {}", trouble.waited.as_secs_f64(), trouble.last)
     }
 
     /// The state of the endpoints when the call was given up, where that is why it was.
@@ -51,6 +78,7 @@ impl ClientError {
 /// How things stood when a call was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    pub is_write: bool,
     /// How long it was tried.
     pub waited: Duration,
     /// What the last try ended with.
@@ -63,18 +91,6 @@ impl Trouble {
     /// The endpoints that did not answer.
     pub fn missing(&self) -> impl Iterator<Item = &EndpointStatus> {
         self.endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Answering)
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {:.1} s: {}", self.waited.as_secs_f64(), self.last)?;
-        let missing: Vec<String> = self.missing().map(ToString::to_string).collect();
-        if !missing.is_empty() {
-            let all = self.endpoints.len();
-            write!(f, " ({} of {all} endpoints missing: {})", missing.len(), missing.join("; "))?;
-        }
-        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ mod wait;
 use super::failure::{Failure, Outcome};
 use super::{Global, output, reach};
 use crate::config::ClusterDirectory;
-use crate::control::{ClusterStatus, SupervisorClient};
+use crate::control::{ClusterStatus, ControlError, SupervisorClient};
 use crate::supervisor::launch::{self, LaunchError};
 
 /// What can be done to a cluster.
@@ -49,20 +49,42 @@ pub async fn run(global: &Global, command: Cluster) -> Outcome {
     }
 }
 
+/// How often a supervisor that takes a connection and breaks it is tried.
+const TRIES: u32 = 3;
+
+/// Talks to the cluster's supervisor, and hears from it; starts one if the old one died. While a
+/// process dies, the kernel still takes connections for it: hence more than one try.
+async fn hear(global: &Global) -> Result<(SupervisorClient, ClusterStatus), Failure> {
+    let directory = reach::directory(global)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (supervisor, adopted) = launch::connect_or_adopt(&directory)
+            .await
+            .map_err(|error| explain(global, &directory, error))?;
+        match supervisor.status().await {
+            Err(ControlError::Broken { .. }) if tries < TRIES => {}
+            Err(error) => return Err(error.into()),
+            Ok(status) => {
+                if adopted {
+                    output::note(
+                        "the supervisor was gone; a new one has adopted the running nodes",
+                    );
+                }
+                return Ok((supervisor, status));
+            }
+        }
+    }
+}
+
 /// Talks to the cluster's supervisor; starts one if the old one died.
 pub async fn supervisor(global: &Global) -> Result<SupervisorClient, Failure> {
-    let directory = reach::directory(global)?;
-    let (supervisor, adopted) =
-        launch::connect_or_adopt(&directory).await.map_err(|e| explain(global, &directory, e))?;
-    if adopted {
-        output::note("the supervisor was gone; a new one has adopted the running nodes");
-    }
-    Ok(supervisor)
+    Ok(hear(global).await?.0)
 }
 
 /// What the supervisor says of the cluster.
 pub async fn status(global: &Global) -> Result<ClusterStatus, Failure> {
-    Ok(supervisor(global).await?.status().await?)
+    Ok(hear(global).await?.1)
 }
 
 /// Makes an error a failure of a command on this cluster.
