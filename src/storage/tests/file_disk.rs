@@ -169,6 +169,23 @@ fn errors_say_what_where_and_why() {
 }
 
 #[test]
+fn a_full_disk_is_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("x")).unwrap();
+    let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);
+    let bytes = Bytes::from_static(b"data");
+    let write = Operation::Write { file: "x".to_owned(), offset: 0, bytes, sync: true };
+    let error = files.execute(write).unwrap_err();
+    assert_eq!(error.kind, DiskErrorKind::NoSpace, "{error}");
+    // Nor is what can never be allocated a full disk, and nothing half-made stays behind.
+    let file = || "y".to_owned();
+    for _ in 0..2 {
+        let error = files.execute(Operation::Create { file: file(), size: 1 << 63 }).unwrap_err();
+        assert_eq!(error.kind, DiskErrorKind::Other, "{error}");
+    }
+}
+
+#[test]
 fn holes_are_skipped_and_data_is_found() {
     let directory = tempfile::tempdir().unwrap();
     let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);

@@ -36,7 +36,7 @@ fn tiny() -> LogOptions {
         segment_bytes: 2048,
         max_group_bytes: 700,
         zero_ahead_bytes: 256,
-        index_spacing_bytes: 160,
+        index_spacing_bytes: 600,
         idle_mark_after: Duration::from_millis(100),
     }
 }
