@@ -448,3 +448,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
