@@ -1,1 +1,89 @@
-fn main() {}
+//! The supervisor of one cluster. All it does is in [`kvraft::supervisor`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kvraft::config::{ClusterDirectory, ClusterName, Home};
+use kvraft::supervisor::{Ended, Options, launch, run};
+
+const EXAMPLES: &str = "\
+`kvctl cluster up` starts it for you. By hand:
+  kvsupd                                the cluster `default`; its nodes outlive it
+  kvsupd --name lab --foreground        another one; Ctrl-C takes the whole cluster down
+  kvsupd --directory /srv/kvraft/lab    one that is in no usual place
+
+Signals:
+  SIGTERM, SIGINT   without --foreground: it ends, the nodes run on, and the next supervisor adopts
+                    them; with --foreground: the cluster is taken down
+
+Exit codes: 0 ended as asked, 1 failed, 2 wrong usage";
+
+/// Keeps the nodes of one kvraft cluster running.
+///
+/// The cluster must have been created (`kvctl cluster up` does).
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// The cluster's name; its directory is in $KVRAFT_HOME, $XDG_STATE_HOME/kvraft, or
+    /// ~/.local/state/kvraft
+    #[arg(long, default_value = ClusterName::DEFAULT)]
+    name: ClusterName,
+    /// The cluster's directory, wherever it is
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    directory: Option<PathBuf>,
+    /// Take the cluster down on SIGINT and SIGTERM
+    #[arg(long)]
+    foreground: bool,
+    /// Take the cluster down and end when the process PID ends
+    #[arg(long, value_name = "PID")]
+    until_exit_of: Option<u32>,
+    /// When the cluster is down, remove its directory with all its data
+    #[arg(long, requires = "until_exit_of")]
+    throw_away: bool,
+    /// What to log, for example `debug` or `kvraft::supervisor=trace`
+    #[arg(long, env = "KVRAFT_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match supervise(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Debug, for `anyhow` then shows what caused it.
+            eprintln!("kvsupd: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn supervise(arguments: Arguments) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Files and sockets of a cluster are its owner's alone, those that nodes create too.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let directory = match arguments.directory {
+        Some(path) => ClusterDirectory::at(path)?,
+        None => Home::from_environment()?.cluster(&arguments.name),
+    };
+    let options = Options {
+        directory: directory.clone(),
+        foreground: arguments.foreground,
+        until_exit_of: arguments.until_exit_of,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let ended = local.block_on(&runtime, run(options))?;
+    tracing::info!(
+        "{}",
+        match ended {
+            Ended::Down => "the cluster is down",
+            Ended::NodesRunOn => "the nodes run on",
+        }
+    );
+    if arguments.throw_away && ended == Ended::Down {
+        launch::purge(&directory)?;
+    }
+    Ok(())
+}

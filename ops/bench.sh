@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make bench: kvraft against etcd, side by side on this machine; arguments go to the benchmark.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 need_build_tools

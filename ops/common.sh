@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: finding and installing what a build needs.
 #
 # The rule: on a Debian where only Rust exists, every target of the Makefile works. What is missing
@@ -71,6 +72,9 @@ commit() {
     git diff --quiet HEAD 2>/dev/null || id=$id-modified
     echo "$id"
 }
+
+# Where build_release leaves the programs.
+bin=
 
 # build_release: all three programs; afterwards $bin holds them.
 build_release() {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make docs: the documentation, which reads as a course in Raft, built and pointed at.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 need_build_tools

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make down: stops the cluster; its data stays. Builds nothing: what started it can stop it.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 name=${NAME:-default}

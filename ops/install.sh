@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make: builds the three programs in release mode and installs them under $PREFIX/bin.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 prefix=${PREFIX:-$HOME/.local}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make test: all that must pass before a change lands; the cheapest checks first.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 need_build_tools

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make up: five nodes with the sample data in them. Run again, it changes nothing that is up.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 name=${NAME:-default}
@@ -29,7 +30,7 @@ Three things to try next:
 TRY
 case ":$PATH:" in
 *":$bin:"*) ;;
-*) printf '  (first)  export PATH="%s:$PATH"\n' "$bin" ;;
+*) echo "  (first)  export PATH=\"$bin:\$PATH\"" ;;
 esac
 cat <<TRY
   read     kvctl get debian/bookworm/bash$option

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # make watch-tests: runs the tests again whenever a source file changes. Ends with q or Ctrl-C.
+# shellcheck source=ops/common.sh
 . "$(dirname "$0")/common.sh"
 
 need_build_tools
-runner=test
+runner="test"
 cargo nextest --version >/dev/null 2>&1 && runner="nextest run"
 if have bacon; then
-    job=test
+    job="test"
     [ "$runner" = test ] || job=nextest
     exec bacon "$job"
 fi

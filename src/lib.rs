@@ -57,6 +57,8 @@
 //! - **Tear** — the end of a log that a crash cut off: never durable, never acknowledged.
 //!   **Corruption** — damage to what was durable.
 
+pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod consensus;

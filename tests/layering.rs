@@ -30,16 +30,16 @@ const FLOORS: &[(&str, u32)] = &[
     ("supervisor", 70),
     ("node", 60),
     ("client", 55),
+    ("control", 52), // what operators say, and their side of the conversation
     ("rpc", 50),
     ("observe", 45),
-    ("control", 45),
     ("replica", 40),
     ("kv", 30),
     ("storage", 30),
     ("link", 30),
     ("codec", 25), // of the boundary's types, for the log and for the wire
+    ("config", 22),
     ("consensus", 20),
-    ("config", 10),
     ("schema", 0),
     ("types", 0),
 ];

@@ -165,7 +165,7 @@ fn options(config: &NodeConfig) -> Options {
         ..Config::new(config.node, rand::random())
     };
     let log = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
-    Options { cluster: config.cluster, consensus, log, max_requests: MAX_REQUESTS }
+    Options { log, max_requests: MAX_REQUESTS, ..Options::new(config.cluster, consensus) }
 }
 
 /// A task that ends with this value.

@@ -52,6 +52,17 @@ pub struct Options {
     pub log: LogOptions,
     /// Requests under way at once, of clients here and of relaying nodes; more are refused as busy.
     pub max_requests: usize,
+    /// Bytes of log that clients' writes must leave free, for what a cluster needs to go on: votes,
+    /// no-ops, configurations.
+    pub log_reserve: u64,
+}
+
+impl Options {
+    /// The defaults, for a member of `cluster` that `consensus` describes.
+    pub fn new(cluster: ClusterId, consensus: Config) -> Options {
+        let log = LogOptions::default();
+        Options { cluster, consensus, log, max_requests: 16_384, log_reserve: 64 << 10 }
+    }
 }
 
 /// What was found on the disk at the start.
@@ -76,6 +87,7 @@ pub struct Replica<C: Consensus, D: Disk> {
     log: SegmentLog<D>,
     machine: Machine,
     max_requests: usize,
+    log_reserve: u64,
     stopping: bool,
     pending: PendingRequests,
     /// This turn's writes, which become one batch.
@@ -123,10 +135,6 @@ pub struct ReplicaStatus {
     pub counters: Counters,
 }
 
-/// Bytes of log that must stay free for what a cluster needs to go on, beyond clients' writes:
-/// votes, no-ops, configurations.
-const RESERVE: u64 = 64 << 10;
-
 /// Samples of commit latency kept until somebody takes them.
 const MAX_SAMPLES: usize = 4096;
 
@@ -136,7 +144,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// # Errors
     /// As [`SegmentLog::open`]: not initialised, damaged, another node's.
     pub fn open(now: Instant, options: Options, disk: D) -> Result<(Self, OpenReport), LogError> {
-        let Options { cluster, consensus, log, max_requests } = options;
+        let Options { cluster, consensus, log, max_requests, log_reserve } = options;
         let id = consensus.id;
         let pending = PendingRequests::starting_from(consensus.seed);
         let identity = Identity { cluster, node: id };
@@ -150,6 +158,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             log,
             machine: Machine::new(),
             max_requests,
+            log_reserve,
             stopping: false,
             pending,
             proposals: Vec::new(),
@@ -169,9 +178,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         match event {
             Event::Elapsed => self.elapsed(now),
             Event::Disk => self.poll_log(now),
-            Event::Peer { from, message } => self.from_peer(now, from, message),
+            Event::Peer { from, message } => self.peer_says(now, from, message),
             Event::Client { ticket, request, timeout } => {
-                self.from_client(now, ticket, request, timeout);
+                self.client_asks(now, ticket, request, timeout);
             }
             Event::Forget { ticket } => self.forget(ticket),
             Event::Campaign => self.step(now, Input::Campaign),
@@ -212,9 +221,14 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             bytes: self.machine.bytes(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
-            pending_requests: self.pending.len(),
+            pending_requests: self.pending.count(),
             counters: self.counters,
         }
+    }
+
+    /// Bytes of log that certainly still fit on the disk.
+    pub fn room(&self) -> u64 {
+        self.log.room()
     }
 
     /// How long writes proposed here took until they were applied, since this was last asked; the
@@ -243,11 +257,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
-    fn from_peer(&mut self, now: Instant, from: NodeId, message: PeerMessage<C::Message>) {
+    fn peer_says(&mut self, now: Instant, from: NodeId, message: PeerMessage<C::Message>) {
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;
-                if bytes > 0 && bytes + RESERVE > self.log.room() {
+                if bytes > 0 && bytes + self.log_reserve > self.log.room() {
                     // As if it had been lost: the leader sends it again, until there is room.
                     self.counters.dropped_for_space += 1;
                     return;
@@ -255,7 +269,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.step(now, Input::Receive { from, message });
             }
             PeerMessage::Relay { ticket, request, timeout } => {
-                self.from_relay(now, from, ticket, request, timeout);
+                self.peer_relays(now, from, ticket, request, timeout);
             }
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);

@@ -76,7 +76,7 @@ impl PendingRequests {
         PendingRequests { last, ..PendingRequests::default() }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.requests.len()
     }
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
-use super::{
-    Consistency, MAX_SAMPLES, Output, PeerMessage, RESERVE, Refused, Replica, Request, Response,
-};
+use super::{Consistency, MAX_SAMPLES, Output, PeerMessage, Refused, Replica, Request, Response};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::{Command, Outcome, Query};
 use crate::storage::Disk;
@@ -16,7 +14,7 @@ const RETRY_AFTER_MILLIS: u32 = 25;
 
 impl<C: Consensus, D: Disk> Replica<C, D> {
     /// A client of this node asks.
-    pub(super) fn from_client(
+    pub(super) fn client_asks(
         &mut self,
         now: Instant,
         ticket: Ticket,
@@ -41,7 +39,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     /// Another node hands on a request of its client. Only a leader takes it; it is never handed
     /// on again.
-    pub(super) fn from_relay(
+    pub(super) fn peer_relays(
         &mut self,
         now: Instant,
         from: NodeId,
@@ -70,8 +68,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         if self.stopping {
             return refused(Refused::Stopping, "this node is stopping: ask another".into());
         }
-        if self.pending.len() >= self.max_requests {
-            let message = format!("this node has {} requests under way", self.pending.len());
+        if self.pending.count() >= self.max_requests {
+            let message = format!("this node has {} requests under way", self.pending.count());
             return refused(Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS }, message);
         }
         let checked = match request {
@@ -86,7 +84,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return refused(Refused::Invalid, message);
         }
         match request {
-            Request::Write { command } if command.len() as u64 + RESERVE > self.log.room() => {
+            Request::Write { command }
+                if command.len() as u64 + self.log_reserve > self.log.room() =>
+            {
                 refused(
                     Refused::NoSpace,
                     format!(

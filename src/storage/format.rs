@@ -86,7 +86,8 @@
 //! what is before them (a gap between indexes, a term that goes back) are corruption as well.
 //!
 //! The stated limit: damage in the very last group, before anything was written behind it (100 ms
-//! when idle), looks like a tear and cannot be told apart.
+//! when idle), looks like a tear and cannot be told apart. Nor can damage that reaches from there
+//! to the end and takes the proof behind with it.
 
 use bytes::{BufMut, BytesMut};
 

@@ -34,6 +34,8 @@ const SECTOR: usize = 512;
 /// What a crash forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
+    /// Nothing: the process died, and the machine did not.
+    LoseNothing,
     /// Everything that was not synced.
     LoseUnsynced,
     /// An arbitrary part of it, drawn from the seed.
@@ -156,6 +158,11 @@ impl MemoryDisk {
         self.0.borrow_mut().perform_next()
     }
 
+    /// Whether there are completions to collect: a real disk would have called its waker.
+    pub fn has_completions(&self) -> bool {
+        !self.0.borrow().completions.is_empty()
+    }
+
     /// After `steps` more steps nothing happens any more: operations queue up and never complete,
     /// and [`Disk::execute`] fails. [`crash`](Self::crash) ends this.
     pub fn power_off_after(&self, steps: u64) {
@@ -192,13 +199,26 @@ impl MemoryDisk {
 
     /// Inverts one bit of a file, durably. False if the file has no such byte.
     pub fn flip_bit(&self, file: &str, offset: u64, bit: u32) -> bool {
+        let byte = self.files().get(file).and_then(|bytes| bytes.get(offset as usize).copied());
+        byte.is_some_and(|byte| self.overwrite(file, offset, &[byte ^ (1 << (bit % 8))]))
+    }
+
+    /// Replaces bytes of a file, durably and past the log. False if there is no such file.
+    pub fn overwrite(&self, file: &str, offset: u64, bytes: &[u8]) -> bool {
         let mut state = self.0.borrow_mut();
         let id = state.names.get(file).copied();
         let Some(file) = id.and_then(|id| state.files.get_mut(&id)) else { return false };
-        for content in [&mut file.now, &mut file.durable] {
-            let Some(byte) = content.read(offset, 1).first().copied() else { return false };
-            content.write(offset, &[byte ^ (1 << (bit % 8))]);
-        }
+        file.now.write(offset, bytes);
+        file.durable.write(offset, bytes);
+        true
+    }
+
+    /// Gives a file another name, durably.
+    pub fn rename(&self, from: &str, to: &str) -> bool {
+        let mut state = self.0.borrow_mut();
+        let Some(id) = state.names.remove(from) else { return false };
+        state.names.insert(to.to_owned(), id);
+        state.durable_names = state.names.clone();
         true
     }
 
@@ -229,6 +249,9 @@ impl MemoryDisk {
         state.queue.clear();
         state.completions.clear();
         state.power_off_at = None;
+        if crash == Crash::LoseNothing {
+            return;
+        }
         if let Crash::KeepSome(seed) = crash {
             let mut random = Random::from_seed(seed);
             // File systems keep the order of changes to a directory: some number of them survive.

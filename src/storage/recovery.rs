@@ -365,6 +365,13 @@ impl<D: Disk> SegmentRecovery<'_, D> {
                     if !oldest && self.contents.configuration() != (record.index, &configuration) {
                         return Err(self.differs(record, "configuration"));
                     }
+                    // Its entry is in a segment that is gone, and no snapshot has it yet.
+                    if oldest
+                        && self.contents.snapshot.0 < record.index
+                        && record.index < first_index
+                    {
+                        self.contents.configurations.push((record.index, configuration));
+                    }
                 }
                 _ => {
                     self.apply(record)?;

@@ -207,12 +207,14 @@ fn open(pid: u32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Living processes of this user with `argument` among their arguments, whoever started them.
+/// Living processes of this user that run `program` (by the last part of its path) with `argument`
+/// among their arguments, whoever started them; this process left out.
 ///
 /// This finds what no file knows: a node that was spawned by a supervisor which died before it
-/// could write that down. A supervisor and its nodes are always started with the full path of a
-/// file of their own among the arguments.
-pub fn with_argument(argument: &Path) -> io::Result<Vec<Identity>> {
+/// could write that down. A supervisor and its nodes are always started with a path of their own
+/// among the arguments. The program's name is asked for because an editor may have the same file
+/// among its arguments, and must not be taken for a node.
+pub fn running(program: &str, argument: &Path) -> io::Result<Vec<Identity>> {
     let user = nix::unistd::geteuid().as_raw();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -224,7 +226,12 @@ pub fn with_argument(argument: &Path) -> io::Result<Vec<Identity>> {
             continue;
         }
         let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-        if line.split(|byte| *byte == 0).any(|it| OsStr::from_bytes(it) == argument.as_os_str()) {
+        let has = |test: &dyn Fn(&OsStr) -> bool| {
+            line.split(|byte| *byte == 0).any(|part| test(OsStr::from_bytes(part)))
+        };
+        if has(&|part| part == argument.as_os_str())
+            && has(&|part| Path::new(part).file_name() == Some(OsStr::new(program)))
+        {
             found.extend(Identity::of(pid)?);
         }
     }
@@ -294,23 +301,28 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_found_by_their_arguments() {
+    fn processes_are_found_by_program_and_argument() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("node.toml");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "read line", "sh"]).arg(&path).stdin(Stdio::piped());
-        let mut child = shell.spawn().unwrap();
+        let start = |name: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "read line", name]).arg(&path).stdin(Stdio::piped());
+            shell.spawn().unwrap()
+        };
+        let (mut node, mut editor) = (start("/somewhere/kvnode"), start("/usr/bin/editor"));
         // The arguments are the shell's own only once it has replaced the fork of this process.
         let found = loop {
-            let found = with_argument(&path).unwrap();
-            if !found.is_empty() {
+            let found = running("kvnode", &path).unwrap();
+            if !found.is_empty() && !running("editor", &path).unwrap().is_empty() {
                 break found;
             }
             std::thread::yield_now();
         };
-        assert_eq!(found.iter().map(|it| it.pid).collect::<Vec<_>>(), [child.id()]);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(with_argument(&path).unwrap().is_empty());
+        assert_eq!(found.iter().map(|it| it.pid).collect::<Vec<_>>(), [node.id()]);
+        for child in [&mut node, &mut editor] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(running("kvnode", &path).unwrap().is_empty());
     }
 }

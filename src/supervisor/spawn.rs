@@ -71,11 +71,16 @@ pub fn detached(mut command: Command, words: &Path) -> io::Result<Child> {
 
 /// The last `lines` lines of the file at `path`, at most 8 KiB; nothing if it cannot be read.
 pub fn last_lines(path: &Path, lines: usize) -> String {
+    last_lines_from(path, 0, lines)
+}
+
+/// Like [`last_lines`], of what comes after the first `from` bytes.
+pub fn last_lines_from(path: &Path, from: u64, lines: usize) -> String {
     const TAIL: u64 = 8 << 10;
     let read = || -> io::Result<Vec<u8>> {
         let mut file = fs::File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL).max(from)))?;
         let mut bytes = Vec::new();
         file.take(TAIL).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -99,6 +104,8 @@ mod tests {
         assert_eq!(last_lines(&path, 3), "");
         fs::write(&path, "a\nb\n\nc\nd\n").unwrap();
         assert_eq!(last_lines(&path, 3), "b\nc\nd");
+        assert_eq!(last_lines_from(&path, 5, 3), "c\nd");
+        assert_eq!(last_lines_from(&path, 500, 3), "");
         fs::write(&path, "x".repeat(20_000) + "\nend").unwrap();
         assert_eq!(last_lines(&path, 1), "end");
     }

@@ -1,1 +1,188 @@
-//! x
+//! The real disk, and the log on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+use crate::config::Durability;
+
+/// A disk, and a receiver that hears its waker.
+fn disk(directory: &Path, durability: Durability) -> (FileDisk, Receiver<()>) {
+    let (sender, receiver) = channel();
+    let waker = Box::new(move || {
+        // A test that has ended need not be woken.
+        let _ = sender.send(());
+    });
+    (FileDisk::open(directory, durability, waker).unwrap(), receiver)
+}
+
+/// Waits for the waker.
+fn woken(receiver: &Receiver<()>) {
+    receiver.recv_timeout(Duration::from_secs(20)).expect("the disk calls its waker");
+}
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 64 << 10, zero_ahead_bytes: 8 << 10, ..LogOptions::default() }
+}
+
+/// Appends `count` writes of one entry each and waits until they are durable.
+fn append(log: &mut SegmentLog<FileDisk>, wakes: &Receiver<()>, first: u64, count: u64) {
+    for i in 0..count {
+        log.append(&entries(i + 1, vec![command(first + i, 1, vec![i as u8; 500])]));
+        log.flush();
+    }
+    let mut reached = None;
+    while reached != Some(Seq(count)) {
+        woken(wakes);
+        reached = durable(&log.poll(Instant::from_millis(1)).unwrap()).or(reached);
+    }
+}
+
+#[test]
+fn a_log_on_a_real_disk_comes_back_whole() {
+    for durability in [Durability::Fsync, Durability::FsyncDropUnsynced, Durability::None] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let (mut files, wakes) = disk(&path, durability);
+        SegmentLog::create(&mut files, IDENTITY, &members(3)).unwrap();
+        let (mut log, _) = SegmentLog::open(files, IDENTITY, options()).unwrap();
+        append(&mut log, &wakes, 2, 300);
+        let status = log.status();
+        assert!(status.segments >= 2, "{status:?}");
+        let syncs = log.take_sync_times();
+        assert_eq!(syncs.is_empty(), durability == Durability::None);
+        assert_eq!(status.syncs > 0, durability != Durability::None);
+        drop(log);
+
+        let (files, wakes) = disk(&path, durability);
+        let (mut log, recovered) = SegmentLog::open(files, IDENTITY, options()).unwrap();
+        assert_eq!((recovered.last_index, recovered.tear), (LogIndex(301), None));
+        log.read(LogIndex(250), LogIndex(301), usize::MAX);
+        let mut read = Vec::new();
+        while read.is_empty() {
+            woken(&wakes);
+            for event in log.poll(Instant::default()).unwrap() {
+                if let LogEvent::Read { entries, .. } = event {
+                    read = entries;
+                }
+            }
+        }
+        assert_eq!(read.len(), 52);
+        assert_eq!(read[51], command(301, 1, vec![299_u64 as u8; 500]));
+    }
+}
+
+#[test]
+fn unsynced_bytes_are_lost_with_the_process_in_the_mode_that_says_so() {
+    for (durability, survives) in
+        [(Durability::Fsync, true), (Durability::FsyncDropUnsynced, false)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut files, _wakes) = disk(directory.path(), durability);
+        let file = || "x".to_owned();
+        let write = |offset, bytes: &'static [u8], sync| Operation::Write {
+            file: file(),
+            offset,
+            bytes: Bytes::from_static(bytes),
+            sync,
+        };
+        let read = Operation::Read { file: file(), offset: 2, length: 100 };
+        files.execute(Operation::Create { file: file(), size: 16 }).unwrap();
+        files.execute(write(0, b"synced", true)).unwrap();
+        files.execute(write(4, b"not synced", false)).unwrap();
+        let seen = files.execute(read.clone()).unwrap().into_bytes();
+        assert_eq!(&seen[..], b"ncnot synced\0\0", "the process itself sees it");
+        drop(files);
+
+        let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);
+        let left = files.execute(read).unwrap().into_bytes();
+        let expected: &[u8] =
+            if survives { b"ncnot synced\0\0" } else { b"nced\0\0\0\0\0\0\0\0\0\0" };
+        assert_eq!(&left[..], expected, "{durability:?}");
+    }
+}
+
+#[test]
+fn a_log_that_is_dropped_unsynced_keeps_what_was_durable_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut files, wakes) = disk(directory.path(), Durability::FsyncDropUnsynced);
+    SegmentLog::create(&mut files, IDENTITY, &members(3)).unwrap();
+    let (mut log, _) = SegmentLog::open(files, IDENTITY, options()).unwrap();
+    append(&mut log, &wakes, 2, 20);
+    // A group without its sync, as a log that forgot to sync would write it.
+    let mut files = log.into_disk();
+    let name = crate::storage::format::segment_name(1, LogIndex(1));
+    let bytes = Bytes::from_static(&[0xee; 4096]);
+    let write = Operation::Write { file: name.clone(), offset: 40_000, bytes, sync: false };
+    files.execute(write).unwrap();
+    drop(files);
+    let (files, _wakes) = disk(directory.path(), Durability::FsyncDropUnsynced);
+    let (_, recovered) = SegmentLog::open(files, IDENTITY, options()).unwrap();
+    assert_eq!((recovered.last_index, recovered.tear), (LogIndex(21), None));
+    let bytes = std::fs::read(directory.path().join(name)).unwrap();
+    assert!(!bytes.windows(16).any(|window| window == [0xee; 16]));
+}
+
+#[test]
+fn two_processes_cannot_have_one_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, _wakes) = disk(directory.path(), Durability::Fsync);
+    let open = || FileDisk::open(directory.path(), Durability::Fsync, Box::new(|| {}));
+    let error = open().map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("another process uses this log"), "{error}");
+    drop(first);
+    assert!(open().is_ok());
+}
+
+#[test]
+fn the_thread_ends_with_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = Arc::new(());
+    let held = Arc::clone(&token);
+    let waker = Box::new(move || assert!(Arc::strong_count(&held) > 0));
+    let files = FileDisk::open(directory.path(), Durability::Fsync, waker).unwrap();
+    assert_eq!(Arc::strong_count(&token), 2, "the thread has the waker");
+    drop(files);
+    assert_eq!(Arc::strong_count(&token), 1, "it is gone when drop returns");
+}
+
+#[test]
+fn errors_say_what_where_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut files, wakes) = disk(directory.path(), Durability::Fsync);
+    let file = || "x".to_owned();
+    let missing = files.execute(Operation::Read { file: file(), offset: 0, length: 1 });
+    let error = missing.unwrap_err();
+    assert_eq!(error.kind, DiskErrorKind::NotFound);
+    assert!(error.to_string().starts_with("could not read 1 bytes at offset 0 of /"), "{error}");
+    files.execute(Operation::Create { file: file(), size: 8 }).unwrap();
+    let again = files.execute(Operation::Create { file: file(), size: 8 });
+    assert_eq!(again.unwrap_err().kind, DiskErrorKind::Exists);
+    // Completions of submitted operations come in order, past an execute.
+    let ids = [files.submit(Operation::SyncDirectory), files.submit(Operation::List)];
+    files.execute(Operation::Sync { file: file() }).unwrap();
+    let done: Vec<_> = std::iter::from_fn(|| files.complete()).collect();
+    assert_eq!(done.iter().map(|completion| completion.id).collect::<Vec<_>>(), ids);
+    assert_eq!(done[1].result, Ok(Outcome::Files(vec![(file(), 8)])));
+    woken(&wakes);
+}
+
+#[test]
+fn holes_are_skipped_and_data_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);
+    let file = || "x".to_owned();
+    files.execute(Operation::Create { file: file(), size: 1 << 20 }).unwrap();
+    let bytes = Bytes::from_static(b"data");
+    let write = Operation::Write { file: file(), offset: 700_000, bytes, sync: true };
+    files.execute(write).unwrap();
+    let mut find = |offset| match files.execute(Operation::FindData { file: file(), offset }) {
+        Ok(Outcome::Offset(found)) => found,
+        other => panic!("{other:?}"),
+    };
+    // How coarse, or whether at all, is the file system's business; but never past the data.
+    assert!(find(0) <= 700_000);
+    assert!((700_001..=700_001).contains(&find(700_001)));
+    assert!((900_000..=1 << 20).contains(&find(900_000)));
+}

@@ -76,7 +76,8 @@ fn settle(log: &mut SegmentLog<MemoryDisk>, now: Instant) -> Result<Vec<LogEvent
     loop {
         let stepped = log.disk_mut().step();
         let more = log.poll(now)?;
-        if !stepped && more.is_empty() && log.next_deadline().is_none_or(|at| at > now) {
+        let woken = stepped || log.disk_mut().has_completions();
+        if !woken && more.is_empty() && log.next_deadline().is_none_or(|at| at > now) {
             return Ok(events);
         }
         events.extend(more);

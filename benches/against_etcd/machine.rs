@@ -1,0 +1,87 @@
+//! What the machine was, and what a round cost it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use kvraft::observe::Figures;
+use serde::Serialize;
+
+/// What a reader of the figures must know.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    pub processor: String,
+    pub kernel: String,
+    pub file_system: String,
+}
+
+impl Machine {
+    /// This machine, and the file system that `place` is on.
+    pub fn describe(place: &Path) -> Result<Machine> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(place).output();
+        Ok(Machine {
+            cores: std::thread::available_parallelism()?.get(),
+            processor: model.map_or("unknown", |m| m.trim_start_matches([':', '\t', ' '])).into(),
+            kernel: kernel.trim().to_owned(),
+            file_system: kind.map_or("unknown".to_owned(), |output| {
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            }),
+        })
+    }
+
+    /// Reads the clocks of the machine and of the processes `pids`.
+    pub fn now(pids: &[u32]) -> Result<Reading> {
+        let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+        let line = stat.lines().next().context("/proc/stat is empty")?;
+        let ticks: Vec<u64> =
+            line.split_ascii_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; what follows is counted in user.
+        let mut cpu_seconds = 0.0;
+        let mut resident_bytes = 0;
+        for pid in pids {
+            let figures = Figures::of_process(*pid)?;
+            cpu_seconds += figures.cpu_seconds;
+            resident_bytes += figures.resident_bytes;
+        }
+        Ok(Reading {
+            total: ticks.iter().take(8).sum(),
+            steal: *ticks.get(7).context("/proc/stat knows no steal")?,
+            cpu_seconds,
+            resident_bytes,
+        })
+    }
+}
+
+pub struct Reading {
+    total: u64,
+    steal: u64,
+    cpu_seconds: f64,
+    resident_bytes: u64,
+}
+
+/// Between two readings.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Used by the processes, all together.
+    pub cpu_seconds: f64,
+    /// Of the processes together, at the end.
+    pub resident_bytes: u64,
+    /// The share of the machine's time that its host gave to others, 0 to 1.
+    pub steal: f64,
+}
+
+impl Reading {
+    pub fn until(&self, later: &Reading) -> Span {
+        let total = later.total.saturating_sub(self.total).max(1);
+        Span {
+            cpu_seconds: later.cpu_seconds - self.cpu_seconds,
+            resident_bytes: later.resident_bytes,
+            steal: later.steal.saturating_sub(self.steal) as f64 / total as f64,
+        }
+    }
+}

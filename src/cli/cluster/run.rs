@@ -1,0 +1,169 @@
+//! `kvctl cluster run`: a throw-away cluster around a command.
+//!
+//! # What can go wrong
+//!
+//! - *Ctrl-C.* The terminal sends it to the command as well. The command decides how to end; the
+//!   cluster goes when it has.
+//! - *kvctl itself is killed.* The supervisor was told to end, and to remove everything, when this
+//!   process ends, however it ends.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::up::warn_if_even;
+use crate::cli::Global;
+use crate::cli::failure::{Exit, Failure, Outcome};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{self, Progress};
+use crate::cli::units::parse_positive_duration;
+use crate::config::{ClusterConfig, ClusterDirectory, Home, Transport};
+use crate::control::ClusterStatus;
+use crate::supervisor::launch::{self, LaunchError, Start, Until, Wanted};
+
+/// Run a command with a throw-away cluster around it
+///
+/// The command finds the cluster through KVRAFT_ENDPOINTS (or KVRAFT_HOME and KVRAFT_NAME, which
+/// kvctl itself reads). When it ends, the cluster goes with all its data, and the command's exit code
+/// is returned.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvctl cluster run -- kvctl put a 1
+  kvctl cluster run -n 5 -- sh -c 'kvctl import data.jsonl && kvctl bench'
+  kvctl cluster run -- cargo test")]
+pub struct Run {
+    /// How many nodes
+    #[arg(short, long, default_value_t = 3, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::config::MAX_NODES)))]
+    pub nodes: u32,
+    /// How nodes and clients talk
+    #[arg(long, default_value = "unix", value_name = "unix|tcp")]
+    pub transport: Transport,
+    /// Give up when not every node is ready after this time
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_positive_duration)]
+    pub timeout: Duration,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+pub async fn run(global: &Global, command: Run) -> Outcome {
+    let mut interrupt = Interrupt::new()?;
+    warn_if_even(command.nodes);
+    let place = TempDir::with_prefix("kvraft-run-").map_err(|error| {
+        Failure::failed(format!("cannot make a temporary directory: {error}"))
+            .next("set TMPDIR to a directory that you may write to")
+    })?;
+    let home = Home::at(place.path())?;
+    let directory = home.cluster(&global.name);
+    let started = tokio::select! {
+        started = start(global, &home, &directory, &command) => started,
+        () = interrupt.wait() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    let ended = match started {
+        Ok(status) => around(global, &home, &status, &command.command).await,
+        Err(failure) => Err(failure),
+    };
+    let down = take_down(&directory).await;
+    let gone = place.close();
+    let code = ended?;
+    down?;
+    gone.map_err(|error| Failure::failed(format!("cannot remove the cluster's data: {error}")))?;
+    Ok(code)
+}
+
+async fn start(
+    global: &Global,
+    home: &Home,
+    directory: &ClusterDirectory,
+    command: &Run,
+) -> Result<ClusterStatus, Failure> {
+    let mut config = ClusterConfig::new(global.name.clone(), command.nodes);
+    config.transport = command.transport;
+    launch::create(home, &config, &Wanted::default())?;
+    let _progress = Progress::spinner(format!("starting {} nodes", command.nodes));
+    let start = Start { until_exit_of: Some(std::process::id()), throw_away: true };
+    let supervisor = launch::start(directory, &start).await?;
+    Ok(launch::wait(&supervisor, Until::Ready, command.timeout, |_| {}).await?)
+}
+
+/// Runs the command and returns its code.
+async fn around(
+    global: &Global,
+    home: &Home,
+    status: &ClusterStatus,
+    command: &[OsString],
+) -> Outcome {
+    let mut child = spawn(global, home, status, command)?;
+    let ended = wait(&mut child).await;
+    Ok(code(ended.map_err(|error| Failure::failed(format!("cannot wait for it: {error}")))?))
+}
+
+fn spawn(
+    global: &Global,
+    home: &Home,
+    status: &ClusterStatus,
+    command: &[OsString],
+) -> Result<Child, Failure> {
+    let endpoints: Vec<String> = status.nodes.iter().map(|node| node.client.to_string()).collect();
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| Failure::usage("there is no command to run"))?;
+    Command::new(program)
+        .args(arguments)
+        .env("KVRAFT_NAME", global.name.as_str())
+        .env("KVRAFT_HOME", home.path())
+        .env("KVRAFT_ENDPOINTS", endpoints.join(","))
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            Failure::new(Exit::Usage, format!("cannot run `{}`: {error}", program.display()))
+        })
+}
+
+/// Waits for the command. SIGTERM is handed on to it; Ctrl-C it has got from the terminal itself,
+/// and may have its own use for.
+async fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            ended = child.wait() => return ended,
+            _ = interrupts.recv() => {}
+            _ = terminations.recv() => {
+                if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+                    // It may have ended just now.
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+                }
+            }
+        }
+    }
+}
+
+/// The command's code; as shells do, 128 and the signal's number if one killed it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(1)
+}
+
+async fn take_down(directory: &ClusterDirectory) -> Result<(), Failure> {
+    let _progress = Progress::spinner("taking the cluster down");
+    match launch::down(directory, None).await {
+        Ok(receipt) if receipt.left.is_clean() => Ok(()),
+        Ok(receipt) => {
+            let left = &receipt.left;
+            output::warn(format!("left behind: {left:?}"));
+            Err(Failure::failed("the throw-away cluster did not go entirely"))
+        }
+        Err(LaunchError::NotRunning { .. } | LaunchError::NoSuchCluster { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,116 @@
+//! `kvctl node`: one node, by its id or as `leader`.
+
+use serde::Serialize;
+
+use super::failure::{Failure, Outcome};
+use super::output::{self, Format, Progress};
+use super::{Global, cluster, reach};
+use crate::control::{Action, ControlError};
+use crate::types::NodeId;
+
+/// What can be done to a node.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  kvctl node kill leader                SIGKILL; the supervisor starts it again
+  kvctl node stop 2                     stays down, until:
+  kvctl node start 2
+  kvctl node pause 3                    frozen, not dead; until:
+  kvctl node resume 3")]
+pub enum Node {
+    /// Start a node that is stopped or has crashed too often
+    #[command(after_help = "Examples:\n  kvctl node start 2")]
+    Start(Target),
+    /// Stop a node gracefully; it stays down until `node start`
+    #[command(after_help = "Examples:\n  kvctl node stop 2\n  kvctl node stop leader")]
+    Stop(Target),
+    /// Kill a node (SIGKILL); the supervisor starts it again
+    #[command(after_help = "Examples:\n  kvctl node kill leader\n  kvctl node kill 4")]
+    Kill(Target),
+    /// Freeze a node (SIGSTOP): alive, but silent, until `node resume`
+    #[command(after_help = "Examples:\n  kvctl node pause leader\n  kvctl node pause 3")]
+    Pause(Target),
+    /// Let a paused node go on (SIGCONT)
+    #[command(after_help = "Examples:\n  kvctl node resume 3")]
+    Resume(Target),
+    /// Stop a node and start it again
+    #[command(after_help = "Examples:\n  kvctl node restart 1\n  kvctl node restart leader")]
+    Restart(Target),
+}
+
+/// Which node.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Target {
+    /// Its id, or `leader`
+    #[arg(value_name = "ID|leader", value_parser = parse_target)]
+    pub target: Who,
+}
+
+/// A node by its id, or whichever leads now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Leader,
+    Node(NodeId),
+}
+
+pub fn parse_target(text: &str) -> Result<Who, String> {
+    match text {
+        "leader" => Ok(Who::Leader),
+        _ => reach::parse_node(text)
+            .map(Who::Node)
+            .map_err(|_| "write a node's id (a number from 1) or `leader`".to_owned()),
+    }
+}
+
+/// What `-o json` prints.
+#[derive(Serialize)]
+struct Printed {
+    node: NodeId,
+    action: Action,
+}
+
+pub async fn run(global: &Global, command: Node) -> Outcome {
+    let (action, target, done) = match command {
+        Node::Start(target) => (Action::Start, target, "started"),
+        Node::Stop(target) => (Action::Stop, target, "stopped"),
+        Node::Kill(target) => (Action::Kill, target, "killed"),
+        Node::Pause(target) => (Action::Pause, target, "paused"),
+        Node::Resume(target) => (Action::Resume, target, "resumed"),
+        Node::Restart(target) => (Action::Restart, target, "restarted"),
+    };
+    let supervisor = cluster::supervisor(global).await?;
+    let node = match target.target {
+        Who::Leader => None,
+        Who::Node(node) => Some(node),
+    };
+    let acted = {
+        let name = node.map_or_else(|| "the leader".to_owned(), |node| format!("node {node}"));
+        let _progress = Progress::spinner(format!("{action}: {name}"));
+        supervisor.act(node, action).await
+    };
+    let node = acted.map_err(|error| refused(global, node, error))?;
+    match global.output {
+        Format::Json => output::json(&Printed { node, action })?,
+        Format::Name => output::line(node.to_string())?,
+        Format::Table => {
+            let was = if node_is_leader(target.target) { " (the leader)" } else { "" };
+            output::line(format!("node {node}{was} {done}"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn node_is_leader(who: Who) -> bool {
+    who == Who::Leader
+}
+
+/// An id that does not exist is wrong usage; all else failed.
+fn refused(global: &Global, node: Option<NodeId>, error: ControlError) -> Failure {
+    let next = format!("see how the nodes are: kvctl{} cluster status", global.flag());
+    match (&error, node) {
+        (ControlError::Refused(why), Some(_)) if why.contains("no node") => {
+            Failure::usage(why.clone()).next(next)
+        }
+        _ => Failure::from(error).next(next),
+    }
+}

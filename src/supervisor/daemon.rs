@@ -1,0 +1,540 @@
+//! The supervisor at work: what the judgements of each [`Lifecycle`] are carried out with.
+//!
+//! Everything runs on one thread as local tasks around one [`Daemon`]:
+//!
+//! ```text
+//!   control.capnp ──► act, down, status, events
+//!   pidfd of each node ──► exited ─┐
+//!   status of each node ─► answered, silent ─┤► Lifecycle ──► spawn, signal, history
+//!   the nearest deadline ► elapsed ─┘              │
+//!                                                  └► supervisor.json (written by one task, off
+//!                                                     this thread, the newest state only)
+//! ```
+//!
+//! Nobody here holds the state across an `await`: each task takes it, changes it, and wakes the
+//! others through two watches, `changed` (a node's state) and `news` (anything one can see).
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant as Moment;
+
+use super::events::EventLog;
+use super::lifecycle::{Do, EXIT_REFUSED, Exit, Lifecycle, Reason};
+use super::metrics::Metrics;
+use super::process::Process;
+use super::spawn::{detached, last_lines_from, words_file};
+use super::state::StateFile;
+use crate::config::{ClusterConfig, ClusterDirectory};
+use crate::control::{NodeStatus, State, Stopped};
+use crate::types::{Instant, NodeId, Term};
+
+/// For `kvnode init`, which writes one small file.
+const INIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// One cluster's keeper.
+pub struct Daemon {
+    pub(super) directory: ClusterDirectory,
+    pub(super) config: ClusterConfig,
+    pub(super) foreground: bool,
+    pub(super) since_millis: u64,
+    pub(super) inner: RefCell<Inner>,
+    pub(super) metrics: Metrics,
+    kvnode: PathBuf,
+    origin: Moment,
+    /// A node's state changed.
+    changed: watch::Sender<u64>,
+    /// Something changed that others can see.
+    news: watch::Sender<u64>,
+    /// The newest version of the state that is on disk.
+    saved: watch::Sender<u64>,
+    version: Cell<u64>,
+}
+
+/// What changes.
+pub(super) struct Inner {
+    pub state: StateFile,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub leader: Option<NodeId>,
+    pub term: Term,
+    pub events: EventLog,
+    pub phase: Phase,
+    /// When a node's state changed last: for a while after, one looks more often.
+    pub unsettled: Instant,
+}
+
+/// Whether the cluster is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Up,
+    GoingDown,
+    Down(Vec<Stopped>),
+}
+
+/// One node.
+pub(super) struct Node {
+    pub lifecycle: Lifecycle,
+    pub process: Option<Rc<Process>>,
+    /// What it said last, and when (Unix time), since its start.
+    pub report: Option<(NodeStatus, u64)>,
+    /// When it answered last, or was started.
+    pub answered: Instant,
+    /// Unix time of the last change of state.
+    pub since_millis: u64,
+    pub adopted: bool,
+    /// Held while it is being started: one at a time.
+    starting: Rc<Mutex<()>>,
+    /// Numbers the starts: a start that was overtaken by another wish does nothing.
+    start: u64,
+}
+
+/// Unix time.
+pub(super) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Daemon {
+    /// A keeper of a cluster none of whose nodes is known to run.
+    pub(super) fn new(
+        directory: ClusterDirectory,
+        config: ClusterConfig,
+        state: StateFile,
+        events: EventLog,
+        kvnode: PathBuf,
+        foreground: bool,
+        metrics: Metrics,
+    ) -> Rc<Daemon> {
+        let since_millis = unix_millis();
+        let nodes = state.nodes.iter().map(|(id, record)| {
+            let lifecycle = Lifecycle::new(
+                config.supervisor.clone(),
+                record.restarts,
+                record.last_exit.clone(),
+            );
+            let node = Node {
+                lifecycle,
+                process: None,
+                report: None,
+                answered: Instant::default(),
+                since_millis,
+                adopted: false,
+                starting: Rc::default(),
+                start: 0,
+            };
+            (*id, node)
+        });
+        let inner = Inner {
+            nodes: nodes.collect(),
+            state,
+            leader: None,
+            term: Term(0),
+            events,
+            phase: Phase::Up,
+            unsettled: Instant::default(),
+        };
+        Rc::new(Daemon {
+            directory,
+            config,
+            foreground,
+            since_millis,
+            inner: RefCell::new(inner),
+            metrics,
+            kvnode,
+            origin: Moment::now(),
+            changed: watch::Sender::new(0),
+            news: watch::Sender::new(0),
+            saved: watch::Sender::new(0),
+            version: Cell::new(0),
+        })
+    }
+
+    /// The time, as lifecycles are told it.
+    pub(super) fn now(&self) -> Instant {
+        Instant(self.origin.elapsed())
+    }
+
+    /// The other way round.
+    pub(super) fn moment(&self, instant: Instant) -> Moment {
+        self.origin + instant.0
+    }
+
+    /// Unix time of `instant`.
+    pub(super) fn unix_millis_of(&self, instant: Instant) -> u64 {
+        let ahead = instant.since(self.now()).as_millis();
+        unix_millis().saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX))
+    }
+
+    /// Wakes when a node's state changes.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Wakes when anything changes that others can see.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Writes into the history.
+    pub(super) fn tell(&self, node: Option<NodeId>, kind: &str, detail: &str) {
+        let node_label = node.map_or("-".to_owned(), |node| node.to_string());
+        tracing::info!(node = node_label, kind, "{detail}");
+        self.inner.borrow_mut().events.tell(unix_millis(), node, kind, detail);
+        self.metrics.event(kind);
+        self.touch();
+    }
+
+    /// Something changed: the file is written anew, and whoever waits looks again.
+    pub(super) fn touch(&self) {
+        self.version.set(self.version.get() + 1);
+        self.look();
+    }
+
+    /// Something changed that others can see and that no file holds.
+    pub(super) fn look(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// Asks `judge` about `node` and does what it says. Panics if there is no such node: ids are
+    /// checked where they come in.
+    pub(super) fn judge<T>(
+        self: &Rc<Self>,
+        id: NodeId,
+        judge: impl FnOnce(&mut Lifecycle, Instant) -> Result<Vec<Do>, T>,
+    ) -> Result<(), T> {
+        let now = self.now();
+        let (todo, process, moved) = {
+            let mut inner = self.inner.borrow_mut();
+            let Some(node) = inner.nodes.get_mut(&id) else { return Ok(()) };
+            let before = node.lifecycle.state();
+            let todo = judge(&mut node.lifecycle, now)?;
+            let moved = node.lifecycle.state() != before;
+            if moved {
+                node.since_millis = unix_millis();
+            }
+            let process = node.process.clone();
+            inner.unsettled = if moved { now } else { inner.unsettled };
+            (todo, process, moved)
+        };
+        self.record(id);
+        let spoke = !todo.is_empty();
+        for deed in todo {
+            match deed {
+                Do::Tell { kind, detail } => self.tell(Some(id), kind, &detail),
+                Do::Send(signal) => {
+                    let sent = process.as_ref().map_or(Ok(()), |process| process.send(signal));
+                    if let Err(error) = sent {
+                        tracing::error!(node = %id, ?signal, %error, "cannot send a signal");
+                    }
+                }
+                Do::Spawn(reason) => self.spawn(id, reason),
+            }
+        }
+        if moved || spoke {
+            self.touch();
+            self.changed.send_modify(|changed| *changed += 1);
+        }
+        Ok(())
+    }
+
+    /// Like [`judge`](Self::judge), for what cannot be refused.
+    pub(super) fn note(
+        self: &Rc<Self>,
+        id: NodeId,
+        note: impl FnOnce(&mut Lifecycle, Instant) -> Vec<Do>,
+    ) {
+        let done: Result<(), std::convert::Infallible> =
+            self.judge(id, |lifecycle, now| Ok(note(lifecycle, now)));
+        match done {
+            Ok(()) => {}
+        }
+    }
+
+    /// Copies what must outlive this process into the state that is written.
+    fn record(&self, id: NodeId) {
+        let mut inner = self.inner.borrow_mut();
+        let Inner { state, nodes, phase, .. } = &mut *inner;
+        let (Some(node), Some(record)) = (nodes.get(&id), state.nodes.get_mut(&id)) else { return };
+        record.process = node.process.as_ref().map(|process| process.identity.clone());
+        record.restarts = node.lifecycle.restarts();
+        record.last_exit = node.lifecycle.last_exit().map(str::to_owned);
+        // Going down stops every node, and that is nobody's wish for the next time.
+        if *phase == Phase::Up {
+            record.stay_down = node.lifecycle.stays_down();
+            record.given_up = match node.lifecycle.state() {
+                State::CrashLooping => node.lifecycle.problem().map(str::to_owned),
+                _ => None,
+            };
+        }
+    }
+
+    fn spawn(self: &Rc<Self>, id: NodeId, reason: Reason) {
+        let start = {
+            let mut inner = self.inner.borrow_mut();
+            let Some(node) = inner.nodes.get_mut(&id) else { return };
+            node.start += 1;
+            node.start
+        };
+        let this = self.clone();
+        tokio::task::spawn_local(async move { this.start(id, start, reason).await });
+    }
+
+    /// Whether the start numbered `start` is still what is wanted.
+    fn is_wanted(&self, id: NodeId, start: u64) -> bool {
+        let inner = self.inner.borrow();
+        inner.nodes.get(&id).is_some_and(|node| {
+            node.start == start
+                && node.lifecycle.state() == State::Starting
+                && !node.lifecycle.has_process()
+        })
+    }
+
+    async fn start(self: Rc<Self>, id: NodeId, start: u64, reason: Reason) {
+        let lock = self.inner.borrow().nodes.get(&id).map(|node| node.starting.clone());
+        let Some(lock) = lock else { return };
+        let _one_at_a_time = lock.lock().await;
+        if !self.is_wanted(id, start) {
+            return;
+        }
+        if let Err((why, hopeless)) = self.initialise(id).await {
+            self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
+            return;
+        }
+        if !self.is_wanted(id, start) {
+            return;
+        }
+        let place = self.directory.node(id);
+        let mut command = Command::new(&self.kvnode);
+        command.arg("run").arg("--config").arg(place.node_toml()).current_dir(place.path());
+        let said = words_file(&place.stderr()).and_then(|file| Ok(file.metadata()?.len()));
+        let spawned = detached(command, &place.stderr()).and_then(Process::of_child);
+        match spawned {
+            Ok(process) => self.started(id, Rc::new(process), reason, said.unwrap_or(0)),
+            Err(error) => {
+                let why = format!("cannot start {}: {error}", self.kvnode.display());
+                let hopeless = matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                );
+                self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
+            }
+        }
+    }
+
+    /// Runs `kvnode init`, once in a node's life. The error says whether it is final.
+    async fn initialise(self: &Rc<Self>, id: NodeId) -> Result<(), (String, bool)> {
+        if self.inner.borrow().state.nodes.get(&id).is_some_and(|record| record.initialised) {
+            return Ok(());
+        }
+        let place = self.directory.node(id);
+        // An earlier supervisor may have died between creating the log and writing that down. The
+        // log knows whose it is, and the node checks it.
+        let has_log = fs::read_dir(place.log_directory()).is_ok_and(|mut it| {
+            it.any(|entry| {
+                entry.is_ok_and(|entry| entry.path().extension() == Some("seg".as_ref()))
+            })
+        });
+        if !has_log {
+            let mut command = tokio::process::Command::new(&self.kvnode);
+            command.arg("init").arg("--config").arg(place.node_toml());
+            command.arg("--initial").arg(self.directory.members_toml());
+            command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+            let output = tokio::time::timeout(INIT_PATIENCE, command.output()).await;
+            let failed = |why: String| format!("cannot initialise its data directory: {why}");
+            match output {
+                Err(_) => return Err((failed(format!("no end within {INIT_PATIENCE:?}")), false)),
+                Ok(Err(error)) => {
+                    let program = self.kvnode.display();
+                    return Err((failed(format!("cannot start {program}: {error}")), true));
+                }
+                Ok(Ok(output)) if !output.status.success() => {
+                    let words = String::from_utf8_lossy(&output.stderr);
+                    let hopeless = matches!(output.status.code(), Some(2 | EXIT_REFUSED));
+                    return Err((failed(format!("{}: {}", output.status, words.trim())), hopeless));
+                }
+                Ok(Ok(_)) => {}
+            }
+        }
+        if let Some(record) = self.inner.borrow_mut().state.nodes.get_mut(&id) {
+            record.initialised = true;
+        }
+        self.touch();
+        // Before its first run: were this forgotten, an empty directory could be initialised again
+        // later, and the node would vote twice in a term.
+        self.is_saved().await;
+        Ok(())
+    }
+
+    /// A process of `node` runs, spawned by us.
+    fn started(self: &Rc<Self>, id: NodeId, process: Rc<Process>, reason: Reason, said: u64) {
+        let pid = process.pid();
+        self.take(id, process, false, said);
+        self.metrics.started(id, reason);
+        self.note(id, |node, _| node.spawned(pid, reason));
+    }
+
+    /// A process of `node` was found running.
+    pub(super) fn adopt(self: &Rc<Self>, id: NodeId, process: Process) {
+        let paused = process.is_paused();
+        let said = fs::metadata(self.directory.node(id).stderr()).map_or(0, |it| it.len());
+        self.take(id, Rc::new(process), true, said);
+        if let Some(record) = self.inner.borrow_mut().state.nodes.get_mut(&id) {
+            record.initialised = true;
+        }
+        self.note(id, |node, _| node.adopted(paused));
+    }
+
+    fn take(self: &Rc<Self>, id: NodeId, process: Rc<Process>, adopted: bool, said: u64) {
+        let now = self.now();
+        if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&id) {
+            node.process = Some(process.clone());
+            node.report = None;
+            node.answered = now;
+            node.adopted = adopted;
+        }
+        let this = self.clone();
+        tokio::task::spawn_local(async move {
+            let exit = process.ended().await.unwrap_or_else(|error| {
+                tracing::error!(node = %id, %error, "cannot hear of the end of its process");
+                Exit::Unknown
+            });
+            this.exited(id, exit, said);
+        });
+    }
+
+    fn exited(self: &Rc<Self>, id: NodeId, exit: Exit, said: u64) {
+        if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&id) {
+            node.process = None;
+            node.report = None;
+        }
+        let place = self.directory.node(id);
+        let mut words = last_lines_from(&place.stderr(), said, 3);
+        if words.is_empty() {
+            words = last_lines_from(&place.log_file(), 0, 3);
+        }
+        self.note(id, |node, now| node.exited(now, exit, &words));
+        self.judge_leader();
+    }
+
+    /// Waits until no node is in the middle of being started.
+    pub(super) async fn no_start_under_way(&self) {
+        let locks: Vec<_> =
+            self.inner.borrow().nodes.values().map(|node| node.starting.clone()).collect();
+        for lock in locks {
+            drop(lock.lock().await);
+        }
+    }
+
+    /// Who leads: whom most of those who answer, in the newest term among them, name; if it runs.
+    pub(super) fn judge_leader(&self) {
+        let (before, after, term) = {
+            let mut inner = self.inner.borrow_mut();
+            let reports = || {
+                let live = inner.nodes.values().filter(|node| {
+                    matches!(node.lifecycle.state(), State::Running | State::Stopping)
+                });
+                live.filter_map(|node| node.report.as_ref()).map(|(report, _)| report)
+            };
+            let term = reports().map(|report| report.term).max().unwrap_or(inner.term);
+            let mut votes: BTreeMap<NodeId, usize> = BTreeMap::new();
+            for report in reports().filter(|report| report.term == term) {
+                if let Some(leader) = report.leader {
+                    *votes.entry(leader).or_default() += 1;
+                }
+            }
+            let most = votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(leader, _)| leader);
+            let leads = |leader: &NodeId| {
+                inner.nodes.get(leader).is_some_and(|node| {
+                    node.lifecycle.has_process() && node.lifecycle.state() != State::Paused
+                })
+            };
+            let after = most.filter(leads);
+            let before = (inner.leader, inner.term);
+            (inner.leader, inner.term) = (after, term);
+            (before, after, term)
+        };
+        if before == (after, term) {
+            return;
+        }
+        match after {
+            Some(leader) => {
+                self.metrics.leader_changed();
+                self.tell(Some(leader), "leader-changed", &format!("leads in term {term}"));
+            }
+            None if before.0.is_some() => self.tell(before.0, "leader-lost", "leads no more"),
+            None => {}
+        }
+        self.touch();
+    }
+
+    /// Keeps telling lifecycles that time has passed.
+    pub(super) async fn keep_time(self: Rc<Self>) {
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            let deadlines: Vec<(NodeId, Option<Instant>)> = {
+                let inner = self.inner.borrow();
+                inner.nodes.iter().map(|(id, it)| (*id, it.lifecycle.next_deadline())).collect()
+            };
+            let next = deadlines.iter().filter_map(|(_, deadline)| *deadline).min();
+            let wait = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(self.moment(next)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                _ = changes.changed() => continue,
+            }
+            for (id, _) in deadlines {
+                self.note(id, |node, now| node.elapsed(now));
+            }
+        }
+    }
+
+    /// Keeps `supervisor.json` as new as the disk allows.
+    pub(super) async fn keep_state(self: Rc<Self>) {
+        let mut news = self.news();
+        loop {
+            news.borrow_and_update();
+            let version = self.version.get();
+            if version != *self.saved.borrow() {
+                let (state, events) = {
+                    let inner = self.inner.borrow();
+                    (inner.state.clone(), inner.events.to_sync())
+                };
+                let path = self.directory.supervisor_json();
+                let written = tokio::task::spawn_blocking(move || {
+                    if let Some(Err(error)) = events.map(|events| events.sync_data()) {
+                        tracing::warn!(%error, "cannot make the history durable");
+                    }
+                    state.write(&path)
+                });
+                match written.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!("{error}"),
+                    Err(error) => tracing::error!(%error, "cannot write the state"),
+                }
+                self.saved.send_replace(version);
+                continue;
+            }
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the state as it is now was written (or the disk refused, which is in the log).
+    pub(super) async fn is_saved(&self) {
+        let version = self.version.get();
+        // The sender is ours: it cannot be gone.
+        let _ = self.saved.subscribe().wait_for(|saved| *saved >= version).await;
+    }
+}

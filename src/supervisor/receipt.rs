@@ -1,0 +1,95 @@
+//! After the end: a look at what is left of a cluster, which ought to be nothing.
+//!
+//! It asks the system and not the supervisor's files: what runs (`/proc`), what socket files lie
+//! in the directory, which of the ports that were handed out still answer, and whether somebody
+//! holds the lock.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::process::{self, Identity};
+use super::run::{DaemonError, lock};
+use super::state::StateFile;
+use crate::config::{Address, ClusterDirectory};
+
+/// A port on this machine answers at once or not at all.
+const PORT_PATIENCE: Duration = Duration::from_millis(200);
+
+/// What is left of a cluster that is down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftovers {
+    /// Nodes and supervisors that run, by number.
+    pub processes: Vec<u32>,
+    pub sockets: Vec<PathBuf>,
+    /// Ports of the cluster at which somebody listens.
+    pub ports: Vec<SocketAddr>,
+    /// Directories of which somebody holds the lock.
+    pub locks: Vec<PathBuf>,
+}
+
+impl Leftovers {
+    /// Nothing is left.
+    pub fn is_clean(&self) -> bool {
+        *self == Leftovers::default()
+    }
+}
+
+/// Looks at what is left. A directory that does not exist (any more) is fine: only processes can be
+/// left then.
+pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
+    let mut left = Leftovers::default();
+    let mut found = process::running("kvsupd", directory.path())?;
+    let state = StateFile::read(directory).ok().flatten();
+    let ids: Vec<_> = state.iter().flat_map(|state| state.nodes.keys().copied()).collect();
+    for id in ids {
+        found.extend(process::running("kvnode", &directory.node(id).node_toml())?);
+    }
+    left.processes = found.iter().map(|identity| identity.pid).collect();
+    if directory.path().exists() {
+        sockets(directory.path(), &mut left.sockets)?;
+        match lock(directory) {
+            Ok(_) => {}
+            Err(DaemonError::AlreadyRunning { directory }) => left.locks.push(directory),
+            Err(error) => return Err(io::Error::other(error.to_string())),
+        }
+    }
+    if let Some(state) = state {
+        let mut ports = vec![state.http];
+        for node in state.nodes.values() {
+            ports.push(node.http);
+            for address in [&node.peer, &node.client] {
+                ports.extend(match address {
+                    Address::Tcp(address) => Some(*address),
+                    Address::Unix(_) => None,
+                });
+            }
+        }
+        ports.retain(|port| TcpStream::connect_timeout(port, PORT_PATIENCE).is_ok());
+        left.ports = ports;
+    }
+    Ok(left)
+}
+
+fn sockets(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sockets(&entry.path(), found)?;
+        } else if kind.is_socket() {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The living processes that keep or are the cluster in `directory`: `None` for the supervisor.
+pub fn supervisor_of(directory: &ClusterDirectory) -> io::Result<Option<Identity>> {
+    Ok(process::running("kvsupd", directory.path())?.into_iter().next())
+}

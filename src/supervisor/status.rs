@@ -1,0 +1,95 @@
+//! What the supervisor says of its cluster.
+
+use std::rc::Rc;
+
+use super::daemon::{Daemon, Inner, Node};
+use crate::config::Address;
+use crate::control::{ClusterStatus, NodeState, State};
+use crate::observe::{Observed, VERSION};
+use crate::types::NodeId;
+
+impl Daemon {
+    /// There is a leader, and every node that should run is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        self.why_not_ready().is_none()
+    }
+
+    /// What is missing, in words.
+    fn why_not_ready(&self) -> Option<String> {
+        let inner = self.inner.borrow();
+        if inner.leader.is_none() {
+            return Some("no leader is known".into());
+        }
+        let lacking = inner.nodes.iter().find(|(_, node)| {
+            let ready = node.report.as_ref().is_some_and(|(report, _)| report.ready);
+            !node.lifecycle.stays_down() && !(ready && node.lifecycle.state() == State::Running)
+        });
+        lacking.map(|(id, node)| match node.lifecycle.state() {
+            State::Running => format!("node {id} is not caught up"),
+            state => format!("node {id} is {state}"),
+        })
+    }
+
+    /// All that is known.
+    pub(super) fn status(&self) -> ClusterStatus {
+        let ready = self.is_ready();
+        let inner = self.inner.borrow();
+        ClusterStatus {
+            name: self.config.name.to_string(),
+            cluster: self.config.id,
+            directory: self.directory.path().to_owned(),
+            transport: self.config.transport,
+            durability: self.config.durability,
+            supervisor_pid: std::process::id(),
+            http_address: inner.state.http,
+            leader: inner.leader,
+            term: inner.term,
+            ready,
+            foreground: self.foreground,
+            since_millis: self.since_millis,
+            nodes: inner
+                .nodes
+                .iter()
+                .filter_map(|(id, node)| self.node_state(&inner, *id, node))
+                .collect(),
+            build: VERSION.to_owned(),
+        }
+    }
+
+    fn node_state(&self, inner: &Inner, id: NodeId, node: &Node) -> Option<NodeState> {
+        let record = inner.state.nodes.get(&id)?;
+        let place = self.directory.node(id);
+        let lifecycle = &node.lifecycle;
+        Some(NodeState {
+            node: id,
+            state: lifecycle.state(),
+            pid: node.process.as_ref().map(|process| process.pid()),
+            since_millis: node.since_millis,
+            restarts: lifecycle.restarts(),
+            last_exit: lifecycle.last_exit().map(str::to_owned),
+            client: record.client.clone(),
+            peer: record.peer.clone(),
+            control: Address::Unix(place.socket("control")),
+            http: record.http,
+            log: place.log_file(),
+            adopted: node.adopted,
+            next_start_millis: lifecycle.next_start().map(|start| self.unix_millis_of(start)),
+            problem: lifecycle.problem().map(str::to_owned),
+            report: node.report.as_ref().map(|(report, _)| report.clone()),
+            report_millis: node.report.as_ref().map(|(_, at)| *at),
+        })
+    }
+}
+
+/// The daemon as the HTTP server sees it.
+pub(super) struct Seen(pub Rc<Daemon>);
+
+impl Observed for Seen {
+    fn refresh(&self) {
+        self.0.metrics.refresh(&self.0.status());
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.0.why_not_ready().map_or(Ok(()), Err)
+    }
+}

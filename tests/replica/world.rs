@@ -1,0 +1,316 @@
+//! The world: replicas, their disks in memory, and a network that may do anything but invent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kvraft::consensus::raft::{Message, Raft};
+use kvraft::consensus::{Config, Configuration};
+use kvraft::kv::{Answer, Query};
+use kvraft::replica::{
+    Consistency, Event, Options, Output, PeerMessage, Replica, Request, Response,
+};
+use kvraft::storage::{Crash, Identity, LogOptions, MemoryDisk, SegmentLog};
+use kvraft::types::{ClusterId, Instant, LogIndex, NodeId, Random, Ticket};
+
+use crate::clients::{Clients, TIMEOUT};
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+pub struct World {
+    now: Instant,
+    nodes: BTreeMap<NodeId, Node>,
+    network: Vec<Letter>,
+    /// Nodes below this id cannot talk to the others.
+    cut: Option<NodeId>,
+    pub clients: Clients,
+    pub crashes: u64,
+    /// The state's hash at each applied index, as whoever came there first had it.
+    hashes: BTreeMap<LogIndex, u128>,
+}
+
+struct Node {
+    disk: MemoryDisk,
+    /// None: down.
+    replica: Option<Replica<Raft, MemoryDisk>>,
+    /// Requests that it was asked and has not answered.
+    asked: Vec<Ticket>,
+    starts: u64,
+    relayed: u64,
+}
+
+struct Letter {
+    from: NodeId,
+    to: NodeId,
+    message: PeerMessage<Message>,
+}
+
+impl World {
+    pub fn new(size: u64, random: &mut Random) -> Result<World, String> {
+        let voters = (1..=size).map(NodeId).collect();
+        let initial = Configuration { voters, ..Configuration::default() };
+        let mut nodes = BTreeMap::new();
+        for node in (1..=size).map(NodeId) {
+            let mut disk = MemoryDisk::new();
+            SegmentLog::create(&mut disk, Identity { cluster: CLUSTER, node }, &initial)
+                .map_err(|error| error.to_string())?;
+            disk.set_stepped(true);
+            nodes.insert(node, Node { disk, replica: None, asked: vec![], starts: 0, relayed: 0 });
+        }
+        let mut world = World {
+            now: Instant::default(),
+            nodes,
+            network: Vec::new(),
+            cut: None,
+            clients: Clients::new(4),
+            crashes: 0,
+            hashes: BTreeMap::new(),
+        };
+        for id in (1..=size).map(NodeId) {
+            world.start(id, random)?;
+        }
+        Ok(world)
+    }
+
+    pub fn ignore_syncs(&self) {
+        for node in self.nodes.values() {
+            node.disk.set_ignore_syncs(true);
+        }
+    }
+
+    pub fn relayed(&self) -> u64 {
+        self.nodes.values().map(|node| node.relayed).sum()
+    }
+
+    fn start(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        node.starts += 1;
+        let consensus =
+            Config { cache_bytes: 200, max_message_bytes: 500, ..Config::new(id, random.bits()) };
+        let options = Options {
+            // Small, so that every life crosses many segments.
+            log: LogOptions {
+                segment_bytes: 8 << 10,
+                zero_ahead_bytes: 1 << 10,
+                ..LogOptions::default()
+            },
+            log_reserve: 1 << 10,
+            ..Options::new(CLUSTER, consensus)
+        };
+        let (replica, _) = Replica::open(self.now, options, node.disk.handle())
+            .map_err(|error| format!("node {id} does not start: {error}"))?;
+        node.replica = Some(replica);
+        self.turn(id, Event::Elapsed)
+    }
+
+    /// The power of `id` fails: what its disk had not synced is lost, or some of it.
+    pub fn crash(&mut self, id: NodeId, random: &mut Random) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(replica) = node.replica.take() else { return };
+        node.relayed += replica.status().counters.relayed;
+        drop(replica);
+        let keep_some = random.chance(0.7);
+        node.disk.crash(if keep_some {
+            Crash::KeepSome(random.bits())
+        } else {
+            Crash::LoseUnsynced
+        });
+        self.clients.lost(std::mem::take(&mut node.asked));
+        self.crashes += 1;
+    }
+
+    /// One event at one replica, and all that comes of it at once.
+    fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(replica) = &mut node.replica else { return Ok(()) };
+        replica.handle(now, event);
+        let outputs = replica.finish_turn(now).map_err(|error| format!("node {id}: {error}"))?;
+        let status = replica.status();
+        let at = status.consensus.applied_index;
+        let hash = *self.hashes.entry(at).or_insert(status.state_hash);
+        if hash != status.state_hash {
+            return Err(format!("node {id} has another state than others had at index {at}"));
+        }
+        for output in outputs {
+            match output {
+                Output::Send { to, message } => {
+                    self.network.push(Letter { from: id, to, message });
+                }
+                Output::Reply { ticket, response } => {
+                    node.asked.retain(|asked| *asked != ticket);
+                    self.clients.answered(ticket, response)?;
+                }
+                Output::Configuration(_) => {}
+                Output::PeerRejected { from, why } => {
+                    return Err(format!("node {id} rejects what {from} says: {why}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn somebody(&self, random: &mut Random) -> NodeId {
+        NodeId(1 + random.below(self.nodes.len() as u64))
+    }
+
+    pub fn hostile_step(&mut self, random: &mut Random) -> Result<(), String> {
+        let id = self.somebody(random);
+        match random.below(1000) {
+            0..400 => self.deliver(random, 0.03),
+            400..700 => self.disk_step(id),
+            700..800 => self.client_step(id, random),
+            800..960 => self.time_passes(Duration::from_millis(1 + random.below(15))),
+            960..970 => {
+                self.crash(id, random);
+                Ok(())
+            }
+            970..988 if self.is_down(id) => self.start(id, random),
+            988..992 => {
+                self.cut = Some(self.somebody(random));
+                Ok(())
+            }
+            992.. => {
+                self.cut = None;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_down(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.replica.is_none())
+    }
+
+    /// A letter arrives, mostly the oldest; or is lost.
+    fn deliver(&mut self, random: &mut Random, loss: f64) -> Result<(), String> {
+        if self.network.is_empty() {
+            return Ok(());
+        }
+        let any = random.chance(0.2);
+        let place = if any { random.below(self.network.len() as u64) as usize } else { 0 };
+        let Letter { from, to, message } = self.network.remove(place);
+        let apart = self.cut.is_some_and(|cut| (from < cut) != (to < cut));
+        if apart || random.chance(loss) {
+            return Ok(());
+        }
+        self.turn(to, Event::Peer { from, message })
+    }
+
+    fn disk_step(&mut self, id: NodeId) -> Result<(), String> {
+        match self.nodes.get(&id) {
+            Some(node) if node.disk.step() => self.turn(id, Event::Disk),
+            _ => Ok(()),
+        }
+    }
+
+    fn client_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+        if self.is_down(id) {
+            return Ok(());
+        }
+        let Some((ticket, request)) = self.clients.ask(random) else { return Ok(()) };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.asked.push(ticket);
+        }
+        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })
+    }
+
+    fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
+        self.now = self.now + duration;
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
+            let deadline = replica.and_then(Replica::next_deadline);
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                self.turn(id, Event::Elapsed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody is up and connected: soon all have applied the same, and something new.
+    pub fn peace(&mut self, random: &mut Random) -> Result<(), String> {
+        self.cut = None;
+        for id in (1..=self.nodes.len() as u64).map(NodeId) {
+            if self.is_down(id) {
+                self.start(id, random)?;
+            }
+        }
+        let before = self.clients.acknowledged();
+        for _ in 0..1_000 {
+            self.time_passes(Duration::from_millis(5))?;
+            while !self.network.is_empty() {
+                self.deliver(random, 0.0)?;
+            }
+            for id in (1..=self.nodes.len() as u64).map(NodeId) {
+                while self.nodes[&id].disk.step() {
+                    self.turn(id, Event::Disk)?;
+                }
+            }
+            if self.clients.acknowledged() > before + 3 {
+                if self.all_equal() {
+                    return Ok(());
+                }
+            } else {
+                let id = self.somebody(random);
+                self.client_step(id, random)?;
+            }
+        }
+        Err(format!("five seconds of peace, and the cluster did not get on:\n{}", self.describe()))
+    }
+
+    /// One line a node.
+    fn describe(&self) -> String {
+        let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
+        let lines = replicas.map(|replica| {
+            let status = replica.status();
+            let c = status.consensus;
+            format!(
+                "{} {} term {} leader {:?} last {} durable {} commit {} applied {}, {} pending, \
+                 room {}",
+                c.id,
+                c.role,
+                c.term,
+                c.leader,
+                c.last_index,
+                c.durable_index,
+                c.commit_index,
+                c.applied_index,
+                status.pending_requests,
+                replica.room(),
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn all_equal(&self) -> bool {
+        let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
+        let positions: Vec<_> = replicas
+            .map(|replica| replica.status().consensus)
+            .map(|status| (status.applied_index, status.last_index))
+            .collect();
+        positions.iter().all(|p| *p == positions[0] && p.0 == p.1)
+    }
+
+    /// Asks every replica for everything that clients rely on.
+    pub fn check(&mut self) -> Result<(), String> {
+        for (id, node) in &mut self.nodes {
+            let Some(replica) = &mut node.replica else { continue };
+            let now = self.now;
+            let answers = std::cell::RefCell::new(replica);
+            self.clients.check(*id, |key| {
+                let query = Query::Get { key: key.to_vec().into() }.encode();
+                let request = Request::Read { query, consistency: Consistency::Stale };
+                let ticket = Ticket(u64::MAX);
+                let mut replica = answers.borrow_mut();
+                replica.handle(now, Event::Client { ticket, request, timeout: TIMEOUT });
+                let outputs = replica.finish_turn(now).expect("a read breaks nothing");
+                let answer = outputs.into_iter().find_map(|output| match output {
+                    Output::Reply { response: Response::Answer(answer), .. } => Some(answer),
+                    _ => None,
+                });
+                Answer::decode(&answer.expect("a stale read is answered at once"))
+                    .expect("our own answer")
+            })?;
+        }
+        Ok(())
+    }
+}
