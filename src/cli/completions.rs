@@ -13,6 +13,7 @@ Examples:
   kvctl completions zsh > ~/.zfunc/_kvctl
   kvctl completions fish > ~/.config/fish/completions/kvctl.fish")]
 pub struct Completions {
+    /// Which shell
     pub shell: clap_complete::Shell,
 }
 

@@ -212,7 +212,7 @@ fn free(place: &Path) -> Check {
 fn sync(place: &Path) -> Check {
     const NAME: &str = "fsync";
     let in_memory = nix::sys::statfs::statfs(place)
-        .is_ok_and(|disk| MEMORY_FILE_SYSTEMS.contains(&(disk.filesystem_type().0 as i64)));
+        .is_ok_and(|disk| MEMORY_FILE_SYSTEMS.contains(&disk.filesystem_type().0));
     match time_syncs(place) {
         Err(error) => Check::fail(
             NAME,

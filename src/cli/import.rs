@@ -117,7 +117,7 @@ pub async fn run(global: &Global, command: Import) -> Outcome {
             let file = command.file.display();
             return Err(Failure::usage(format!("cannot read {file}: it is a directory")));
         }
-        let length = metadata.is_file().then(|| metadata.len());
+        let length = metadata.is_file().then_some(metadata.len());
         (Box::new(BufReader::with_capacity(256 << 10, file)), length)
     };
     let cluster = reach::connect_with(global, &reach, None, options).await?;

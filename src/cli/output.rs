@@ -6,7 +6,7 @@
 //! and only ever grow. `-o name` prints bare names, one a line, for shells. Colours appear on a
 //! terminal only (and follow `NO_COLOR` and `CLICOLOR_FORCE`).
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
@@ -100,11 +100,6 @@ pub fn print_table(table: &mut Table) -> Result<(), Failure> {
         line(row.trim_end())?;
     }
     Ok(())
-}
-
-/// Whether a person watches standard error.
-pub fn is_watched() -> bool {
-    io::stderr().is_terminal()
 }
 
 /// A line on standard error that moves while something takes its time; it shows itself after half a

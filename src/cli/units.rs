@@ -52,7 +52,8 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 pub fn short_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match time.as_micros() {
-        micros @ 0..1_000 => format!("{micros}µs"),
+        0 => "0s".to_owned(),
+        micros @ 1..1_000 => format!("{micros}µs"),
         micros @ 1_000..1_000_000 => {
             let millis = micros as f64 / 1_000.0;
             if millis < 10.0 { format!("{millis:.2}ms") } else { format!("{millis:.1}ms") }

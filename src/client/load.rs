@@ -15,7 +15,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -161,8 +160,7 @@ pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
         latency: Histogram::new_with_bounds(1, LATENCY_MAX, 3)
             .unwrap_or_else(|error| unreachable!("the bounds are constants: {error}")),
     };
-    let tally = Tally { report, begin, end: begin + workload.duration };
-    let tally = Rc::new(RefCell::new(tally));
+    let tally = RefCell::new(Tally { report, begin, end: begin + workload.duration });
     let value = value(workload.value_bytes);
     let mut clients: FuturesUnordered<_> = (0..workload.clients)
         .zip(targets.iter().cycle())
@@ -170,8 +168,7 @@ pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
         .collect();
     while clients.next().await.is_some() {}
     drop(clients);
-    let report = tally.borrow().report.clone();
-    report
+    tally.into_inner().report
 }
 
 /// One client: operation after operation until time is over.
@@ -180,7 +177,7 @@ async fn client<T: Target>(
     workload: &Workload,
     number: u64,
     value: &Bytes,
-    tally: &Rc<RefCell<Tally>>,
+    tally: &RefCell<Tally>,
 ) {
     let seed = workload.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut random = Random::from_seed(seed);

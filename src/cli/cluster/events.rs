@@ -50,13 +50,15 @@ pub async fn run(global: &Global, command: Events) -> Outcome {
         return Ok(0);
     }
     events.iter().try_for_each(|event| print(global, event))?;
-    while command.follow {
+    if !command.follow {
+        return Ok(0);
+    }
+    loop {
         for event in supervisor.events(last, PAGE, WAIT).await? {
             print(global, &event)?;
             last = last.max(event.sequence);
         }
     }
-    Ok(0)
 }
 
 fn print(global: &Global, event: &Event) -> Result<(), Failure> {

@@ -76,7 +76,10 @@ pub async fn run(global: &Global, command: Logs) -> Outcome {
     sort(&mut lines);
     let skip = lines.len().saturating_sub(command.lines as usize);
     lines[skip..].iter().try_for_each(|line| print(global, line))?;
-    while command.follow {
+    if !command.follow {
+        return Ok(0);
+    }
+    loop {
         sleep(POLL).await;
         let mut lines = Vec::new();
         for file in &mut files {
@@ -85,7 +88,6 @@ pub async fn run(global: &Global, command: Logs) -> Outcome {
         sort(&mut lines);
         lines.iter().try_for_each(|line| print(global, line))?;
     }
-    Ok(0)
 }
 
 /// By time. Lines that begin with none (the rest of a panic, say) stay behind the one before.
