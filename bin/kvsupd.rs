@@ -1,5 +1,6 @@
 //! The supervisor of one cluster. All it does is in [`kvraft::supervisor`].
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,7 +61,9 @@ fn main() -> ExitCode {
 
 fn supervise(arguments: Arguments) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    log.with_writer(std::io::stderr).init();
     // Files and sockets of a cluster are its owner's alone, those that nodes create too.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let directory = match arguments.directory {

@@ -76,7 +76,7 @@ struct ClusterStatus {
   nodes         @6 :List(NodeState);
   build         @7 :Text;
   durability    @8 :Text;         # what cluster.toml asks for
-  leader        @9 :UInt64;       # that most nodes of the newest term name; 0: nobody
+  leader        @9 :UInt64;       # of those that say they lead, in the newest term; 0: nobody
   term          @10 :UInt64;
   ready         @11 :Bool;        # there is a leader, and every node that should run is ready
   foreground    @12 :Bool;        # the supervisor takes the nodes with it when it ends

@@ -72,4 +72,5 @@ pub mod rpc;
 pub mod schema;
 pub mod storage;
 pub mod supervisor;
+pub mod testing;
 pub mod types;

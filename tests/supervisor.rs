@@ -256,6 +256,8 @@ fn deaths_are_counted_and_kills_on_purpose_are_not() {
     assert!(problem.starts_with("5 deaths within 30s"), "{problem}");
     assert!(problem.ends_with("log/7.seg is corrupt"), "{problem}");
     // It waits for a person, whoever is its supervisor.
+    let state = || fs::read_to_string(cluster.directory.supervisor_json()).unwrap();
+    wait_for("its being given up to be written down", || state().contains("5 deaths within"));
     cluster.kill_supervisor();
     cluster.start();
     assert_eq!(cluster.node(1).state, State::CrashLooping);
@@ -332,6 +334,29 @@ fn a_paused_node_is_known_as_paused_and_ends_with_the_others() {
     assert_eq!(cluster.node(1).state, State::Running);
     assert_eq!(cluster.act(1, Action::Pause), Ok(NodeId(1)));
     assert_eq!(cluster.down()[0].how, "stopped");
+}
+
+#[test]
+fn who_lives_and_does_not_answer_is_reported_and_not_killed() {
+    let mut cluster = Cluster::create(1);
+    let mut config = ClusterConfig::read(&cluster.directory.cluster_toml()).unwrap();
+    config.supervisor.unresponsive_after_millis = 100;
+    fs::write(cluster.directory.cluster_toml(), config.to_commented_toml()).unwrap();
+    cluster.start();
+    let before = cluster.wait("the node", |status| cluster.is_up(&status.nodes[0]));
+    // An adopted node is taken to be well until it shows otherwise.
+    cluster.kill_supervisor();
+    cluster.start();
+    let silent = cluster.wait("the report", |status| status.nodes[0].state == State::Unresponsive);
+    assert_eq!(pids(&silent), pids(&before));
+    assert_eq!(
+        silent.nodes[0].problem.as_deref(),
+        Some("alive, but without an answer for over 100ms")
+    );
+    // Stopped by somebody else it is paused, and that is why it does not answer.
+    send(cluster.node(1).pid.unwrap(), nix::sys::signal::SIGSTOP);
+    cluster.wait("the pause", |status| status.nodes[0].state == State::Paused);
+    cluster.down();
 }
 
 #[test]

@@ -186,7 +186,7 @@ pub struct ClusterStatus {
     pub supervisor_pid: u32,
     /// Of the supervisor's own metrics.
     pub http_address: SocketAddr,
-    /// The leader that most nodes of the newest term name.
+    /// Of those nodes that say they lead, the one of the newest term.
     pub leader: Option<NodeId>,
     pub term: Term,
     /// There is a leader, and every node that should run is ready.

@@ -101,6 +101,7 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
         Effect::Swapped => (3, [0, 0]),
         Effect::Unchanged { found: None } => (4, [0, 0]),
         Effect::Unchanged { found: Some(found) } => (5, halves(of_item(found))),
+        // No session keeps one; were it so, the order of the refusals would have to be fixed.
         Effect::Refused(refusal) => (6, [*refusal as u64, 0]),
     };
     of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])

@@ -19,8 +19,9 @@
 //!   drift apart all the same, [`Machine::state_hash`] tells ([`hash`]).
 //! - *A write happens twice.* A client that hears nothing must try again, and then its command
 //!   stands in the log twice. [`session`] tells the copies from new writes.
-//! - *A snapshot stops the writes.* Store and sessions are persistent maps (`imbl::OrdMap`): a clone
-//!   of the machine is a few reference counts, and later writes copy only the path they touch.
+//! - *A snapshot stops the writes.* Store and sessions are persistent maps (`imbl::OrdMap`): to
+//!   clone the machine is to count a few references, and later writes copy only the path that they
+//!   touch.
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
 //!   keys themselves are not: a quota comes with the multi-version store.
 //!

@@ -10,20 +10,20 @@
 //!
 //! # The rule
 //!
-//! A client draws 128 random bits, its session, and numbers its writes. The state machine keeps, for
-//! each session, the results that the client has not yet acknowledged. A number that is among them
-//! gets the old answer; one at or below the acknowledged mark is refused ([`StaleSequence`]: the
-//! client has that answer already); any other is new, in whatever order the numbers arrive. All of
-//! this is replicated state: every replica remembers the same, so a retry may go anywhere.
+//! A client draws 128 random bits, its session, and numbers its writes. The state machine keeps,
+//! for each session, the results that the client has not yet acknowledged. A number that is among
+//! them gets the old answer; one at or below the acknowledged mark is refused ([`StaleSequence`]:
+//! the client has that answer already); any other is new, in whatever order the numbers arrive. All
+//! of this is replicated state: every replica remembers the same, so a retry may go anywhere.
 //!
 //! # Memory, and why forgetting is safe
 //!
 //! There is no end of clients, so sessions are forgotten, the least recently used first, by the
 //! index of their last command: no clock, hence alike on every replica. The danger: the session
 //! comes back after it was forgotten, looks new, and an old retry is applied a second time. So an
-//! unknown session must prove that it is new. Its commands say at which applied index it was opened,
-//! and the table has a **floor**: the largest last-used index of any session it ever forgot. A
-//! session opened below the floor is refused ([`SessionExpired`]).
+//! unknown session must prove that it is new. Its commands say at which applied index it was
+//! opened, and the table has a **floor**: the largest last-used index of all sessions that it ever
+//! forgot. A session opened below the floor is refused ([`SessionExpired`]).
 //!
 //! - *No forgotten session gets in.* It was opened at A; its first command came later, at an index
 //!   above A; so its last-used index is above A, and the floor is at least that.
@@ -34,8 +34,8 @@
 //!
 //! A session that lets too many results pile up is refused ([`SessionFull`]). A refusal says
 //! "certainly no effect", and it must stay true when a second copy of the refused command comes by
-//! later, when there is room again. So the session remembers the highest number that it refused, and
-//! never afterwards applies one at or below it. The client goes on with higher numbers.
+//! later, when there is room again. So the session remembers the highest number that it refused,
+//! and never afterwards applies one at or below it. The client goes on with higher numbers.
 //!
 //! # Cost
 //!

@@ -6,12 +6,13 @@
 //! randomness but the seeds it is given. Time comes in as a value.
 //!
 //! ```text
-//!             ┌─────┐   ┌──────┐   ┌───────────┐   ┌──────┐   ┌───────┐   ┌─────────┐   ┌───────┐
-//!  admit ──┬─►│ cut ├──►│ loss ├──►│ duplicate ├──►│ rate ├──►│ delay ├──►│ reorder ├──►│ queue ├─► due
-//!          │  └──┬──┘   └──┬───┘   └───────────┘   └──────┘   └───────┘   └─────────┘   └──┬────┘
-//!          │     ▼         ▼           two go on    when has it  when does   does another  no room?
-//!          │   gone      gone                       been sent?   it arrive?  overtake it?  gone
-//!          └──────────── the empty policy: straight through, one branch ──────────────────────────►
+//!            ┌─────┐  ┌──────┐  ┌───────────┐  ┌──────┐  ┌───────┐  ┌─────────┐  ┌───────┐
+//!  admit ──┬►│ cut ├─►│ loss ├─►│ duplicate ├─►│ rate ├─►│ delay ├─►│ reorder ├─►│ queue ├─► due
+//!          │ └──┬──┘  └──┬───┘  └───────────┘  └──────┘  └───────┘  └─────────┘  └───────┘
+//!          │    ▼        ▼        two go on    when has   when does  does another  if there
+//!          │  gone     gone                    it left?   it come?   overtake it?  is room
+//!          │
+//!          └─────────── the empty policy: straight through, one branch ───────────────────►
 //! ```
 //!
 //! Each fault is a small file that does one thing, in the manner of toxiproxy's toxics, and each
@@ -25,8 +26,8 @@
 //! - *Heartbeats do not wait behind bulk.* [`Class::Control`] has the right of way on a link of
 //!   limited rate ([`rate`]) and its own room in the queue: a slow link must look slow, not dead.
 //! - *Bounded.* The queue holds so many messages and bytes of each class ([`Bounds`]); when it is
-//!   full the **newest** is dropped. What was dropped must be sent again in any case, and a receiver
-//!   can use the entries before a gap but not those behind it.
+//!   full the **newest** is dropped. What was dropped must be sent again in any case, and a
+//!   receiver can use the entries before a gap but not those behind it.
 //! - *A change of policy takes effect at once.* A cut drops what is on its way; any other change
 //!   lets it arrive now, in order.
 //!
@@ -182,9 +183,9 @@ impl<M: Clone> Link<M> {
         None
     }
 
-    /// When a message that is handed in now leaves; never, if there is no room for it to wait. That
-    /// comes first: a message that is dropped must not take its share of the rate, or the line would
-    /// be taken for ever longer by what never passes it.
+    /// When a message that is handed in now leaves; never, if there is no room for it to wait.
+    /// That comes first: a message that is dropped must not take its share of the rate, or the line
+    /// would be taken for ever longer by what never passes it.
     fn leaves_at(&mut self, class: Class, size: usize, now: Instant) -> Option<Instant> {
         if !self.queue.has_room_for(class, size) {
             self.counters.overflowed += 1;

@@ -2,8 +2,8 @@
 //!
 //! The line carries one message after another; a message has been sent when its last byte has. A
 //! message of [`Class::Control`] has the right of way: it waits only for control messages before
-//! it, and pushes back the bulk that comes later by the time it takes. The alternative, one line for
-//! all, turns every slow link into a dead one: a heartbeat that waits behind seconds of entries
+//! it, and pushes back the bulk that comes later by the time it takes. The alternative, one line
+//! for all, turns every slow link into a dead one: a heartbeat that waits behind seconds of entries
 //! arrives after the follower has called an election, whose winner has the same slow links.
 //!
 //! Bulk that was handed in before is not pushed back, so for a moment the link may carry a control

@@ -273,10 +273,14 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
-    /// Under any changing policy, every message and every copy is delivered or counted as dropped;
-    /// nothing is late, nothing early, and each class keeps its order unless reordering is in force.
+    /// Under any changing policy, every message and every copy is delivered or counted as dropped,
+    /// none early and none late; and each class keeps its order unless reordering is in force.
     #[test]
     fn nothing_vanishes_unaccounted(
         phases in prop::collection::vec((any_policy(), 1..80u64), 1..6),

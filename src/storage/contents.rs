@@ -174,8 +174,8 @@ mod tests {
         Place { sequence: 1, offset }
     }
 
-    fn ten_entries() -> Contents {
-        let mut contents = Contents::empty(LogIndex(1), 250);
+    fn ten_entries(spacing: u64) -> Contents {
+        let mut contents = Contents::empty(LogIndex(1), spacing);
         for i in 1..=10 {
             contents.push(LogIndex(i), Term(1 + i / 4), None, at(i * 100)).unwrap();
         }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_scan_never_meets_a_dead_entry() {
-        let mut contents = ten_entries();
+        let mut contents = ten_entries(9999);
         contents.truncate(LogIndex(5)).unwrap();
         assert_eq!(contents.locate(LogIndex(5)), None);
         for i in 5..=8 {
@@ -193,7 +193,7 @@ mod tests {
         // The dead 5, 6… lie after 4 on disk: the scan for 4 must end before 5.
         assert_eq!(
             contents.locate(LogIndex(4)),
-            Some(Span { place: at(400), end: Some(LogIndex(5)) })
+            Some(Span { place: at(100), end: Some(LogIndex(5)) })
         );
         assert_eq!(contents.locate(LogIndex(5)).map(|s| s.place), Some(at(1500)));
         assert_eq!(
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_index_is_sparse() {
-        let contents = ten_entries();
+        let contents = ten_entries(250);
         assert_eq!(contents.anchors.len(), 4, "{:?}", contents.anchors);
         assert_eq!(contents.locate(LogIndex(3)).map(|s| s.place), Some(at(100)));
         assert_eq!(contents.locate(LogIndex(11)), None);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_does_not_follow_is_refused() {
-        let mut contents = ten_entries();
+        let mut contents = ten_entries(250);
         assert!(contents.push(LogIndex(12), Term(3), None, at(2000)).is_err(), "a gap");
         assert!(contents.push(LogIndex(11), Term(2), None, at(2000)).is_err(), "a term goes back");
         assert!(contents.truncate(LogIndex(12)).is_err(), "beyond the end");

@@ -33,7 +33,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 
 use crate::config::Durability;
 
@@ -204,6 +204,23 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the file `size` bytes long with space reserved for them, so that no write within it runs
+/// out of space later.
+///
+/// Not through fs2: its `allocate` calls posix_fallocate, which *returns* the error's number, and
+/// then reports whatever errno happened to hold: a full disk could not be told from anything else.
+fn allocate(file: &File, size: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            // A file system that cannot reserve: writes may be refused later, and the log copes.
+            Err(rustix::io::Errno::OPNOTSUPP) => return file.set_len(size),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 fn kind_of(error: &io::Error) -> DiskErrorKind {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
@@ -282,7 +299,7 @@ impl Worker {
             Operation::Allocate { file, size } => {
                 let file = self.file(file)?;
                 if file.metadata()?.len() < *size {
-                    fs2::FileExt::allocate(file, *size)?;
+                    allocate(file, *size)?;
                 }
             }
             Operation::Write { file, offset, bytes, sync } => {
@@ -333,7 +350,7 @@ impl Worker {
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&path)?;
         if size > 0
-            && let Err(error) = fs2::FileExt::allocate(&file, size)
+            && let Err(error) = allocate(&file, size)
         {
             // Nothing half-made is left to stand in the way of the next attempt.
             std::fs::remove_file(&path)?;
@@ -431,3 +448,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

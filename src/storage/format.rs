@@ -26,7 +26,7 @@
 //! | 1 | entry; `detail`: 0 no-op, 1 command, 2 configuration | the entry's | the entry's |
 //! | 2 | hard state | 0 | opaque; empty: never written |
 //! | 3 | truncation: entries from `index` on are gone | 0, index | – |
-//! | 4 | snapshot mark: a snapshot covers all up to `index` | the last covered entry's | the configuration then |
+//! | 4 | snapshot mark: all up to `index` is covered | that entry's | the configuration then |
 //! | 5 | durable mark: begins a group | 0 | durable offset u64, length of the group u64 |
 //! | 6 | configuration: the newest, which stands at `index` | 0, index | a configuration |
 //! | 7 | seal: segment `index` follows this one | 0, sequence | – |

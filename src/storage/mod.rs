@@ -16,10 +16,10 @@
 mod contents;
 pub mod disk;
 mod error;
-mod file_disk;
+pub mod file_disk;
 pub mod format;
 pub mod log;
-mod memory_disk;
+pub mod memory_disk;
 mod reader;
 mod recovery;
 mod scan;

@@ -326,7 +326,7 @@ impl<D: Disk> SegmentRecovery<'_, D> {
         let behind = self.reader.look_behind(offset)?;
         if let Some(proof) = behind.proof {
             let what =
-                format!("{} (the group at offset {proof} proves it was durable)", error.what);
+                format!("{} (the record at offset {proof} proves that it was durable)", error.what);
             return Err(self.corrupt(error.offset, &what));
         }
         Ok(End { offset, torn_to: behind.last_data.filter(|end| *end > offset) })

@@ -41,7 +41,7 @@ pub struct GroupError {
 
 /// What lies behind the end of the readable groups.
 pub struct Behind {
-    /// A valid record of a later group was found: that group begins here.
+    /// A valid record of a later group lies here.
     pub proof: Option<u64>,
     /// The end of the last bytes that are not zero.
     pub last_data: Option<u64>,
@@ -186,15 +186,8 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
             for at in data_words(&chunk) {
                 let position = offset + at as u64;
                 behind.last_data = Some((position + 8).min(self.length));
-                // Two bytes of any record are zero, and its kind is small: most positions end here.
-                let candidate = chunk.get(at..at + RECORD_HEADER_LEN);
-                let plausible = candidate.is_none_or(|b| self.plausible(b, position, start));
-                if position > start
-                    && plausible
-                    && let Ok((header, _)) = self.record(position, self.length)?
-                    && header.group > start
-                {
-                    behind.proof = Some(header.group);
+                if self.proves(&chunk[at..], position, start)? {
+                    behind.proof = Some(position);
                     return Ok(behind);
                 }
             }
@@ -203,10 +196,17 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
         Ok(behind)
     }
 
-    fn plausible(&self, bytes: &[u8], position: u64, start: u64) -> bool {
-        RecordHeader::decode(bytes, position).is_some_and(|header| {
-            header.group > start && position + header.record_len() <= self.length
-        })
+    /// Whether a valid record of a group that begins after `start` lies at `position`, where the
+    /// bytes `seen` have been read.
+    fn proves(&mut self, seen: &[u8], position: u64, start: u64) -> Result<bool, LogError> {
+        // Two bytes of every record are zero and its kind is small, so nearly all that is no
+        // record is told without looking further; records at the chunk's end are rare.
+        let plausible = seen.len() < RECORD_HEADER_LEN
+            || RecordHeader::decode(seen, position).is_some_and(|header| header.group > start);
+        if !plausible {
+            return Ok(false);
+        }
+        Ok(self.record(position, self.length)?.is_ok_and(|(header, _)| header.group > start))
     }
 }
 

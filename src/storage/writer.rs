@@ -185,7 +185,7 @@ impl<D: Disk> SegmentLog<D> {
         (self.opening_len + bytes + RESERVE).next_multiple_of(8)
     }
 
-    /// Has the next segment ready before it is needed, and large enough for the write that needs it.
+    /// Has the next segment ready before it is needed, and large enough for what needs it.
     fn allocate_ahead(&mut self) {
         if self.allocation.is_some() || matches!(self.purpose(), Some(Purpose::ChangeSegment(_))) {
             return;

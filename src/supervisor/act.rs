@@ -15,6 +15,9 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(3);
 /// it does not yet.
 const START_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a new supervisor listens to those it adopts before it answers for them.
+const FIRST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// How long a process may take to vanish after SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,9 @@ impl Daemon {
         let grace = self.config.supervisor.stop_grace();
         self.judge(id, |node, now| node.act(now, action, grace))
             .map_err(|why| format!("node {id}: {why}"))?;
+        if action == Action::Resume {
+            self.forgive(id);
+        }
         let (patience, done): (Duration, Box<dyn Fn() -> bool + '_>) = match action {
             Action::Start => (grace + START_PATIENCE, Box::new(|| is_settled(state()))),
             Action::Restart => (
@@ -62,6 +68,14 @@ impl Daemon {
         self.wait_until(patience, done).await;
         self.is_saved().await;
         self.verdict(id, action, state())
+    }
+
+    /// It could not answer while it was paused: its silence counts from now.
+    fn forgive(&self, id: NodeId) {
+        let now = self.now();
+        if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&id) {
+            node.answered = now;
+        }
     }
 
     /// What to say of `node` now that `action` was done to it.
@@ -88,6 +102,17 @@ impl Daemon {
         leader.ok_or_else(|| {
             format!("no leader is known, not even after {LEADER_PATIENCE:?}: name a node by number")
         })
+    }
+
+    /// Waits until each node that was found running has said how it is, but not for long. The first
+    /// who asks a new supervisor wants to know who leads, not that nobody knows yet.
+    pub(super) async fn adopted_have_answered(&self) {
+        let heard = || {
+            self.inner.borrow().nodes.values().all(|node| {
+                !node.adopted || node.report.is_some() || node.lifecycle.state() != State::Running
+            })
+        };
+        self.wait_until(FIRST_ANSWERS, heard).await;
     }
 
     /// Waits until `done`, for so long at most.

@@ -17,26 +17,20 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
-use std::{fs, io};
+use std::time::SystemTime;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant as Moment;
 
 use super::events::EventLog;
-use super::lifecycle::{Do, EXIT_REFUSED, Exit, Lifecycle, Reason};
+use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
 use super::process::Process;
-use super::spawn::{detached, last_lines_from, words_file};
 use super::state::StateFile;
 use crate::config::{ClusterConfig, ClusterDirectory};
-use crate::control::{NodeStatus, State, Stopped};
+use crate::control::{NodeStatus, Role, State, Stopped};
 use crate::types::{Instant, NodeId, Term};
-
-/// For `kvnode init`, which writes one small file.
-const INIT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One cluster's keeper.
 pub struct Daemon {
@@ -46,7 +40,7 @@ pub struct Daemon {
     pub(super) since_millis: u64,
     pub(super) inner: RefCell<Inner>,
     pub(super) metrics: Metrics,
-    kvnode: PathBuf,
+    pub(super) kvnode: PathBuf,
     origin: Moment,
     /// A node's state changed.
     changed: watch::Sender<u64>,
@@ -89,9 +83,9 @@ pub(super) struct Node {
     pub since_millis: u64,
     pub adopted: bool,
     /// Held while it is being started: one at a time.
-    starting: Rc<Mutex<()>>,
+    pub starting: Rc<Mutex<()>>,
     /// Numbers the starts: a start that was overtaken by another wish does nothing.
-    start: u64,
+    pub start: u64,
 }
 
 /// Unix time.
@@ -274,187 +268,23 @@ impl Daemon {
         }
     }
 
-    fn spawn(self: &Rc<Self>, id: NodeId, reason: Reason) {
-        let start = {
-            let mut inner = self.inner.borrow_mut();
-            let Some(node) = inner.nodes.get_mut(&id) else { return };
-            node.start += 1;
-            node.start
-        };
-        let this = self.clone();
-        tokio::task::spawn_local(async move { this.start(id, start, reason).await });
-    }
-
-    /// Whether the start numbered `start` is still what is wanted.
-    fn is_wanted(&self, id: NodeId, start: u64) -> bool {
-        let inner = self.inner.borrow();
-        inner.nodes.get(&id).is_some_and(|node| {
-            node.start == start
-                && node.lifecycle.state() == State::Starting
-                && !node.lifecycle.has_process()
-        })
-    }
-
-    async fn start(self: Rc<Self>, id: NodeId, start: u64, reason: Reason) {
-        let lock = self.inner.borrow().nodes.get(&id).map(|node| node.starting.clone());
-        let Some(lock) = lock else { return };
-        let _one_at_a_time = lock.lock().await;
-        if !self.is_wanted(id, start) {
-            return;
-        }
-        if let Err((why, hopeless)) = self.initialise(id).await {
-            self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
-            return;
-        }
-        if !self.is_wanted(id, start) {
-            return;
-        }
-        let place = self.directory.node(id);
-        let mut command = Command::new(&self.kvnode);
-        command.arg("run").arg("--config").arg(place.node_toml()).current_dir(place.path());
-        let said = words_file(&place.stderr()).and_then(|file| Ok(file.metadata()?.len()));
-        let spawned = detached(command, &place.stderr()).and_then(Process::of_child);
-        match spawned {
-            Ok(process) => self.started(id, Rc::new(process), reason, said.unwrap_or(0)),
-            Err(error) => {
-                let why = format!("cannot start {}: {error}", self.kvnode.display());
-                let hopeless = matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                );
-                self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
-            }
-        }
-    }
-
-    /// Runs `kvnode init`, once in a node's life. The error says whether it is final.
-    async fn initialise(self: &Rc<Self>, id: NodeId) -> Result<(), (String, bool)> {
-        if self.inner.borrow().state.nodes.get(&id).is_some_and(|record| record.initialised) {
-            return Ok(());
-        }
-        let place = self.directory.node(id);
-        // An earlier supervisor may have died between creating the log and writing that down. The
-        // log knows whose it is, and the node checks it.
-        let has_log = fs::read_dir(place.log_directory()).is_ok_and(|mut it| {
-            it.any(|entry| {
-                entry.is_ok_and(|entry| entry.path().extension() == Some("seg".as_ref()))
-            })
-        });
-        if !has_log {
-            let mut command = tokio::process::Command::new(&self.kvnode);
-            command.arg("init").arg("--config").arg(place.node_toml());
-            command.arg("--initial").arg(self.directory.members_toml());
-            command.stdin(std::process::Stdio::null()).kill_on_drop(true);
-            let output = tokio::time::timeout(INIT_PATIENCE, command.output()).await;
-            let failed = |why: String| format!("cannot initialise its data directory: {why}");
-            match output {
-                Err(_) => return Err((failed(format!("no end within {INIT_PATIENCE:?}")), false)),
-                Ok(Err(error)) => {
-                    let program = self.kvnode.display();
-                    return Err((failed(format!("cannot start {program}: {error}")), true));
-                }
-                Ok(Ok(output)) if !output.status.success() => {
-                    let words = String::from_utf8_lossy(&output.stderr);
-                    let hopeless = matches!(output.status.code(), Some(2 | EXIT_REFUSED));
-                    return Err((failed(format!("{}: {}", output.status, words.trim())), hopeless));
-                }
-                Ok(Ok(_)) => {}
-            }
-        }
-        if let Some(record) = self.inner.borrow_mut().state.nodes.get_mut(&id) {
-            record.initialised = true;
-        }
-        self.touch();
-        // Before its first run: were this forgotten, an empty directory could be initialised again
-        // later, and the node would vote twice in a term.
-        self.is_saved().await;
-        Ok(())
-    }
-
-    /// A process of `node` runs, spawned by us.
-    fn started(self: &Rc<Self>, id: NodeId, process: Rc<Process>, reason: Reason, said: u64) {
-        let pid = process.pid();
-        self.take(id, process, false, said);
-        self.metrics.started(id, reason);
-        self.note(id, |node, _| node.spawned(pid, reason));
-    }
-
-    /// A process of `node` was found running.
-    pub(super) fn adopt(self: &Rc<Self>, id: NodeId, process: Process) {
-        let paused = process.is_paused();
-        let said = fs::metadata(self.directory.node(id).stderr()).map_or(0, |it| it.len());
-        self.take(id, Rc::new(process), true, said);
-        if let Some(record) = self.inner.borrow_mut().state.nodes.get_mut(&id) {
-            record.initialised = true;
-        }
-        self.note(id, |node, _| node.adopted(paused));
-    }
-
-    fn take(self: &Rc<Self>, id: NodeId, process: Rc<Process>, adopted: bool, said: u64) {
-        let now = self.now();
-        if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&id) {
-            node.process = Some(process.clone());
-            node.report = None;
-            node.answered = now;
-            node.adopted = adopted;
-        }
-        let this = self.clone();
-        tokio::task::spawn_local(async move {
-            let exit = process.ended().await.unwrap_or_else(|error| {
-                tracing::error!(node = %id, %error, "cannot hear of the end of its process");
-                Exit::Unknown
-            });
-            this.exited(id, exit, said);
-        });
-    }
-
-    fn exited(self: &Rc<Self>, id: NodeId, exit: Exit, said: u64) {
-        if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&id) {
-            node.process = None;
-            node.report = None;
-        }
-        let place = self.directory.node(id);
-        let mut words = last_lines_from(&place.stderr(), said, 3);
-        if words.is_empty() {
-            words = last_lines_from(&place.log_file(), 0, 3);
-        }
-        self.note(id, |node, now| node.exited(now, exit, &words));
-        self.judge_leader();
-    }
-
-    /// Waits until no node is in the middle of being started.
-    pub(super) async fn no_start_under_way(&self) {
-        let locks: Vec<_> =
-            self.inner.borrow().nodes.values().map(|node| node.starting.clone()).collect();
-        for lock in locks {
-            drop(lock.lock().await);
-        }
-    }
-
-    /// Who leads: whom most of those who answer, in the newest term among them, name; if it runs.
+    /// Who leads: of those that answer and say so themselves, the one of the newest term. What
+    /// others say of it does not count: they name a leader that was killed until they elect the
+    /// next, and meanwhile it may have been started again as a follower.
     pub(super) fn judge_leader(&self) {
         let (before, after, term) = {
             let mut inner = self.inner.borrow_mut();
+            let answers =
+                |node: &&Node| matches!(node.lifecycle.state(), State::Running | State::Stopping);
             let reports = || {
-                let live = inner.nodes.values().filter(|node| {
-                    matches!(node.lifecycle.state(), State::Running | State::Stopping)
-                });
+                let live = inner.nodes.values().filter(answers);
                 live.filter_map(|node| node.report.as_ref()).map(|(report, _)| report)
             };
-            let term = reports().map(|report| report.term).max().unwrap_or(inner.term);
-            let mut votes: BTreeMap<NodeId, usize> = BTreeMap::new();
-            for report in reports().filter(|report| report.term == term) {
-                if let Some(leader) = report.leader {
-                    *votes.entry(leader).or_default() += 1;
-                }
-            }
-            let most = votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(leader, _)| leader);
-            let leads = |leader: &NodeId| {
-                inner.nodes.get(leader).is_some_and(|node| {
-                    node.lifecycle.has_process() && node.lifecycle.state() != State::Paused
-                })
-            };
-            let after = most.filter(leads);
+            let leads = reports().filter(|report| report.role == Role::Leader);
+            let leader = leads.max_by_key(|report| report.term);
+            let newest = || reports().map(|report| report.term).max();
+            let term = leader.map(|leader| leader.term).or_else(newest).unwrap_or(inner.term);
+            let after = leader.map(|leader| leader.node);
             let before = (inner.leader, inner.term);
             (inner.leader, inner.term) = (after, term);
             (before, after, term)

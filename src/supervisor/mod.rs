@@ -35,6 +35,7 @@ pub mod receipt;
 mod run;
 mod server;
 pub mod spawn;
+mod start;
 pub mod state;
 mod status;
 

@@ -44,7 +44,7 @@ impl Leftovers {
 /// left then.
 pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
     let mut left = Leftovers::default();
-    let mut found = process::running("kvsupd", directory.path())?;
+    let mut found = Vec::from_iter(supervisor_of(directory)?);
     let state = StateFile::read(directory).ok().flatten();
     let ids: Vec<_> = state.iter().flat_map(|state| state.nodes.keys().copied()).collect();
     for id in ids {
@@ -89,7 +89,18 @@ fn sockets(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// The living processes that keep or are the cluster in `directory`: `None` for the supervisor.
+/// The living process that keeps the cluster in `directory`, if one does.
 pub fn supervisor_of(directory: &ClusterDirectory) -> io::Result<Option<Identity>> {
-    Ok(process::running("kvsupd", directory.path())?.into_iter().next())
+    // One that has just started may not be in the file yet, and one that was started by hand, with
+    // `--name`, does not have the directory among its arguments.
+    if let Some(found) = process::running("kvsupd", directory.path())?.into_iter().next() {
+        return Ok(Some(found));
+    }
+    let recorded = StateFile::read(directory).ok().flatten().and_then(|state| state.supervisor);
+    match recorded {
+        Some(recorded) if recorded.pid != std::process::id() && recorded.is_alive()? => {
+            Ok(Some(recorded))
+        }
+        _ => Ok(None),
+    }
 }

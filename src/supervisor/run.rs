@@ -147,23 +147,24 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let http =
         HttpServer::start(http, HttpLimits::default(), registry, Rc::new(Seen(daemon.clone())))?;
     bring_up(&daemon, found);
-
-    let limits = Limits::default();
-    let options = ServerOptions { whom: "operators", max_connections: 64, limits };
-    let server = Server::new(listener, options);
-    let counters = server.counters();
     let mut tasks = tokio::task::JoinSet::new();
-    let control = daemon.clone();
-    tasks.spawn_local(server.run(move || {
-        let client: supervisor::Client = capnp_rpc::new_client(Control(control.clone()));
-        client.client
-    }));
     tasks.spawn_local(daemon.clone().keep_time());
     tasks.spawn_local(daemon.clone().keep_state());
     let ids: Vec<_> = daemon.inner.borrow().nodes.keys().copied().collect();
     for id in ids {
         tasks.spawn_local(daemon.clone().keep_asking(id));
     }
+    daemon.adopted_have_answered().await;
+
+    let limits = Limits::default();
+    let options = ServerOptions { whom: "operators", max_connections: 64, limits };
+    let server = Server::new(listener, options);
+    let counters = server.counters();
+    let control = daemon.clone();
+    tasks.spawn_local(server.run(move || {
+        let client: supervisor::Client = capnp_rpc::new_client(Control(control.clone()));
+        client.client
+    }));
 
     let owner_ended = async {
         match &owner {

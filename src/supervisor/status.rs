@@ -22,7 +22,8 @@ impl Daemon {
         }
         let lacking = inner.nodes.iter().find(|(_, node)| {
             let ready = node.report.as_ref().is_some_and(|(report, _)| report.ready);
-            !node.lifecycle.stays_down() && !(ready && node.lifecycle.state() == State::Running)
+            let runs = node.lifecycle.state() == State::Running;
+            !(node.lifecycle.stays_down() || (runs && ready))
         });
         lacking.map(|(id, node)| match node.lifecycle.state() {
             State::Running => format!("node {id} is not caught up"),

@@ -88,7 +88,7 @@ fn decode_as_everything(bytes: &[u8]) -> [bool; 4] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn everything_survives_its_bytes(
@@ -113,7 +113,8 @@ proptest! {
         let mut replicas = [Machine::new(), Machine::new()];
         for whole in [command.encode(), answer.encode()] {
             for length in 0..whole.len() {
-                prop_assert_eq!(decode_as_everything(&whole[..length]), [false; 4], "cut to {}", length);
+                let decoded = decode_as_everything(&whole[..length]);
+                prop_assert_eq!(decoded, [false; 4], "cut to {}", length);
             }
             for _ in 0..50 {
                 let mut damaged = whole.to_vec();

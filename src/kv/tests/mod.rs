@@ -50,6 +50,11 @@ fn refused(outcome: &Outcome) -> Option<Refusal> {
     }
 }
 
+/// So many runs, and nothing written to the disk about them.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 /// Few keys, so that they meet; few values, so that a comparison may succeed.
 fn any_operation() -> impl Strategy<Value = Operation> {
     let key = || prop::sample::select(vec!["a", "b", "ba", "c", "\u{ff}"]).prop_map(bytes);

@@ -158,6 +158,22 @@ fn one_idle_mark_later_the_same_damage_is_refused() {
 }
 
 #[test]
+fn a_restart_proves_the_last_group_too() {
+    let disk = new_disk();
+    let (mut log, _) = opened(&disk);
+    log.append(&entries(1, vec![command(2, 1, vec![7; 40])]));
+    settle(&mut log, Instant::from_millis(1)).unwrap();
+    drop(log);
+    let (mut log, _) = opened(&disk);
+    settle(&mut log, Instant::default()).unwrap();
+    drop(log);
+    let (name, _, end) = &segments(&disk)[0];
+    assert!(disk.flip_bit(name, end - MARK_LEN - 20, 3));
+    let error = open(&disk).map(|_| ()).unwrap_err();
+    assert!(matches!(error, LogError::Corrupt { index: LogIndex(2), .. }), "{error}");
+}
+
+#[test]
 fn a_missing_segment_is_noticed_wherever_it_was() {
     let disk = filled(24);
     let segments = segments(&disk);

@@ -9,17 +9,16 @@ use crate::consensus::{Configuration, Entry, Payload, Persist, ToBytes};
 use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Term};
 
 mod damage;
-mod file_disk;
 mod format;
 mod full;
 mod model;
 mod reads;
 
-const IDENTITY: Identity = Identity { cluster: ClusterId(0xc1), node: NodeId(3) };
+pub(super) const IDENTITY: Identity = Identity { cluster: ClusterId(0xc1), node: NodeId(3) };
 
 /// A hard state as small as they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hard(u64);
+pub(super) struct Hard(pub(super) u64);
 
 impl ToBytes for Hard {
     fn to_bytes(&self) -> Vec<u8> {
@@ -36,21 +35,21 @@ fn tiny() -> LogOptions {
         segment_bytes: 2048,
         max_group_bytes: 700,
         zero_ahead_bytes: 256,
-        index_spacing_bytes: 160,
+        index_spacing_bytes: 600,
         idle_mark_after: Duration::from_millis(100),
     }
 }
 
-fn members(count: u64) -> Configuration {
+pub(super) fn members(count: u64) -> Configuration {
     Configuration { voters: (1..=count).map(NodeId).collect(), ..Configuration::default() }
 }
 
-fn command(index: u64, term: u64, payload: impl Into<Vec<u8>>) -> Entry {
+pub(super) fn command(index: u64, term: u64, payload: impl Into<Vec<u8>>) -> Entry {
     let payload = Payload::Command(Bytes::from(payload.into()));
     Entry { term: Term(term), index: LogIndex(index), payload }
 }
 
-fn entries(seq: u64, entries: Vec<Entry>) -> Persist<Hard> {
+pub(super) fn entries(seq: u64, entries: Vec<Entry>) -> Persist<Hard> {
     Persist { seq: Seq(seq), hard_state: None, truncate_from: None, entries }
 }
 
@@ -85,7 +84,7 @@ fn settle(log: &mut SegmentLog<MemoryDisk>, now: Instant) -> Result<Vec<LogEvent
 }
 
 /// The last write reported durable.
-fn durable(events: &[LogEvent]) -> Option<Seq> {
+pub(super) fn durable(events: &[LogEvent]) -> Option<Seq> {
     let seqs = events.iter().filter_map(|event| match event {
         LogEvent::Durable(seq) => Some(*seq),
         _ => None,

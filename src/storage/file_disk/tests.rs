@@ -4,8 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::super::tests::{IDENTITY, command, durable, entries, members};
 use super::*;
-use crate::config::Durability;
+use crate::storage::{LogEvent, LogOptions, SegmentLog};
+use crate::types::{LogIndex, Seq};
+
+type Moment = crate::types::Instant;
 
 /// A disk, and a receiver that hears its waker.
 fn disk(directory: &Path, durability: Durability) -> (FileDisk, Receiver<()>) {
@@ -35,7 +39,7 @@ fn append(log: &mut SegmentLog<FileDisk>, wakes: &Receiver<()>, first: u64, coun
     let mut reached = None;
     while reached != Some(Seq(count)) {
         woken(wakes);
-        reached = durable(&log.poll(Instant::from_millis(1)).unwrap()).or(reached);
+        reached = durable(&log.poll(Moment::from_millis(1)).unwrap()).or(reached);
     }
 }
 
@@ -62,7 +66,7 @@ fn a_log_on_a_real_disk_comes_back_whole() {
         let mut read = Vec::new();
         while read.is_empty() {
             woken(&wakes);
-            for event in log.poll(Instant::default()).unwrap() {
+            for event in log.poll(Moment::default()).unwrap() {
                 if let LogEvent::Read { entries, .. } = event {
                     read = entries;
                 }
@@ -166,6 +170,23 @@ fn errors_say_what_where_and_why() {
     assert_eq!(done.iter().map(|completion| completion.id).collect::<Vec<_>>(), ids);
     assert_eq!(done[1].result, Ok(Outcome::Files(vec![(file(), 8)])));
     woken(&wakes);
+}
+
+#[test]
+fn a_full_disk_is_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("x")).unwrap();
+    let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);
+    let bytes = Bytes::from_static(b"data");
+    let write = Operation::Write { file: "x".to_owned(), offset: 0, bytes, sync: true };
+    let error = files.execute(write).unwrap_err();
+    assert_eq!(error.kind, DiskErrorKind::NoSpace, "{error}");
+    // Nor is what can never be allocated a full disk, and nothing half-made stays behind.
+    let file = || "y".to_owned();
+    for _ in 0..2 {
+        let error = files.execute(Operation::Create { file: file(), size: 1 << 63 }).unwrap_err();
+        assert_eq!(error.kind, DiskErrorKind::Other, "{error}");
+    }
 }
 
 #[test]

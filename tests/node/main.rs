@@ -1,0 +1,6 @@
+//! Real `kvnode` processes, spoken to over their sockets.
+
+mod cluster;
+mod life;
+mod refusals;
+mod rubbish;
