@@ -36,6 +36,9 @@ const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 /// Requests that a replica works on at once, of clients and of relaying nodes.
 const MAX_REQUESTS: usize = 32_768;
 
+/// A segment of the log holds at least so many of the largest messages' entries.
+const MESSAGES_A_SEGMENT: usize = 4;
+
 /// Open connections, by socket.
 const MAX_CLIENTS: usize = 1024;
 const MAX_PEERS: usize = 64;
@@ -164,6 +167,11 @@ fn options(config: &NodeConfig) -> Options {
         heartbeat_interval: millis(config.heartbeat_millis),
         ..Config::new(config.node, rand::random())
     };
+    // A message's entries must fit what a follower's log surely has room for, or it would drop
+    // them for ever.
+    let max_message_bytes =
+        consensus.max_message_bytes.min(config.segment_bytes as usize / MESSAGES_A_SEGMENT);
+    let consensus = Config { max_message_bytes, ..consensus };
     let log = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
     Options { log, max_requests: MAX_REQUESTS, ..Options::new(config.cluster, consensus) }
 }
