@@ -42,7 +42,7 @@ use crate::storage::{
     Disk, Identity, LogError, LogEvent, LogOptions, LogStatus, Recovered, SegmentLog, Tear,
 };
 use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Ticket};
-use pending::PendingRequests;
+use pending::{PendingRequests, Seen};
 
 /// What a replica is told once, at its start.
 #[derive(Clone, Debug)]
@@ -90,6 +90,8 @@ pub struct Replica<C: Consensus, D: Disk> {
     log_reserve: u64,
     stopping: bool,
     pending: PendingRequests,
+    /// What each node has relayed here lately.
+    relays_seen: BTreeMap<NodeId, Seen>,
     /// This turn's writes, which become one batch.
     proposals: Vec<Proposal>,
     /// Messages that wait for a write to be durable.
@@ -161,6 +163,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             log_reserve,
             stopping: false,
             pending,
+            relays_seen: BTreeMap::new(),
             proposals: Vec::new(),
             held: BTreeMap::new(),
             outputs: vec![Output::Configuration(announced.clone())],

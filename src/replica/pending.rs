@@ -14,7 +14,7 @@
 //!      └──────────► Confirming ────► Applying{at} ───────────► answered
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Request, Response};
 use crate::types::{Instant, LogIndex, NodeId, Random, Term, Ticket};
@@ -173,6 +173,33 @@ impl PendingRequests {
     pub fn expired(&self, now: Instant) -> Vec<Ticket> {
         let range = ..=(now, Ticket(u64::MAX));
         self.deadlines.range(range).map(|(_, ticket)| *ticket).collect()
+    }
+}
+
+/// The tickets that one node has relayed lately: a network may deliver a relay twice, and a write
+/// without a session would then be applied twice.
+#[derive(Debug, Default)]
+pub struct Seen {
+    lately: VecDeque<Ticket>,
+    tickets: BTreeSet<Ticket>,
+}
+
+/// So many relays back, a ticket is recognised.
+const SEEN: usize = 4096;
+
+impl Seen {
+    /// Whether `ticket` was not seen lately; it is now.
+    pub fn is_new(&mut self, ticket: Ticket) -> bool {
+        if !self.tickets.insert(ticket) {
+            return false;
+        }
+        self.lately.push_back(ticket);
+        if self.lately.len() > SEEN
+            && let Some(oldest) = self.lately.pop_front()
+        {
+            self.tickets.remove(&oldest);
+        }
+        true
     }
 }
 

@@ -47,6 +47,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         request: Request,
         timeout: Duration,
     ) {
+        if !self.relays_seen.entry(from).or_default().is_new(theirs) {
+            return;
+        }
         let origin = Origin::Peer { node: from, ticket: theirs };
         let admitted = self.admit(&request).and_then(|()| match self.core.leader() {
             Some(id) if id == self.id => Ok(()),
@@ -87,16 +90,24 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             Request::Write { command }
                 if command.len() as u64 + self.log_reserve > self.log.room() =>
             {
-                refused(
-                    Refused::NoSpace,
-                    format!(
-                        "the disk of node {} is full: it takes no writes until there is space again",
-                        self.id
-                    ),
-                )
+                self.no_room()
             }
             _ => Ok(()),
         }
+    }
+
+    /// The log has no room: the disk is full, or is busy making room.
+    fn no_room(&self) -> Result<(), Response> {
+        if self.log.status().full {
+            let message = format!(
+                "the disk of node {} is full: it takes no writes until there is space again",
+                self.id
+            );
+            return Err(Response::Refused { why: Refused::NoSpace, message });
+        }
+        let why = Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS };
+        let message = format!("the log of node {} is just being extended", self.id);
+        Err(Response::Refused { why, message })
     }
 
     /// Brings a waiting request on its way, if a leader is known.

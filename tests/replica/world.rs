@@ -189,6 +189,10 @@ impl World {
         let any = random.chance(0.2);
         let place = if any { random.below(self.network.len() as u64) as usize } else { 0 };
         let Letter { from, to, message } = self.network.remove(place);
+        if random.chance(loss) {
+            // Doubled: the copy comes later.
+            self.network.push(Letter { from, to, message: message.clone() });
+        }
         let apart = self.cut.is_some_and(|cut| (from < cut) != (to < cut));
         if apart || random.chance(loss) {
             return Ok(());
