@@ -236,3 +236,20 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_taken_once_and_the_memory_of_it_is_bounded() {
+        let mut seen = Seen::default();
+        assert!(seen.is_new(Ticket(7)));
+        assert!(!seen.is_new(Ticket(7)), "doubled by the network");
+        for ticket in 100..100 + SEEN as u64 {
+            assert!(seen.is_new(Ticket(ticket)));
+        }
+        assert_eq!((seen.tickets.len(), seen.lately.len()), (SEEN, SEEN));
+        assert!(seen.is_new(Ticket(7)), "too long ago");
+    }
+}
