@@ -53,8 +53,9 @@ const FAR: Duration = Duration::from_secs(3600);
 /// Requests under way when the node is told to stop get this long to be answered.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// Turns of the runtime at the very end, for the last answers to reach their sockets.
-const LAST_YIELDS: usize = 32;
+/// At the very end, for the last answers to reach their sockets, and for requests that are on their
+/// way to hear that the node stops.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// Between two log lines about what a peer sent.
 const SELDOM: Duration = Duration::from_secs(5);
@@ -112,9 +113,7 @@ impl<D: Disk> EventLoop<D> {
             self.turn()?;
             self.set_timer(timer.as_mut(), timer_fired);
             if self.is_done() {
-                for _ in 0..LAST_YIELDS {
-                    tokio::task::yield_now().await;
-                }
+                tokio::time::sleep(LINGER).await;
                 return Ok(());
             }
         }

@@ -15,6 +15,17 @@
 //! what can still pile up are the answers to requests already let in, which the server behind it
 //! limits in number. On the calling side reading goes on (both sides holding back would be a
 //! deadlock), and the caller bounds its calls under way.
+//!
+//! # How it ends
+//!
+//! The library fails the calls under way when it *reads* the end of the stream, and at no other
+//! time: a conversation that is merely dropped leaves its callers waiting for ever. Two stories:
+//!
+//! 1. The other side answers and closes; we write one more call and get "broken pipe" before we
+//!    have read the answers. So a failed write ends nothing: from then on writes vanish, and what
+//!    can still be read is read, up to the end.
+//! 2. The owner drops the [`Connection`] and keeps a clone of the client. So dropping it says
+//!    "disconnect" to the library first, which fails what is under way.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,10 +35,11 @@ use std::task::{Context, Poll, Waker, ready};
 
 use capnp::capability::FromClientHook;
 use capnp::message::ReaderOptions;
-use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatNetwork;
+use capnp_rpc::{Disconnector, RpcSystem};
 use futures::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Stream;
@@ -69,6 +81,8 @@ struct Outbox {
     /// So many of them are gone.
     written: usize,
     limit: usize,
+    /// Writing has failed: what comes now vanishes, and reading will find the end.
+    failed: Option<io::ErrorKind>,
     writer: Option<Waker>,
     reader: Option<Waker>,
 }
@@ -87,8 +101,20 @@ impl Outbox {
             self.written = 0;
         }
         if !self.is_full() {
-            self.writer.take().into_iter().chain(self.reader.take()).for_each(Waker::wake);
+            self.wake();
         }
+    }
+
+    /// The other side takes no more.
+    fn fail(&mut self, kind: io::ErrorKind) {
+        self.failed = Some(kind);
+        self.bytes = Vec::new();
+        self.written = 0;
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        self.writer.take().into_iter().chain(self.reader.take()).for_each(Waker::wake);
     }
 }
 
@@ -107,7 +133,9 @@ impl AsyncWrite for Writer {
             outbox.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        outbox.bytes.extend_from_slice(bytes);
+        if outbox.failed.is_none() {
+            outbox.bytes.extend_from_slice(bytes);
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -122,22 +150,52 @@ impl AsyncWrite for Writer {
 
 struct Reader {
     stream: Rc<Stream>,
-    /// Present on the serving side: do not read while this is full.
-    held_by: Option<Rc<RefCell<Outbox>>>,
+    outbox: Rc<RefCell<Outbox>>,
+    /// On the serving side: do not read while the outbox is full.
+    held_back: bool,
     buffer: Box<[u8]>,
     /// What of `buffer` was read and not yet handed on.
     filled: std::ops::Range<usize>,
 }
 
-/// Reads what is there, or arranges to be woken.
-fn poll_read(stream: &Stream, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_read_ready(cx))?;
-        match stream.try_read(to) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return Poll::Ready(other),
+impl Reader {
+    /// Reads what is there, or arranges to be woken.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, to: Target<'_>) -> Poll<io::Result<usize>> {
+        let to = match to {
+            Target::Caller(to) => to,
+            Target::Buffer => &mut self.buffer,
+        };
+        loop {
+            if self.stream.poll_read_ready(cx)?.is_pending() {
+                let mut outbox = self.outbox.borrow_mut();
+                if let Some(kind) = outbox.failed {
+                    return Poll::Ready(Err(kind.into()));
+                }
+                outbox.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            match self.stream.try_read(to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
         }
     }
+
+    /// Whether to wait until the other side has taken more of our answers.
+    fn waits_for_outbox(&self, cx: &mut Context<'_>) -> bool {
+        let mut outbox = self.outbox.borrow_mut();
+        let waits = self.held_back && outbox.is_full();
+        if waits {
+            outbox.reader = Some(cx.waker().clone());
+        }
+        waits
+    }
+}
+
+/// Where to read to.
+enum Target<'t> {
+    Caller(&'t mut [u8]),
+    Buffer,
 }
 
 impl AsyncRead for Reader {
@@ -148,17 +206,13 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.filled.is_empty() {
-            if let Some(outbox) = &this.held_by {
-                let mut outbox = outbox.borrow_mut();
-                if outbox.is_full() {
-                    outbox.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
+            if this.waits_for_outbox(cx) {
+                return Poll::Pending;
             }
             if to.len() >= this.buffer.len() {
-                return poll_read(&this.stream, cx, to);
+                return this.poll_stream(cx, Target::Caller(to));
             }
-            let count = ready!(poll_read(&this.stream, cx, &mut this.buffer))?;
+            let count = ready!(this.poll_stream(cx, Target::Buffer))?;
             this.filled = 0..count;
         }
         let count = to.len().min(this.filled.len());
@@ -172,6 +226,9 @@ impl AsyncRead for Reader {
 #[must_use = "a conversation stands still unless it is polled"]
 pub struct Served {
     system: RpcSystem<Side>,
+    disconnector: Disconnector<Side>,
+    /// On the calling side: ready when the owner of the conversation has gone.
+    owner: Option<oneshot::Receiver<()>>,
     stream: Rc<Stream>,
     outbox: Rc<RefCell<Outbox>>,
 }
@@ -188,29 +245,39 @@ impl Served {
         let outbox = Rc::new(RefCell::new(outbox));
         let reader = Reader {
             stream: stream.clone(),
-            held_by: (side == Side::Server).then(|| outbox.clone()),
+            outbox: outbox.clone(),
+            held_back: side == Side::Server,
             buffer: vec![0; READ_BUFFER].into(),
             filled: 0..0,
         };
         let writer = Writer { outbox: outbox.clone() };
         let network = VatNetwork::new(reader, writer, side, limits.reader_options());
         let system = RpcSystem::new(Box::new(network), bootstrap);
-        Served { system, stream, outbox }
+        let disconnector = system.get_disconnector();
+        Served { system, disconnector, owner: None, stream, outbox }
     }
 
     /// Writes what the kernel takes.
-    fn poll_empty_outbox(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn empty_outbox(&self, cx: &mut Context<'_>) {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.bytes.is_empty() {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(&outbox.bytes[outbox.written..]) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            let written = match self.stream.poll_write_ready(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) => self.stream.try_write(&outbox.bytes[outbox.written..]),
+            };
+            match written {
+                Ok(0) => outbox.fail(io::ErrorKind::WriteZero),
                 Ok(count) => outbox.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => outbox.fail(error.kind()),
             }
         }
-        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the owner has gone.
+    fn is_abandoned(&mut self, cx: &mut Context<'_>) -> bool {
+        self.owner.as_mut().is_some_and(|owner| Pin::new(owner).poll(cx).is_ready())
     }
 }
 
@@ -219,12 +286,18 @@ impl Future for Served {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let ended = Pin::new(&mut this.system).poll(cx);
-        // At the end one last try, for the message that says why; nobody waits for it.
-        match this.poll_empty_outbox(cx) {
-            Poll::Ready(Err(error)) if ended.is_pending() => Poll::Ready(Err(error.into())),
-            _ => ended,
+        let mut ended = Poll::Pending;
+        if this.is_abandoned(cx) {
+            // Its first poll fails every call under way; nobody is left to wait for the rest.
+            let _ = Pin::new(&mut this.disconnector).poll(cx);
+            ended = Poll::Ready(Ok(()));
         }
+        if let Poll::Ready(result) = Pin::new(&mut this.system).poll(cx) {
+            ended = Poll::Ready(result);
+        }
+        // At the end one last try, for the message that says why; nobody waits for it.
+        this.empty_outbox(cx);
+        ended
     }
 }
 
@@ -235,10 +308,12 @@ pub fn serve(stream: Stream, bootstrap: capnp::capability::Client, limits: Limit
     Served::new(stream, Side::Server, Some(bootstrap), limits)
 }
 
-/// The calling side of a conversation. It ends when this is dropped.
+/// The calling side of a conversation. It ends when this is dropped, and calls under way fail.
 #[derive(Debug)]
 pub struct Connection {
     task: JoinHandle<Result<(), capnp::Error>>,
+    /// Dropped with this.
+    _owner: oneshot::Sender<()>,
 }
 
 impl Connection {
@@ -246,7 +321,9 @@ impl Connection {
     pub fn open<C: FromClientHook>(stream: Stream, limits: Limits) -> (C, Connection) {
         let mut served = Served::new(stream, Side::Client, None, limits);
         let client = served.system.bootstrap(Side::Server);
-        (client, Connection { task: tokio::task::spawn_local(served) })
+        let (owner, gone) = oneshot::channel();
+        served.owner = Some(gone);
+        (client, Connection { task: tokio::task::spawn_local(served), _owner: owner })
     }
 
     /// Waits for the end, and says what it was.
@@ -261,11 +338,5 @@ impl Connection {
     /// Whether the conversation is over.
     pub fn is_closed(&self) -> bool {
         self.task.is_finished()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kvraft::replica::Response;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,9 +113,11 @@ fn all_killed_in_the_middle_of_writes_nothing_acknowledged_is_lost() {
         }
         assert!(acknowledged.len() > 500, "{}", acknowledged.len());
         drop(client);
-        ALL.map(|id| cluster.signal(id, Signal::SIGKILL));
-        ALL.map(|id| cluster.ended(id));
-        ALL.map(|id| cluster.start(id));
+        for id in ALL {
+            cluster.signal(id, Signal::SIGKILL);
+            cluster.ended(id);
+        }
+        ALL.into_iter().for_each(|id| cluster.start(id));
         cluster.leader(&ALL).await;
         let client = cluster.client(2).await;
         for key in &acknowledged {
@@ -150,10 +154,13 @@ fn sigterm_answers_what_is_under_way_and_leaves_no_socket() {
         let client = cluster.client(leader).await;
         client.put_surely("warm", "up").await;
         let request = put("k", "v");
-        let writes: Vec<_> =
+        let writes: FuturesUnordered<_> =
             (0..200).map(|_| client.execute(&request, Duration::from_secs(5))).collect();
-        let terminate = async { cluster.signal(leader, Signal::SIGTERM) };
-        let (responses, ()) = tokio::join!(futures::future::join_all(writes), terminate);
+        let (first, rest) = writes.into_future().await;
+        assert!(matches!(first, Some(Ok(Response::Written(_)))), "{first:?}");
+        cluster.signal(leader, Signal::SIGTERM);
+        let responses: Vec<_> = rest.collect().await;
+        assert_eq!(responses.len(), 199);
         for response in responses {
             let response = response.expect("it was answered before the connection ended");
             let expected = matches!(

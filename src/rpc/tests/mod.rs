@@ -258,6 +258,45 @@ fn a_message_that_claims_to_be_huge_is_refused_at_once() {
 }
 
 #[test]
+fn calls_under_way_fail_when_the_other_side_ends() {
+    local(async {
+        // Many times: what comes first, the end of the stream or a failed write, is a race.
+        for round in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let address = unix(&directory.path().join("s.sock"));
+            let listener = listen(&address).unwrap();
+            let (ours, theirs) = tokio::join!(connect(&address), listener.accept());
+            let (client, _connection) =
+                Connection::open::<client::Client>(ours.unwrap(), Limits::default());
+            let mut calls = vec![client.execute_request().send()];
+            tokio::task::yield_now().await;
+            drop(theirs);
+            calls.extend((0..round % 3).map(|_| client.execute_request().send()));
+            for call in calls {
+                assert!(call.promise.await.is_err());
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_under_way_fail_when_their_own_connection_is_dropped() {
+    local(async {
+        let directory = tempfile::tempdir().unwrap();
+        let address = unix(&directory.path().join("s.sock"));
+        let listener = listen(&address).unwrap();
+        let (ours, _theirs) = tokio::join!(connect(&address), listener.accept());
+        let (client, connection) =
+            Connection::open::<client::Client>(ours.unwrap(), Limits::default());
+        let call = client.execute_request().send();
+        tokio::task::yield_now().await;
+        drop(connection);
+        assert!(call.promise.await.is_err());
+        assert!(client.execute_request().send().promise.await.is_err());
+    });
+}
+
+#[test]
 fn too_many_connections_are_closed() {
     local(async {
         let fixture = echo(2);
