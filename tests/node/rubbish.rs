@@ -44,10 +44,8 @@ fn batches_that_are_not_for_this_node_are_refused_and_say_why() {
     local(async {
         cluster.leader(&[1]).await;
         let stream = connect(&cluster.address(1, "peer")).await.unwrap();
-        let (client, _connection) = Connection::open::<peer_capnp::peer::Client>(
-            stream,
-            kvraft::rpc::Limits::default(),
-        );
+        let (client, _connection) =
+            Connection::open::<peer_capnp::peer::Client>(stream, kvraft::rpc::Limits::default());
         let cases = [
             ((ClusterId(78), NodeId(2), NodeId(1)), "of cluster 78"),
             ((CLUSTER, NodeId(2), NodeId(3)), "this is node 1, not node 3"),
