@@ -258,9 +258,9 @@ impl ClusterConfig {
              nodes = {}\n\
              # unix: sockets in this directory; tcp: ports on 127.0.0.1.\n\
              transport = \"{}\"\n\
-             # fsync: a write is acknowledged once it is on a majority's disks. fsync-drop-unsynced: the\n\
-             # same, and killing a node loses what was not synced, as a power cut would. none: never\n\
-             # synced, for comparison only.\n\
+             # fsync: a write is acknowledged once it is on a majority's disks.\n\
+             # fsync-drop-unsynced: the same, and killing a node loses what was not synced, as a\n\
+             # power cut would. none: never synced, for comparison only.\n\
              durability = \"{}\"\n\
              \n\
              [timings]\n\
@@ -273,7 +273,7 @@ impl ClusterConfig {
              segment_bytes = {}\n\
              \n\
              [supervisor]\n\
-             # After a death: started again at once, then after min, then twice as long each time.\n\
+             # After a death: started again at once, then after min, then twice as long each.\n\
              backoff_min_millis = {}\n\
              backoff_max_millis = {}\n\
              # So many deaths within so long: not started again until a person says so.\n\

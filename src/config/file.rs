@@ -22,7 +22,8 @@ pub enum ConfigError {
     #[error("cannot write {}: {source}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
     /// It is no TOML, or has keys or values that it must not have.
-    #[error("{}{}: {message}{}", path.display(), line.map_or(String::new(), |line| format!(":{line}")),
+    #[error("{}{}: {message}{}", path.display(),
+        line.map_or(String::new(), |line| format!(":{line}")),
         suggestion.as_ref().map_or(String::new(), |key| format!("; did you mean `{key}`?")))]
     Wrong { path: PathBuf, line: Option<usize>, message: String, suggestion: Option<String> },
 }

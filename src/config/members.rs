@@ -69,8 +69,9 @@ impl Members {
     /// The file, with a comment for the person who opens it.
     pub fn to_commented_toml(&self) -> String {
         let mut text = String::from(
-            "# The members that the cluster began with. Read once, when a node is initialised; from then\n\
-             # on the log says who the members are, and changing this file changes nothing.\n",
+            "# The members that the cluster began with. Read once, when a node is initialised;\n\
+             # from then on the log says who the members are, and changing this file does\n\
+             # nothing.\n",
         );
         for member in &self.member {
             // Debug quotes and escapes as TOML's basic strings do.

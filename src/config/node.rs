@@ -85,8 +85,9 @@ impl NodeConfig {
     pub fn to_commented_toml(&self) -> Result<String, toml::ser::Error> {
         let rest = toml::to_string(self)?;
         Ok(format!(
-            "# What this node needs to know to start. Written by the supervisor from cluster.toml: edit\n\
-             # that one (settings of one node go under [node.{}]). Membership is in the log.\n{rest}",
+            "# What this node needs to know to start. Written by the supervisor from\n\
+             # cluster.toml: edit that one (what is different on this node goes under\n\
+             # [node.{}]). Membership is in the log.\n{rest}",
             self.node
         ))
     }

@@ -13,7 +13,10 @@ use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 /// Declares an enum whose variants have one stable word each, the same in the schema, in JSON, in
 /// events and on the command line.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum $name {

@@ -4,22 +4,22 @@
 //!
 //! A supervisor finds a directory in one of four conditions, and does not ask which:
 //!
-//! 1. *New.* There is `cluster.toml` and nothing else. It hands out ports, writes `supervisor.json`,
-//!    and starts the nodes.
+//! 1. *New.* There is `cluster.toml` and nothing else. It hands out ports, writes
+//!    `supervisor.json`, and starts the nodes.
 //! 2. *Down.* Nothing runs. It starts the nodes, all of them, also those that a person had stopped
 //!    before the cluster went down.
 //! 3. *Its predecessor died, the nodes run.* Each process in `supervisor.json` whose boot, number
 //!    and start time still match is adopted, uninterrupted; so is one that only `/proc` knows (its
-//!    predecessor died between spawning it and writing that down). Who is missing is started, unless
-//!    a person had stopped it or it was given up.
+//!    predecessor died between spawning it and writing that down). Who is missing is started,
+//!    unless a person had stopped it or it was given up.
 //! 4. *The machine lost power.* Nothing matches: the boot is another. Sockets that were left are
 //!    removed, and it goes on as in 3.
 //!
 //! # The end
 //!
-//! `down` stops the nodes first. SIGTERM and SIGINT do the same in the foreground; in the background
-//! they end the supervisor alone, and the nodes go on. The lock is on the directory itself, and the
-//! kernel gives it back whatever the end was.
+//! `down` stops the nodes first. SIGTERM and SIGINT do the same in the foreground; in the
+//! background they end the supervisor alone, and the nodes go on. The lock is on the
+//! directory itself, and the kernel gives it back whatever the end was.
 
 use std::fs::File;
 use std::io;

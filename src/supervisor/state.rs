@@ -65,11 +65,15 @@ pub struct NodeRecord {
 pub enum StateError {
     #[error("cannot {what} {}: {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is damaged ({why}): restore it, or take the cluster away with its directory", path.display())]
+    #[error(
+        "{} is damaged ({why}): restore it, or take the cluster away with its directory",
+        path.display()
+    )]
     Damaged { path: PathBuf, why: String },
     #[error(
         "{} is missing although {} is there: without it nobody knows which nodes were initialised; \
-         restore it, or take the cluster away with its directory", missing.display(), there.display()
+         restore it, or take the cluster away with its directory",
+        missing.display(), there.display()
     )]
     Missing { missing: PathBuf, there: PathBuf },
     #[error("{}: {why}", path.display())]
