@@ -28,8 +28,8 @@ Examples:
   kvctl bench --op stale-get -o json
 
 JSON fields: schema_version, op, clients, connections, value_bytes, keys, seconds, operations,
-ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; cluster: name, nodes,
-running, durability, transport, build (null where unknown); build (of kvctl)")]
+ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; cluster: name,
+nodes, running, durability, transport, build (null where unknown); build (of kvctl)")]
 pub struct Bench {
     /// What the clients do; mixed is half puts, half gets
     #[arg(long, value_enum, default_value_t = Op::Put)]

@@ -1,8 +1,8 @@
 //! Keys and values on the command line and in JSON.
 //!
-//! A key is bytes. On the command line it is taken as it is typed (which is UTF-8 nearly always, and
-//! need not be), or in hexadecimal (`--hex`) or base64 (`--base64`). In JSON, bytes that are UTF-8
-//! are a string under their own name, and others base64 under that name with `_b64`.
+//! A key is bytes. On the command line it is taken as it is typed (which is UTF-8 nearly always,
+//! and need not be), or in hexadecimal (`--hex`) or base64 (`--base64`). In JSON, bytes that are
+//! UTF-8 are a string under their own name, and others base64 under that name with `_b64`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -216,7 +216,10 @@ mod tests {
         let json = serde_json::to_string(&JsonItem { item: &item, key_only: false }).unwrap();
         assert_eq!(
             json,
-            r#"{"key":"k","value_b64":"/w==","create_revision":2,"mod_revision":18446744073709551615,"version":3}"#
+            concat!(
+                r#"{"key":"k","value_b64":"/w==","create_revision":2,"#,
+                r#""mod_revision":18446744073709551615,"version":3}"#
+            )
         );
         let json = serde_json::to_string(&JsonItem { item: &item, key_only: true }).unwrap();
         assert!(!json.contains("value"));

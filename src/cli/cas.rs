@@ -26,8 +26,8 @@ Examples:
   kvctl cas counter 42 --expect 41
   kvctl cas config - --expect-revision 17 < config.json
 
-JSON fields: schema_version, key (or key_b64), swapped, revision (of the store), found (null, or key,
-value, create_revision, mod_revision, version of what is there instead)")]
+JSON fields: schema_version, key (or key_b64), swapped, revision (of the store), found (null, or
+key, value, create_revision, mod_revision, version of what is there instead)")]
 #[command(group = clap::ArgGroup::new("expectation").required(true))]
 pub struct Cas {
     /// The key

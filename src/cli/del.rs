@@ -21,7 +21,8 @@ Examples:
   kvctl del a b c
   kvctl scan tmp/ -o name | xargs -d '\\n' kvctl del
 
-JSON fields: schema_version, deleted (how many existed), keys: key (or key_b64), existed, revision")]
+JSON fields: schema_version, deleted (how many existed), keys: key (or key_b64), existed,
+revision")]
 pub struct Del {
     /// The keys, deleted one after the other
     #[arg(required = true, value_name = "KEY")]

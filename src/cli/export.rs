@@ -22,7 +22,8 @@ Examples:
   kvctl export --file all.jsonl --prefix users/
   kvctl export --node 3 --stale | sha256sum     one node's own state
 
-Each line: {\"key\": …, \"value\": …}, or key_b64 and value_b64 in base64, as `kvctl import` reads it.")]
+Each line: {\"key\": …, \"value\": …}, or key_b64 and value_b64 in base64, as `kvctl import` reads
+it.")]
 pub struct Export {
     /// Write to this file instead of standard output; it appears when it is complete
     #[arg(long, value_name = "FILE")]

@@ -34,8 +34,8 @@ use lines::Lines;
 /// Load records from a file of JSON Lines
 ///
 /// Each line is {"key": …, "value": …}, or with key_b64 and value_b64 in base64. A leader that is
-/// lost meanwhile makes it wait, and neither loses nor doubles a record. Loading the same file again
-/// is harmless.
+/// lost meanwhile makes it wait, and neither loses nor doubles a record. Loading the same file
+/// again is harmless.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,8 +61,8 @@ pub struct Import {
     #[arg(long, default_value_t = 64, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=512))]
     pub in_flight: u16,
-    /// Nodes to talk to, separated by commas [default: those of --name, else KVRAFT_ENDPOINTS in the
-    /// environment, else those of the default cluster]
+    /// Nodes to talk to, separated by commas [default: those of --name, else KVRAFT_ENDPOINTS in
+    /// the environment, else those of the default cluster]
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub endpoints: Vec<Address>,
     /// Give up when a record is not taken for so long

@@ -1,9 +1,10 @@
 //! kvctl: parse, call, print.
 //!
 //! One file a command. Nothing in here decides anything about the cluster: what is known about
-//! nodes is [`control`](crate::control)'s, what becomes of a request is [`client`](crate::client)'s.
-//! What is decided here is what people and scripts see, and that is a contract: the forms of
-//! `output`, the exit codes of `failure`, the fields that each command's help documents.
+//! nodes is [`control`](crate::control)'s, what becomes of a request is
+//! [`client`](crate::client)'s. What is decided here is what people and scripts see, and that is a
+//! contract: the forms of `output`, the exit codes of `failure`, the fields that each command's
+//! help documents.
 
 mod bench;
 mod bytes;

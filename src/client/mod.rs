@@ -371,7 +371,8 @@ impl Client {
                 (Effect::Refused(why), _) => return Err(ClientError::Refused(why.to_string())),
                 (Effect::Put { .. }, Operation::Put { .. })
                 | (Effect::Deleted { .. }, Operation::Delete { .. })
-                | (Effect::Swapped | Effect::Unchanged { .. }, Operation::CompareAndSwap { .. }) => {
+                | (Effect::Swapped, Operation::CompareAndSwap { .. })
+                | (Effect::Unchanged { .. }, Operation::CompareAndSwap { .. }) => {
                     return Ok(outcome);
                 }
                 _ => return Err(in_doubt("the answer belongs to another operation".to_owned())),

@@ -1,8 +1,8 @@
 //! The side of `client.capnp` that listens.
 //!
-//! A request is read, handed to the [`Desk`], and answered when the replica has answered. Whatever is
-//! wrong with it is an answer too ("refused: invalid"), because a client can act on that, and on an
-//! error of the protocol it cannot.
+//! A request is read, handed to the [`Desk`], and answered when the replica has answered. Whatever
+//! is wrong with it is an answer too ("refused: invalid"), because a client can act on that, and on
+//! an error of the protocol it cannot.
 
 use std::rc::Rc;
 use std::time::Instant;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!     peers ──┐                    ┌──────────── a turn ────────────┐
-//!   clients ──┼──► inbox ──bell──► │ all that waits → handle(…)     │──► sends: to the peers' queues
-//!      disk ──┘          timer ──► │ once at the end: finish_turn() │──► replies: to the desk
+//!   clients ──┼──► inbox ──bell──► │ all that waits → handle(…)     │──► sends, to the peers
+//!      disk ──┘          timer ──► │ once at the end: finish_turn() │──► replies, to the desk
 //!                                  └────────────────────────────────┘
 //! ```
 //!

@@ -10,8 +10,8 @@
 //!
 //! A line goes to the file in one write. When the file would grow past [`MAX_BYTES`], it becomes
 //! `node.log.1`, that one `node.log.2`, and the oldest goes: at most three files, so a node that
-//! complains for a year fills nothing. What cannot be written (a full disk) is counted, and the next
-//! line that can be is preceded by how many were lost: the log must never harm the node.
+//! complains for a year fills nothing. What cannot be written (a full disk) is counted, and the
+//! next line that can be is preceded by how many were lost: the log must never harm the node.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
 //! What a node shows at `/metrics`.
 //!
 //! Two kinds of figures. What happens often and lasts (requests, commits, fsyncs) is recorded as it
-//! happens, into counters and histograms whose handles are kept: no look-up by label on the way of a
-//! request. What the replica counts or knows anyway is copied when somebody looks.
+//! happens, into counters and histograms whose handles are kept: no look-up by label on the way of
+//! a request. What the replica counts or knows anyway is copied when somebody looks.
 //!
 //! Every series exists from the start, with a zero in it, so that a rate over it is right from the
 //! first event on; those of a peer exist from when it is a member.
@@ -107,52 +107,83 @@ metrics! {
         role: IntGaugeVec = gauges("kvraft_role", "1 for the role this node is in.", &["role"]);
         term: IntGauge = gauge("kvraft_term", "The current term.");
         leader: IntGauge = gauge("kvraft_leader", "Who leads, as far as known; 0: unknown.");
-        ready: IntGauge = gauge("kvraft_ready", "1 if there is a leader and this node is caught up.");
+        ready: IntGauge = gauge("kvraft_ready",
+            "1 if there is a leader and this node is caught up.");
         first_index: IntGauge = gauge("kvraft_log_first_index", "First entry in the log.");
         last_index: IntGauge = gauge("kvraft_log_last_index", "Last entry in the log.");
-        durable_index: IntGauge = gauge("kvraft_log_durable_index", "Last entry that is durable here.");
+        durable_index: IntGauge = gauge("kvraft_log_durable_index",
+            "Last entry that is durable here.");
         commit_index: IntGauge = gauge("kvraft_commit_index", "Last entry known to be committed.");
-        applied_index: IntGauge = gauge("kvraft_applied_index", "Last entry applied to the state machine.");
-        elections_started: IntCounter = counter("kvraft_elections_started_total", "Elections that this node started.");
-        elections_won: IntCounter = counter("kvraft_elections_won_total", "Elections that this node won.");
-        proposals: IntCounterVec = counters("kvraft_proposals_total", "Writes offered to consensus here, by outcome.", &["outcome"]);
-        relayed: IntCounter = counter("kvraft_requests_relayed_total", "Requests handed on to a leader.");
+        applied_index: IntGauge = gauge("kvraft_applied_index",
+            "Last entry applied to the state machine.");
+        elections_started: IntCounter = counter("kvraft_elections_started_total",
+            "Elections that this node started.");
+        elections_won: IntCounter = counter("kvraft_elections_won_total",
+            "Elections that this node won.");
+        proposals: IntCounterVec = counters("kvraft_proposals_total",
+            "Writes offered to consensus here, by outcome.", &["outcome"]);
+        relayed: IntCounter = counter("kvraft_requests_relayed_total",
+            "Requests handed on to a leader.");
         pending: IntGauge = gauge("kvraft_requests_pending", "Requests under way.");
-        applied: IntCounter = counter("kvraft_entries_applied_total", "Entries applied since the start.");
-        commit: Histogram = histogram("kvraft_commit_duration_seconds", "From a write's proposal to its being applied, on the leader.", &LATENCY_BUCKETS);
-        fsync: Histogram = histogram("kvraft_log_fsync_duration_seconds", "Time the disk took to make a group of writes durable.", &LATENCY_BUCKETS);
+        applied: IntCounter = counter("kvraft_entries_applied_total",
+            "Entries applied since the start.");
+        commit: Histogram = histogram("kvraft_commit_duration_seconds",
+            "From a write's proposal to its being applied, on the leader.", &LATENCY_BUCKETS);
+        fsync: Histogram = histogram("kvraft_log_fsync_duration_seconds",
+            "Time the disk took to make a group of writes durable.", &LATENCY_BUCKETS);
         log_bytes: IntGauge = gauge("kvraft_log_bytes", "Bytes that the log takes on the disk.");
         segments: IntGauge = gauge("kvraft_log_segments", "Segments of the log.");
-        disk_full: IntGauge = gauge("kvraft_disk_full", "1 while the disk is full and writes are refused.");
-        dropped_for_space: IntCounter = counter("kvraft_messages_dropped_for_space_total", "Messages dropped because the disk has no room for what they carry.");
+        disk_full: IntGauge = gauge("kvraft_disk_full",
+            "1 while the disk is full and writes are refused.");
+        dropped_for_space: IntCounter = counter("kvraft_messages_dropped_for_space_total",
+            "Messages dropped because the disk has no room for what they carry.");
         keys: IntGauge = gauge("kvraft_keys", "Keys in the state machine.");
-        state_bytes: IntGauge = gauge("kvraft_key_value_bytes", "Bytes of keys and values in the state machine.");
+        state_bytes: IntGauge = gauge("kvraft_key_value_bytes",
+            "Bytes of keys and values in the state machine.");
         revision: IntGauge = gauge("kvraft_revision", "Revision of the key space.");
-        sessions: IntGauge = gauge("kvraft_sessions", "Client sessions that the state machine remembers.");
+        sessions: IntGauge = gauge("kvraft_sessions",
+            "Client sessions that the state machine remembers.");
         turns: IntCounter = counter("kvraft_turns_total", "Turns of the event loop.");
-        events: IntCounter = counter("kvraft_events_total", "Events that the turns took in; divided by turns, how much is batched.");
+        events: IntCounter = counter("kvraft_events_total",
+            "Events that the turns took in; divided by turns, how much is batched.");
     }
 }
 
 metrics! {
     /// Of the links to and from the other members, and of the sockets.
     LinkFigures {
-        match_index: IntGaugeVec = gauges("kvraft_peer_match_index", "On a leader: last entry durable on the peer; else 0.", &["peer"]);
-        lag: IntGaugeVec = gauges("kvraft_peer_lag_entries", "On a leader: entries that the peer is behind; else 0.", &["peer"]);
-        connected: IntGaugeVec = gauges("kvraft_peer_connected", "1 while messages to the peer are taken.", &["peer"]);
-        sent: IntCounterVec = counters("kvraft_peer_sent_messages_total", "Messages sent to the peer.", &["peer"]);
-        sent_bytes: IntCounterVec = counters("kvraft_peer_sent_bytes_total", "Bytes sent to the peer, about.", &["peer"]);
-        received: IntCounterVec = counters("kvraft_peer_received_messages_total", "Messages received from the peer.", &["peer"]);
-        dropped: IntCounterVec = counters("kvraft_peer_dropped_messages_total", "Messages to the peer dropped: the queue was full, or nobody listened.", &["peer"]);
-        failures: IntCounterVec = counters("kvraft_peer_connection_failures_total", "Connections to the peer that failed or ended.", &["peer"]);
-        queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes", "Bytes waiting to be sent to the peer.", &["peer"]);
-        refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total", "Batches refused: malformed, or not for this node.");
-        unroutable: IntCounter = counter("kvraft_peer_messages_unroutable_total", "Messages to somebody who is no member or has no address.");
-        rejected: IntCounter = counter("kvraft_peer_messages_rejected_total", "Messages that no correct member sends.");
-        open: IntGaugeVec = gauges("kvraft_connections", "Open connections, by socket.", &["socket"]);
-        accepted: IntCounterVec = counters("kvraft_connections_accepted_total", "Connections accepted, by socket.", &["socket"]);
-        refused: IntCounterVec = counters("kvraft_connections_refused_total", "Connections closed because too many were open, by socket.", &["socket"]);
-        malformed: IntCounterVec = counters("kvraft_connections_malformed_total", "Connections ended because of what they sent, by socket.", &["socket"]);
+        match_index: IntGaugeVec = gauges("kvraft_peer_match_index",
+            "On a leader: last entry durable on the peer; else 0.", &["peer"]);
+        lag: IntGaugeVec = gauges("kvraft_peer_lag_entries",
+            "On a leader: entries that the peer is behind; else 0.", &["peer"]);
+        connected: IntGaugeVec = gauges("kvraft_peer_connected",
+            "1 while messages to the peer are taken.", &["peer"]);
+        sent: IntCounterVec = counters("kvraft_peer_sent_messages_total",
+            "Messages sent to the peer.", &["peer"]);
+        sent_bytes: IntCounterVec = counters("kvraft_peer_sent_bytes_total",
+            "Bytes sent to the peer, about.", &["peer"]);
+        received: IntCounterVec = counters("kvraft_peer_received_messages_total",
+            "Messages received from the peer.", &["peer"]);
+        dropped: IntCounterVec = counters("kvraft_peer_dropped_messages_total",
+            "Messages to the peer dropped: the queue was full, or nobody listened.", &["peer"]);
+        failures: IntCounterVec = counters("kvraft_peer_connection_failures_total",
+            "Connections to the peer that failed or ended.", &["peer"]);
+        queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes",
+            "Bytes waiting to be sent to the peer.", &["peer"]);
+        refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total",
+            "Batches refused: malformed, or not for this node.");
+        unroutable: IntCounter = counter("kvraft_peer_messages_unroutable_total",
+            "Messages to somebody who is no member or has no address.");
+        rejected: IntCounter = counter("kvraft_peer_messages_rejected_total",
+            "Messages that no correct member sends.");
+        open: IntGaugeVec = gauges("kvraft_connections",
+            "Open connections, by socket.", &["socket"]);
+        accepted: IntCounterVec = counters("kvraft_connections_accepted_total",
+            "Connections accepted, by socket.", &["socket"]);
+        refused: IntCounterVec = counters("kvraft_connections_refused_total",
+            "Connections closed because too many were open, by socket.", &["socket"]);
+        malformed: IntCounterVec = counters("kvraft_connections_malformed_total",
+            "Connections ended because of what they sent, by socket.", &["socket"]);
     }
 }
 

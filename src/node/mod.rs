@@ -3,8 +3,8 @@
 //! # The problem
 //!
 //! Everything that decides is deterministic and lives further down. Something has to bring it the
-//! time, what arrives on sockets, and what the disk has done, and to carry out what it says; quickly,
-//! and so that nothing that comes from outside can hurt it.
+//! time, what arrives on sockets, and what the disk has done, and to carry out what it says;
+//! quickly, and so that nothing that comes from outside can hurt it.
 //!
 //! # One thread
 //!

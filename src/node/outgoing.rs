@@ -7,11 +7,11 @@
 //!
 //! # The rule
 //!
-//! Two queues with one bound. *Urgent* is what is small and keeps the cluster alive: votes, replies,
-//! heartbeats; it is taken first. *Bulk* carries entries or clients' requests. When the bound is
-//! reached, the oldest bulk goes, then the oldest of the rest: every message between nodes may be
-//! lost, Raft sends entries again, and a request that was relayed has a deadline where it came from.
-//! What is dropped is counted.
+//! Two queues with one bound. *Urgent* is what is small and keeps the cluster alive: votes,
+//! replies, heartbeats; it is taken first. *Bulk* carries entries or clients' requests. When the
+//! bound is reached, the oldest bulk goes, then the oldest of the rest: every message between nodes
+//! may be lost, Raft sends entries again, and a request that was relayed has a deadline where it
+//! came from. What is dropped is counted.
 //!
 //! Overtaking is harmless: a heartbeat asks only about what its receiver surely has.
 

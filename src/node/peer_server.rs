@@ -1,8 +1,8 @@
 //! The side of `peer.capnp` that listens.
 //!
 //! A batch says for whom it is: which cluster, from whom, to whom. One that is not for this node is
-//! refused as a whole with the reason, counted, and logged once for each peer that sends such: it is
-//! a mistake in somebody's configuration, and will be repeated many times a second.
+//! refused as a whole with the reason, counted, and logged once for each peer that sends such: it
+//! is a mistake in somebody's configuration, and will be repeated many times a second.
 //!
 //! Sockets are reachable by their owner alone (Unix) or by this machine (TCP on loopback); whoever
 //! can connect is believed to be who it says. Certificates will change that.

@@ -18,8 +18,8 @@
 //!   Anything else is left alone, with an error that says what is there.
 //! - *Between `bind` and `chmod`, anybody could connect.* So the mode is set on the socket before
 //!   `bind`: the kernel gives the file the socket's own mode (less the umask).
-//! - *A successor has replaced the file by the time we go.* So the listener remembers which inode it
-//!   made, and removes only that.
+//! - *A successor has replaced the file by the time we go.* So the listener remembers which inode
+//!   it made, and removes only that.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

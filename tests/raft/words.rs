@@ -46,7 +46,8 @@ pub fn message(message: &Message) -> String {
                 AppendResult::Matched(index) => format!("matched {index} in term {term}{round}"),
                 AppendResult::Conflict { rejected, term: theirs, index } if theirs.0 > 0 => {
                     format!(
-                        "conflict at {rejected} in term {term}: term {theirs} there since {index}{round}"
+                        "conflict at {rejected} in term {term}: term {theirs} there since \
+                         {index}{round}"
                     )
                 }
                 AppendResult::Conflict { rejected, index, .. } => {

@@ -19,8 +19,8 @@ Examples:
   kvctl cluster down
   kvctl cluster down --purge            and remove all its data
 
-JSON fields: schema_version, stopped: node, how; processes, sockets, ports, locks (what is left: lists
-that should be empty), purged")]
+JSON fields: schema_version, stopped: node, how; processes, sockets, ports, locks (what is left:
+lists that should be empty), purged")]
 pub struct Down {
     /// Remove the cluster with all its data
     #[arg(long)]

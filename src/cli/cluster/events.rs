@@ -23,8 +23,8 @@ Examples:
   kvctl cluster events -f               and go on as they happen
   kvctl cluster events -n 5 -o json
 
-JSON fields: schema_version, events: sequence, time_millis (Unix time), node (null: the cluster), kind,
-detail; with -f, one event a line with the same fields and schema_version")]
+JSON fields: schema_version, events: sequence, time_millis (Unix time), node (null: the cluster),
+kind, detail; with -f, one event a line with the same fields and schema_version")]
 pub struct Events {
     /// Go on, until Ctrl-C
     #[arg(short, long)]

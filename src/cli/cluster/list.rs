@@ -21,8 +21,8 @@ Examples:
   kvctl cluster list
   for name in $(kvctl cluster list -o name); do kvctl --name $name cluster down; done
 
-JSON fields: schema_version, clusters: name, state (running, down, unreadable), nodes, running, leader,
-transport, directory (null where unknown)")]
+JSON fields: schema_version, clusters: name, state (running, down, unreadable), nodes, running,
+leader, transport, directory (null where unknown)")]
 pub struct List {}
 
 /// What `-o json` prints.

@@ -1,7 +1,7 @@
 //! `kvctl cluster logs`: the nodes' logs as one.
 //!
-//! Each node writes and rotates its own log file, one JSON object or one line of text an event, with
-//! the time at its beginning. Here the files are read (from their directories: that works when
+//! Each node writes and rotates its own log file, one JSON object or one line of text an event,
+//! with the time at its beginning. Here the files are read (from their directories: that works when
 //! nothing runs), merged by time and marked with their node.
 
 use std::io::SeekFrom;

@@ -17,8 +17,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Restart every node, one after the other, so that the cluster goes on serving
 ///
-/// The followers first and the leader last; the next node waits until the one before is ready again.
-/// Nodes that are stopped stay so.
+/// The followers first and the leader last; the next node waits until the one before is ready
+/// again. Nodes that are stopped stay so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

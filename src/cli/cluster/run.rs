@@ -32,8 +32,8 @@ use crate::supervisor::launch::{self, LaunchError, Start, Until, Wanted};
 /// Run a command with a throw-away cluster around it
 ///
 /// The command finds the cluster through KVRAFT_ENDPOINTS (or KVRAFT_HOME and KVRAFT_NAME, which
-/// kvctl itself reads). When it ends, the cluster goes with all its data, and the command's exit code
-/// is returned.
+/// kvctl itself reads). When it ends, the cluster goes with all its data, and the command's exit
+/// code is returned.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

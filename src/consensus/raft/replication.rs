@@ -326,7 +326,8 @@ impl Header {
     }
 }
 
-/// Sends `entries`, which begin at the follower's next index, and notes it. Whether more may follow.
+/// Sends `entries`, which begin at the follower's next index, and notes it. Whether more may
+/// follow.
 fn send_entries(
     now: Instant,
     log: &Log,
