@@ -12,7 +12,7 @@ use crate::storage::{DiskError, LogError};
 /// BSD's EX_CONFIG: a supervisor that sees it need not try again.
 pub const EXIT_CONFIGURATION: u8 = 78;
 
-/// See the [module](self).
+/// Why a node cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error(transparent)]

@@ -15,7 +15,7 @@
 //! themselves, because more arrives while the last one's work is done; when idle, a single request
 //! waits for nobody.
 //!
-//! A turn takes in at most [`MAX_EVENTS`], so that the sockets are served in between.
+//! A turn takes in at most `MAX_EVENTS`, so that the sockets are served in between.
 //!
 //! # The timer
 //!

@@ -1,7 +1,7 @@
 //! All peers, as the event loop sees them.
 //!
 //! Who the peers are, and where, comes out of the log: the replica says it at its start and at
-//! every change. For each there is a [`Sender`](super::sender::Sender) task, and before it the
+//! every change. For each there is a [`Sender`] task, and before it the
 //! directed link's fault policy ([`link`](crate::link)): whatever goes to a peer passes it, and
 //! nothing can sneak past a partition. The empty policy costs one branch.
 
