@@ -23,13 +23,15 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(place).output();
+        let kind = Command::new("df").arg("--output=fstype").arg(place).output();
         Ok(Machine {
             cores: std::thread::available_parallelism()?.get(),
             processor: model.map_or("unknown", |m| m.trim_start_matches([':', '\t', ' '])).into(),
             kernel: kernel.trim().to_owned(),
             file_system: kind.map_or("unknown".to_owned(), |output| {
-                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+                // Under its heading.
+                let text = String::from_utf8_lossy(&output.stdout);
+                text.lines().last().unwrap_or("unknown").trim().to_owned()
             }),
         })
     }
