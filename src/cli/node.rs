@@ -13,37 +13,39 @@ use crate::types::NodeId;
 #[command(after_help = "\
 Examples:
   kvctl node kill leader                SIGKILL; the supervisor starts it again
-  kvctl node stop 2                     stays down, until:
-  kvctl node start 2
+  kvctl node stop 2 3                   stay down, until:
+  kvctl node start 2 3
   kvctl node pause 3                    frozen, not dead; until:
-  kvctl node resume 3")]
+  kvctl node resume 3
+
+JSON fields: schema_version, action, nodes (the ids of those it was done to)")]
 pub enum Node {
     /// Start a node that is stopped or has crashed too often
     #[command(after_help = "Examples:\n  kvctl node start 2")]
-    Start(Target),
+    Start(Targets),
     /// Stop a node gracefully; it stays down until `node start`
     #[command(after_help = "Examples:\n  kvctl node stop 2\n  kvctl node stop leader")]
-    Stop(Target),
+    Stop(Targets),
     /// Kill a node (SIGKILL); the supervisor starts it again
     #[command(after_help = "Examples:\n  kvctl node kill leader\n  kvctl node kill 4")]
-    Kill(Target),
+    Kill(Targets),
     /// Freeze a node (SIGSTOP): alive, but silent, until `node resume`
     #[command(after_help = "Examples:\n  kvctl node pause leader\n  kvctl node pause 3")]
-    Pause(Target),
+    Pause(Targets),
     /// Let a paused node go on (SIGCONT)
     #[command(after_help = "Examples:\n  kvctl node resume 3")]
-    Resume(Target),
+    Resume(Targets),
     /// Stop a node and start it again
     #[command(after_help = "Examples:\n  kvctl node restart 1\n  kvctl node restart leader")]
-    Restart(Target),
+    Restart(Targets),
 }
 
-/// Which node.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Target {
-    /// Its id, or `leader`
-    #[arg(value_name = "ID|leader", value_parser = parse_target)]
-    pub target: Who,
+/// Which nodes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Targets {
+    /// Their ids, or `leader`; one after the other
+    #[arg(required = true, value_name = "ID|leader", value_parser = parse_target)]
+    pub targets: Vec<Who>,
 }
 
 /// A node by its id, or whichever leads now.
@@ -65,43 +67,43 @@ pub fn parse_target(text: &str) -> Result<Who, String> {
 /// What `-o json` prints.
 #[derive(Serialize)]
 struct Printed {
-    node: NodeId,
     action: Action,
+    nodes: Vec<NodeId>,
 }
 
 pub async fn run(global: &Global, command: Node) -> Outcome {
-    let (action, target, done) = match command {
-        Node::Start(target) => (Action::Start, target, "started"),
-        Node::Stop(target) => (Action::Stop, target, "stopped"),
-        Node::Kill(target) => (Action::Kill, target, "killed"),
-        Node::Pause(target) => (Action::Pause, target, "paused"),
-        Node::Resume(target) => (Action::Resume, target, "resumed"),
-        Node::Restart(target) => (Action::Restart, target, "restarted"),
+    let (action, targets, done) = match command {
+        Node::Start(targets) => (Action::Start, targets, "started"),
+        Node::Stop(targets) => (Action::Stop, targets, "stopped"),
+        Node::Kill(targets) => (Action::Kill, targets, "killed"),
+        Node::Pause(targets) => (Action::Pause, targets, "paused"),
+        Node::Resume(targets) => (Action::Resume, targets, "resumed"),
+        Node::Restart(targets) => (Action::Restart, targets, "restarted"),
     };
     let supervisor = cluster::supervisor(global).await?;
-    let node = match target.target {
-        Who::Leader => None,
-        Who::Node(node) => Some(node),
-    };
-    let acted = {
-        let name = node.map_or_else(|| "the leader".to_owned(), |node| format!("node {node}"));
-        let _progress = Progress::spinner(format!("{action}: {name}"));
-        supervisor.act(node, action).await
-    };
-    let node = acted.map_err(|error| refused(global, node, error))?;
-    match global.output {
-        Format::Json => output::json(&Printed { node, action })?,
-        Format::Name => output::line(node.to_string())?,
-        Format::Table => {
-            let was = if node_is_leader(target.target) { " (the leader)" } else { "" };
-            output::line(format!("node {node}{was} {done}"))?;
+    let mut nodes = Vec::new();
+    for who in targets.targets {
+        let (node, was) = match who {
+            Who::Leader => (None, " (the leader)"),
+            Who::Node(node) => (Some(node), ""),
+        };
+        let acted = {
+            let name = node.map_or_else(|| "the leader".to_owned(), |node| format!("node {node}"));
+            let _progress = Progress::spinner(format!("{action}: {name}"));
+            supervisor.act(node, action).await
+        };
+        let node = acted.map_err(|error| refused(global, node, error))?;
+        nodes.push(node);
+        match global.output {
+            Format::Json => {}
+            Format::Name => output::line(node.to_string())?,
+            Format::Table => output::line(format!("node {node}{was} {done}"))?,
         }
     }
+    if global.output == Format::Json {
+        output::json(&Printed { action, nodes })?;
+    }
     Ok(0)
-}
-
-fn node_is_leader(who: Who) -> bool {
-    who == Who::Leader
 }
 
 /// An id that does not exist is wrong usage; all else failed.

@@ -95,7 +95,7 @@ fn a_node_is_named_by_its_id_or_as_the_leader() {
     for (text, who) in [("leader", Who::Leader), ("3", Who::Node(NodeId(3)))] {
         let arguments = parse(&format!("kvctl node kill {text}")).unwrap();
         let Command::Node(Node::Kill(target)) = arguments.command else { panic!("{arguments:?}") };
-        assert_eq!(target.target, who);
+        assert_eq!(target.targets, [who]);
     }
 }
 
