@@ -87,6 +87,10 @@ fn supervise(arguments: Arguments) -> anyhow::Result<()> {
     );
     if arguments.throw_away && ended == Ended::Down {
         launch::purge(&directory)?;
+        // A home that was made for it alone goes with it; one that holds anything else stays.
+        if let Some(home) = directory.path().parent() {
+            let _ = std::fs::remove_dir(home);
+        }
     }
     Ok(())
 }

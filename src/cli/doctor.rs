@@ -180,9 +180,14 @@ fn pidfd() -> Check {
 fn owner(home: &Home) -> Check {
     const NAME: &str = "home";
     let path = home.path().display();
-    match home.list() {
-        Ok(clusters) => Check::ok(NAME, format!("{path}, {} clusters", clusters.len())),
-        Err(error) => Check::fail(NAME, error.to_string(), "set KVRAFT_HOME to one of your own"),
+    let advice = "set KVRAFT_HOME to a directory of your own";
+    let clusters = match home.list() {
+        Ok(clusters) => clusters,
+        Err(error) => return Check::fail(NAME, error.to_string(), advice),
+    };
+    match clusters.iter().find_map(|(_, directory)| directory.check_owner().err()) {
+        Some(error) => Check::warn(NAME, error.to_string(), advice),
+        None => Check::ok(NAME, format!("{path}, {} clusters", clusters.len())),
     }
 }
 

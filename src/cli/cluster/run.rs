@@ -77,8 +77,12 @@ pub async fn run(global: &Global, command: Run) -> Outcome {
     let gone = place.close();
     let code = ended?;
     down?;
-    gone.map_err(|error| Failure::failed(format!("cannot remove the cluster's data: {error}")))?;
-    Ok(code)
+    match gone {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::failed(format!("cannot remove the cluster's data: {error}")))
+        }
+        _ => Ok(code), // a supervisor that went on its own has removed it already
+    }
 }
 
 async fn start(
