@@ -51,13 +51,12 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
         found.extend(process::running("kvnode", &directory.node(id).node_toml())?);
     }
     left.processes = found.iter().map(|identity| identity.pid).collect();
-    if directory.path().exists() {
-        sockets(directory.path(), &mut left.sockets)?;
-        match lock(directory) {
-            Ok(_) => {}
-            Err(DaemonError::AlreadyRunning { directory }) => left.locks.push(directory),
-            Err(error) => return Err(io::Error::other(error.to_string())),
-        }
+    gone_is_fine(sockets(directory.path(), &mut left.sockets))?;
+    match lock(directory) {
+        Ok(_) => {}
+        Err(DaemonError::AlreadyRunning { directory }) => left.locks.push(directory),
+        Err(DaemonError::Io { source, .. }) => gone_is_fine(Err(source))?,
+        Err(error) => return Err(io::Error::other(error.to_string())),
     }
     if let Some(state) = state {
         let mut ports = vec![state.http];
@@ -76,12 +75,20 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
     Ok(left)
 }
 
+/// A throw-away cluster's directory may vanish while one looks.
+fn gone_is_fine(looked: io::Result<()>) -> io::Result<()> {
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 fn sockets(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            sockets(&entry.path(), found)?;
+            gone_is_fine(sockets(&entry.path(), found))?;
         } else if kind.is_socket() {
             found.push(entry.path());
         }
@@ -102,5 +109,29 @@ pub fn supervisor_of(directory: &ClusterDirectory) -> io::Result<Option<Identity
             Ok(Some(recorded))
         }
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn sockets_and_locks_that_are_left_are_found_and_a_directory_that_is_gone_is_clean() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = ClusterDirectory::at(temporary.path().join("a")).unwrap();
+        assert!(look(&directory).unwrap().is_clean());
+        fs::create_dir_all(directory.path().join("nodes/1")).unwrap();
+        assert!(look(&directory).unwrap().is_clean());
+        let socket = directory.path().join("nodes/1/peer.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let held = lock(&directory).unwrap();
+        let left = look(&directory).unwrap();
+        assert_eq!(left.sockets, [socket]);
+        assert_eq!(left.locks, [directory.path()]);
+        drop((listener, held));
+        assert!(look(&directory).unwrap().locks.is_empty());
     }
 }
