@@ -9,7 +9,7 @@ build_release
 kvctl() { "$bin/kvctl" "$@" --name "$name"; }
 
 say "starting $nodes nodes"
-kvctl cluster up -n "$nodes"
+kvctl cluster up -n "$nodes" >/dev/null
 
 # The last record of the sample data is there only if all of them once were.
 last=debian/bookworm/zydis-tools
@@ -20,6 +20,8 @@ else
     gzip -dc tests/data/packages.jsonl.gz | kvctl import -
 fi
 
+# The supervisor asks its nodes four times a second how they are.
+sleep 0.5
 echo
 kvctl cluster status
 option=
