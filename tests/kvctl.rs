@@ -348,7 +348,7 @@ fn a_new_supervisor_takes_over_and_events_tell_the_story() {
     for node in 0..3 {
         assert_eq!(after["nodes"][node]["pid"], before["nodes"][node]["pid"]);
     }
-    let leader = home.json(&["node", "kill", "leader"])["node"].to_string();
+    let leader = home.json(&["node", "kill", "leader"])["nodes"][0].to_string();
     home.ok(&["cluster", "wait"]);
     let events = home.json(&["cluster", "events"]);
     let events = events["events"].as_array().unwrap();
