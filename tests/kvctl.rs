@@ -348,11 +348,11 @@ fn a_new_supervisor_takes_over_and_events_tell_the_story() {
     for node in 0..3 {
         assert_eq!(after["nodes"][node]["pid"], before["nodes"][node]["pid"]);
     }
-    let leader = home.json(&["node", "kill", "leader"])["nodes"][0].to_string();
+    let leader = home.json(&["node", "kill", "leader"])["nodes"][0].clone();
     home.ok(&["cluster", "wait"]);
     let events = home.json(&["cluster", "events"]);
     let events = events["events"].as_array().unwrap();
-    let killed = |e: &&Value| e["kind"] == "node-killed" && e["node"].to_string() == leader;
+    let killed = |e: &&Value| e["kind"] == "node-killed" && e["node"] == leader;
     assert!(events.iter().any(|e| killed(&e)), "{events:?}");
     assert!(home.ok(&["cluster", "logs", "--node", "1", "-n", "3"]).starts_with("1 │ "));
     assert_eq!(home.json(&["cluster", "restart"])["restarted"].as_array().unwrap().len(), 3);

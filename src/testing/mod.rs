@@ -318,6 +318,29 @@ impl Cluster {
         .map_err(io)
     }
 
+    /// SIGKILL to everything at once, the supervisor first, so that nothing comes back in between;
+    /// returns when all are dead. With [`Durability::FsyncDropUnsynced`] this is a power cut: what
+    /// was not synced is lost. The next call that needs a supervisor starts one, and it the nodes.
+    pub fn power_cut(&self) -> Result<(), TestError> {
+        let io = |source| TestError::Io { what: "kill every process", source };
+        let pids: Vec<u32> = self.status()?.nodes.iter().filter_map(|node| node.pid).collect();
+        let identities = pids.into_iter().map(Identity::of).collect::<Result<Vec<_>, _>>();
+        let identities = identities.map_err(io)?;
+        self.kill_supervisor()?;
+        self.block_on(async {
+            let mut dying = Vec::new();
+            for identity in identities.iter().flatten() {
+                dying.extend(Process::of_identity(identity)?);
+            }
+            dying.iter().try_for_each(|process| process.send(Signal::Kill))?;
+            for process in dying {
+                process.ended().await?;
+            }
+            Ok(())
+        })
+        .map_err(io)
+    }
+
     /// The cluster's directory.
     pub fn directory(&self) -> &ClusterDirectory {
         &self.directory
