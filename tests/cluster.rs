@@ -82,3 +82,42 @@ fn a_panic_leaves_nothing() {
     assert!(receipt::look(&directory).unwrap().is_clean());
     assert!(!directory.path().exists());
 }
+
+#[test]
+fn a_corrupt_segment_is_named_and_its_node_stays_down_while_the_others_serve() {
+    let cluster = Cluster::start(3).unwrap();
+    for i in 0..50 {
+        cluster.put(&format!("key-{i}"), "value").unwrap();
+    }
+    let follower = cluster.nodes().into_iter().find(|id| Some(*id) != cluster.leader().ok());
+    let follower = follower.unwrap();
+    cluster.stop(follower).unwrap();
+    // The middle of what was written and synced long ago.
+    let log = cluster.directory().node(follower).log_directory();
+    let segment = std::fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .min()
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let place = bytes.windows(6).position(|window| window == b"key-20").unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    // It cannot answer, so starting it fails or is given up; either way it is known as down.
+    let _ = cluster.start_node(follower);
+    let status = cluster
+        .wait_until("be given up", |status| {
+            status.node(follower).is_some_and(|node| node.state == State::CrashLooping)
+        })
+        .unwrap();
+    assert_eq!(cluster.get("key-20").unwrap().unwrap(), "value", "the others serve");
+    let told = std::fs::read_to_string(cluster.directory().node(follower).log_file()).unwrap();
+    let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+    let line = told.lines().rfind(|line| line.contains("corrupt at offset")).unwrap();
+    assert!(line.contains(&name) && line.contains("entry"), "{line}");
+    let exit = &status.node(follower).unwrap().last_exit;
+    assert!(format!("{exit:?}").contains("78"), "{exit:?}");
+    cluster.down().unwrap();
+}

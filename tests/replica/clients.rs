@@ -177,3 +177,16 @@ impl Client {
         Ok(())
     }
 }
+
+/// A write without a session.
+pub fn put(value: &[u8]) -> Request {
+    let key = Bytes::from_static(b"key");
+    let operation = Operation::Put { key, value: Bytes::copy_from_slice(value) };
+    Request::Write { command: Command { session: None, operation }.encode() }
+}
+
+/// A linearizable read of the key that [`put`] writes.
+pub fn get() -> Request {
+    let query = Query::Get { key: Bytes::from_static(b"key") }.encode();
+    Request::Read { query, consistency: Consistency::Linearizable }
+}

@@ -7,6 +7,7 @@
 mod clients;
 mod world;
 
+use kvraft::replica::{Refused, Response};
 use kvraft::types::{NodeId, Random};
 use world::World;
 
@@ -79,4 +80,33 @@ fn a_missing_sync_is_noticed() {
         .is_err()
     });
     assert!(noticed, "sixty lives without a single sync, and nothing was missed");
+}
+
+/// A full disk: writes are refused as such, reads are served, nothing is lost, and when there is
+/// space again writes go on.
+#[test]
+fn a_full_disk_refuses_writes_and_recovers() {
+    let mut random = Random::from_seed(1);
+    let mut world = World::new(1, &mut random).expect("it starts");
+    let put = |world: &mut World| world.ask_alone(clients::put(&[b'v'; 400]));
+    assert!(matches!(put(&mut world), Response::Written(_)));
+    world.set_disk_full(true);
+    let mut written = 1;
+    let refused = loop {
+        match put(&mut world) {
+            Response::Written(_) => written += 1,
+            Response::Refused { why: Refused::Busy { .. }, .. } => {}
+            other => break other,
+        }
+        assert!(written < 1000, "a disk without space takes everything");
+    };
+    assert!(matches!(refused, Response::Refused { why: Refused::NoSpace, .. }), "{refused:?}");
+    let Response::Answer(answer) = world.ask_alone(clients::get()) else {
+        panic!("a full disk does not keep anybody from reading");
+    };
+    let answer = kvraft::kv::Answer::decode(&answer).expect("our own answer");
+    assert_eq!(answer.items[0].version, written, "what was acknowledged is there");
+    world.set_disk_full(false);
+    let again = (0..1000).find(|_| matches!(put(&mut world), Response::Written(_)));
+    assert!(again.is_some(), "there is space again, and writes are still refused");
 }

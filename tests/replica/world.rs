@@ -77,6 +77,39 @@ impl World {
         }
     }
 
+    /// From now on no file grows; or they may again.
+    pub fn set_disk_full(&self, full: bool) {
+        for node in self.nodes.values() {
+            let used = node.disk.files().values().map(|file| file.len() as u64).sum();
+            node.disk.set_capacity(full.then_some(used));
+        }
+    }
+
+    /// Asks the only node, and lets time pass until it answers.
+    pub fn ask_alone(&mut self, request: Request) -> Response {
+        let id = NodeId(1);
+        let ticket = Ticket(self.now.0.as_nanos() as u64);
+        let mut event = Some(Event::Client { ticket, request, timeout: Duration::from_secs(5) });
+        for _ in 0..10_000 {
+            let node = self.nodes.get_mut(&id).expect("there is one");
+            let disk = node.disk.handle();
+            let replica = node.replica.as_mut().expect("it is up");
+            replica.handle(self.now, Event::Elapsed);
+            if disk.step() {
+                replica.handle(self.now, Event::Disk);
+            }
+            event.take().into_iter().for_each(|event| replica.handle(self.now, event));
+            for output in replica.finish_turn(self.now).expect("the disk only has no space") {
+                if let Output::Reply { response, .. } = output {
+                    self.now = self.now + Duration::from_millis(5);
+                    return response;
+                }
+            }
+            self.now = self.now + Duration::from_millis(1);
+        }
+        panic!("ten seconds, and no answer");
+    }
+
     pub fn relayed(&self) -> u64 {
         self.nodes.values().map(|node| node.relayed).sum()
     }
