@@ -50,19 +50,28 @@ impl Machine {
             cpu_seconds += figures.cpu_seconds;
             resident_bytes += figures.resident_bytes;
         }
+        let total = ticks.iter().take(8).sum();
+        let idle: u64 = ticks.iter().skip(3).take(2).sum();
+        let steal = *ticks.get(7).context("/proc/stat knows no steal")?;
         Ok(Reading {
-            total: ticks.iter().take(8).sum(),
-            steal: *ticks.get(7).context("/proc/stat knows no steal")?,
+            total,
+            busy: total - idle - steal,
+            steal,
             cpu_seconds,
+            own_seconds: Figures::of_self()?.cpu_seconds,
             resident_bytes,
         })
     }
 }
 
 pub struct Reading {
+    // In the kernel's ticks of 10 ms, over all cores.
     total: u64,
+    busy: u64,
     steal: u64,
     cpu_seconds: f64,
+    /// Of the benchmark itself.
+    own_seconds: f64,
     resident_bytes: u64,
 }
 
@@ -75,15 +84,22 @@ pub struct Span {
     pub resident_bytes: u64,
     /// The share of the machine's time that its host gave to others, 0 to 1.
     pub steal: f64,
+    /// The share that went to processes here which were not measured, 0 to 1; the cluster that
+    /// waits for its turn is one of them.
+    pub others: f64,
 }
 
 impl Reading {
     pub fn until(&self, later: &Reading) -> Span {
         let total = later.total.saturating_sub(self.total).max(1);
+        let cpu_seconds = later.cpu_seconds - self.cpu_seconds;
+        let ours = (cpu_seconds + later.own_seconds - self.own_seconds) * 100.0;
+        let busy = later.busy.saturating_sub(self.busy) as f64;
         Span {
-            cpu_seconds: later.cpu_seconds - self.cpu_seconds,
+            cpu_seconds,
             resident_bytes: later.resident_bytes,
             steal: later.steal.saturating_sub(self.steal) as f64 / total as f64,
+            others: (busy - ours).max(0.0) / total as f64,
         }
     }
 }

@@ -7,8 +7,9 @@
 //! **The rule.** Only ratios of what was measured together count. Both clusters run at the same
 //! time, on the same disk, with fsync on, with the same number of members; the same loop drives
 //! both, round about (ours, etcd, ours, etcd, …), each client with one request in flight, keys and
-//! values alike. Reported is the median of the rounds, and beside it how much of the machine others
-//! took meanwhile ("steal"): where that is more than a few percent, measure again.
+//! values alike. Reported is the median of the rounds, and beside it how much of the machine went
+//! to its host's other guests ("steal") and to other processes here ("others"): where that is more
+//! than a few percent, measure again.
 //!
 //! **The caveats.** The load comes from the same two cores that the nodes run on, and its cost is
 //! part of each figure: ours over Cap'n Proto on Unix sockets, etcd's over its own gRPC API (there

@@ -59,6 +59,7 @@ struct Medians {
     cpu_micros: f64,
     resident_mib: f64,
     steal: f64,
+    others: f64,
     errors: u64,
 }
 
@@ -77,13 +78,14 @@ impl Medians {
             cpu_micros: mid(&cpu_micros),
             resident_mib: mid(&|_, s| s.resident_bytes as f64 / f64::from(1 << 20)),
             steal: mid(&|_, s| s.steal),
+            others: mid(&|_, s| s.others),
             errors: rounds.iter().map(|(measured, _)| measured.errors).sum(),
         }
     }
 
     fn print(&self, name: &str) {
         println!(
-            "  {name:<7}{:>9.0}{:>9.3}{:>9.3}{:>11.0}{:>9.0}{:>8}{:>7.1}%   {:.0}–{:.0}",
+            "  {name:<7}{:>9.0}{:>9.3}{:>9.3}{:>11.0}{:>9.0}{:>8}{:>7.1}%{:>7.1}%   {:.0}–{:.0}",
             self.per_second,
             self.p50,
             self.p99,
@@ -91,6 +93,7 @@ impl Medians {
             self.resident_mib,
             self.errors,
             self.steal * 100.0,
+            self.others * 100.0,
             self.slowest,
             self.fastest,
         );
@@ -100,7 +103,7 @@ impl Medians {
         json!({
             "operations_per_second": self.per_second, "p50_ms": self.p50, "p99_ms": self.p99,
             "cpu_us_per_operation": self.cpu_micros, "resident_mib": self.resident_mib,
-            "steal": self.steal, "errors": self.errors,
+            "steal": self.steal, "others": self.others, "errors": self.errors,
         })
     }
 }
@@ -157,7 +160,8 @@ impl Report {
         let (a, b) = (Medians::of(&ours), Medians::of(&etcd));
         println!("\n{members} members, {}, {clients} client(s)", op.as_str());
         println!(
-            "             ops/s   p50 ms   p99 ms  CPU µs/op  RSS MiB  errors   steal   range"
+            "{:>18}{:>9}{:>9}{:>11}{:>9}{:>8}{:>8}{:>8}   range",
+            "ops/s", "p50 ms", "p99 ms", "CPU µs/op", "RSS MiB", "errors", "steal", "others"
         );
         a.print("kvraft");
         b.print("etcd");
@@ -250,6 +254,7 @@ fn round_json((measured, span): &(Measured, Span)) -> Value {
         "p99_ms": millis(measured, 0.99), "p999_ms": millis(measured, 0.999),
         "max_ms": millis(measured, 1.0),
         "cpu_us_per_operation": cpu_micros(measured, span),
-        "resident_bytes": span.resident_bytes, "steal": span.steal,
+        "resident_bytes": span.resident_bytes,
+        "steal": span.steal, "others": span.others,
     })
 }
