@@ -98,7 +98,11 @@ impl Attempts {
         self.leaderless = false;
         match ended {
             Try::Answered(Response::Refused { why, message }) => {
-                self.last.clone_from(&message);
+                // Once a try's fate is unknown, that is what its caller must hear: a later refusal
+                // is true of the later try only.
+                if !self.ambiguous {
+                    self.last.clone_from(&message);
+                }
                 self.judge_refusal(why, message, pause)
             }
             Try::Answered(Response::Unknown(why)) => {
