@@ -334,9 +334,9 @@ impl Tuned {
                 self.heartbeat_millis
             ));
         }
-        if self.segment_bytes < 8 << 20 {
+        if self.segment_bytes < 4 << 20 {
             return Err(format!(
-                "`segment_bytes` is {}: a segment holds at least 8388608",
+                "`segment_bytes` is {}: a segment holds at least 4194304",
                 self.segment_bytes
             ));
         }
@@ -393,7 +393,7 @@ mod tests {
             (|it| it.timings.heartbeat_millis = 150, "heartbeat_millis"),
             (|it| it.timings.election_timeout_max_millis = 150, "tie"),
             (|it| it.supervisor.crash_loop_deaths = 0, "crash_loop_deaths"),
-            (|it| it.storage.segment_bytes = 5, "8388608"),
+            (|it| it.storage.segment_bytes = 5, "4194304"),
             (|it| _ = it.node.insert("6".into(), Override::default()), "numbered 1 to 5"),
         ];
         for (change, expected) in cases {
