@@ -27,6 +27,13 @@ struct Message {
     appendEntriesReply @3 :AppendEntriesReply;
     relay              @4 :Relay;
     relayReply         @5 :RelayReply;
+    preVote            @6 :PreVote;
+    preVoteReply       @7 :PreVoteReply;
+    installSnapshot    @8 :InstallSnapshot;
+    installSnapshotReply @9 :InstallSnapshotReply;
+    timeoutNow         @10 :UInt64;   # the leader's term
+    readIndex          @11 :ReadIndex;
+    readIndexReply     @12 :ReadIndexReply;
   }
 }
 
@@ -34,6 +41,19 @@ struct RequestVote {
   term         @0 :UInt64;
   lastLogIndex @1 :UInt64;
   lastLogTerm  @2 :UInt64;
+  transfer     @3 :Bool;          # the leader itself handed over
+}
+
+struct PreVote {
+  nextTerm     @0 :UInt64;        # the term that the sender would stand in
+  lastLogIndex @1 :UInt64;
+  lastLogTerm  @2 :UInt64;
+}
+
+struct PreVoteReply {
+  term     @0 :UInt64;
+  nextTerm @1 :UInt64;            # from the request
+  granted  @2 :Bool;
 }
 
 struct RequestVoteReply {
@@ -61,6 +81,39 @@ struct AppendEntriesReply {
       index    @5 :UInt64;        # the first index of that term; or one past the follower's log
     }
   }
+}
+
+struct InstallSnapshot {
+  # A part of a snapshot, for a follower whose next entries the leader has no more.
+  term          @0 :UInt64;
+  snapshotIndex @1 :UInt64;       # the last entry that the snapshot covers
+  snapshotTerm  @2 :UInt64;
+  offset        @3 :UInt64;       # where the data lies in the snapshot
+  data          @4 :Data;
+  done          @5 :Bool;         # the data reaches its end
+}
+
+struct InstallSnapshotReply {
+  term          @0 :UInt64;
+  snapshotIndex @1 :UInt64;       # from the request
+  union {
+    received    @2 :UInt64;       # bytes of the snapshot that have come: go on from there
+    installed   @3 :Void;         # everything up to the snapshot's index is there, and durable
+  }
+}
+
+struct ReadIndex {
+  # A follower wants to serve reads: how far must it have applied?
+  term        @0 :UInt64;
+  incarnation @1 :UInt64;         # of the follower, drawn at each start
+  counter     @2 :UInt64;         # counts its questions since
+}
+
+struct ReadIndexReply {
+  term        @0 :UInt64;
+  incarnation @1 :UInt64;         # from the request
+  counter     @2 :UInt64;
+  at          @3 :UInt64;
 }
 
 struct Relay {

@@ -100,6 +100,25 @@ pub enum Input<C: Consensus> {
     Read { ticket: Ticket },
     /// Stand for election now, whatever the timer says.
     Campaign,
+    /// Hand the leadership over, to `to` or to whoever is furthest. Answered by [`Effect::Refuse`]
+    /// if it cannot be, or could not within an election time-out; success shows as a new leader.
+    Transfer { ticket: Ticket, to: Option<NodeId> },
+    /// Change who the members are, all of `changes` at once. Answered by [`Effect::Accepted`] with
+    /// the entry that begins the change, or by [`Effect::Refuse`]. It is complete once a
+    /// configuration at or after that entry is applied that has no outgoing voters.
+    ChangeMembership { ticket: Ticket, changes: Vec<Change> },
+    /// A snapshot of the state machine as of `index`, taken here, is durable under its name; so is
+    /// the log up to there.
+    SnapshotSaved { index: LogIndex },
+    /// The answer to [`Effect::ReadSnapshot`]; `None`: there is no such snapshot any more.
+    SnapshotRead { to: NodeId, index: LogIndex, offset: u64, chunk: Option<Chunk> },
+    /// The answer to [`Effect::WriteSnapshot`]: so many bytes of the snapshot of `index` are
+    /// written by now.
+    SnapshotWritten { index: LogIndex, bytes: u64 },
+    /// All of a snapshot has come, is in order, and is durable under its name.
+    SnapshotReceived { snapshot: SnapshotMark },
+    /// What came as the snapshot of `index` is damaged, or could not be kept; it is gone.
+    SnapshotRejected { index: LogIndex },
     /// The write numbered `seq`, and all before it, are durable.
     Persisted { seq: Seq },
     /// The state machine has applied everything up to `index`.
@@ -128,17 +147,34 @@ pub enum Effect<C: Consensus> {
     Accepted { ticket: Ticket, index: LogIndex, term: Term },
     /// The read may be answered from the state machine once it has applied `at`.
     ServeRead { ticket: Ticket, at: LogIndex },
+    /// Read up to `max_bytes` of the snapshot of `index`, from `offset` on; answered by
+    /// [`Input::SnapshotRead`].
+    ReadSnapshot { to: NodeId, index: LogIndex, offset: u64, max_bytes: usize },
+    /// A part of a snapshot has come from the leader: write it at `offset`. Offset 0 begins anew,
+    /// whatever was there. Answered by [`Input::SnapshotWritten`]; the last part (`done`) by
+    /// [`Input::SnapshotReceived`] or [`Input::SnapshotRejected`].
+    WriteSnapshot { index: LogIndex, term: Term, offset: u64, chunk: Chunk },
+    /// Let the state machine be what the received snapshot of `index` holds. It has applied
+    /// everything up to `index` then; no [`Input::Applied`] answers this.
+    InstallSnapshot { index: LogIndex },
+    /// Entries up to `to`, all covered by a durable snapshot, are not needed any more.
+    Compact { to: LogIndex },
     /// The request was not taken, and certainly has no effect.
     Refuse { ticket: Ticket, why: Refusal },
     /// `from` sent something that no correct member sends. Count it, log it; nothing was changed.
     PeerRejected { from: NodeId, why: String },
 }
 
-/// One atomic write to the log: truncation first, then the entries, then the hard state.
+/// One atomic write to the log: the snapshot first, then truncation, entries, and hard state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist<H> {
     /// Numbers the writes, consecutively.
     pub seq: Seq,
+    /// This snapshot, durable under its name, covers the log up to its index from now on.
+    pub snapshot: Option<SnapshotMark>,
+    /// With `snapshot`: what the log holds does not continue it, so every entry goes, and the log
+    /// goes on right after it. Without, the log has the snapshot's last entry, and keeps all.
+    pub discard_log: bool,
     /// The new hard state, if it changed.
     pub hard_state: Option<H>,
     /// Remove every entry from this index on.
@@ -212,6 +248,38 @@ impl Configuration {
     }
 }
 
+/// A snapshot as the log knows it: where it stands, and who the members were then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SnapshotMark {
+    /// The last entry that it covers…
+    pub index: LogIndex,
+    /// …and that entry's term.
+    pub term: Term,
+    /// In force as of `index`.
+    pub configuration: Configuration,
+}
+
+/// Consecutive bytes of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    pub data: Bytes,
+    /// They reach its end.
+    pub done: bool,
+}
+
+/// One step of a change of membership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// `node`, which listens at `address`, receives the log from now on, without a vote.
+    AddLearner { node: NodeId, address: String },
+    /// A learner gets a vote. Refused until it has caught up.
+    Promote { node: NodeId },
+    /// A voter becomes a learner.
+    Demote { node: NodeId },
+    /// `node` is no member any more.
+    Remove { node: NodeId },
+}
+
 /// Why a request was not taken. All of them mean: no effect, safe to try elsewhere or later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -219,6 +287,14 @@ pub enum Refusal {
     NotLeader { leader: Option<NodeId> },
     /// Too much is under way; try again after a while.
     Busy,
+    /// Another change of membership, or another transfer, is under way: wait for its end.
+    ChangeUnderWay,
+    /// `node` lacks too much of the log to do this now.
+    NotCaughtUp { node: NodeId },
+    /// The request makes no sense as the group stands; says why.
+    Invalid(String),
+    /// The leadership could not be handed over within an election time-out.
+    TransferFailed { to: NodeId },
 }
 
 /// What a core is told once, at its start.
@@ -277,11 +353,11 @@ impl Config {
 pub struct Saved<C: Consensus> {
     /// The last hard state that was written.
     pub hard_state: C::HardState,
-    /// The last entry that a snapshot covers: its index and term; zeros without one. The log
-    /// begins right after it.
-    pub snapshot: (LogIndex, Term),
-    /// The configuration as of `snapshot`.
-    pub snapshot_configuration: Configuration,
+    /// The newest snapshot; zeros without one. The state machine starts from it.
+    pub snapshot: SnapshotMark,
+    /// The entry right before the first that the log holds: the snapshot's last, or an earlier one,
+    /// where the log still has entries that the snapshot covers.
+    pub log_start: (LogIndex, Term),
     /// Every configuration entry in the log, in order.
     pub configurations: Vec<(LogIndex, Configuration)>,
     /// The terms of the log's entries as runs: each pair is the first index of a run of entries of

@@ -165,6 +165,7 @@ impl<D: Disk> EventLoop<D> {
             match output {
                 Output::Send { to, message } => peers.send(now, to, message),
                 Output::Reply { ticket, response } => self.desk.answer(ticket, response),
+                Output::OrderDone { .. } => {}
                 Output::Configuration(configuration) => {
                     let members: Vec<_> =
                         configuration.members().iter().map(NodeId::to_string).collect();

@@ -70,6 +70,7 @@ impl From<PeerMessage<Message>> for Measured {
 pub fn is_urgent(message: &PeerMessage<Message>) -> bool {
     match message {
         PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => entries.is_empty(),
+        PeerMessage::Consensus(Message::InstallSnapshot { .. }) => false,
         PeerMessage::Consensus(_) => true,
         PeerMessage::Relay { .. } | PeerMessage::RelayReply { .. } => false,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Request, Response};
-use crate::consensus::Configuration;
+use crate::consensus::{Change, Configuration};
 use crate::types::{NodeId, Ticket};
 
 /// What happened, seen from outside a replica.
@@ -19,6 +19,8 @@ pub enum Event<M> {
     Client { ticket: Ticket, request: Request, timeout: Duration },
     /// The client has gone: nobody waits for `ticket` any more.
     Forget { ticket: Ticket },
+    /// An operator asks. Answered once, by [`Output::OrderDone`], within about `timeout`.
+    Order { ticket: Ticket, order: Order, timeout: Duration },
     /// Stand for election now.
     Campaign,
     /// Take no new request; those under way are answered.
@@ -32,10 +34,35 @@ pub enum Output<M> {
     Send { to: NodeId, message: PeerMessage<M> },
     /// Answer a client.
     Reply { ticket: Ticket, response: Response },
+    /// Answer an operator.
+    OrderDone { ticket: Ticket, result: OrderResult },
     /// The members, or where they listen, are now these.
     Configuration(Configuration),
     /// `from` sent something that no correct member sends.
     PeerRejected { from: NodeId, why: String },
+}
+
+/// What an operator asks of one replica. It is not handed on: the leader must be asked itself,
+/// where only it can do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Hand the leadership to `to`, or to whoever is furthest. Of the leader.
+    Transfer { to: Option<NodeId> },
+    /// Change who the members are. Of the leader.
+    ChangeMembership { changes: Vec<Change> },
+    /// Take a snapshot now, and let the log be compacted.
+    TakeSnapshot,
+}
+
+/// What became of an [`Order`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderResult {
+    /// It is done; says what is now, for people.
+    Done(String),
+    /// Certainly no effect. If only the leader can do it, `leader` is who leads, if that is known.
+    Refused { leader: Option<NodeId>, message: String },
+    /// It was begun; whether it takes effect is unknown.
+    Unknown(String),
 }
 
 /// What replicas say to each other.

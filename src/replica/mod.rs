@@ -35,7 +35,7 @@ pub use request::*;
 
 use crate::consensus::{
     self, Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal,
-    Saved, ToBytes,
+    Saved, SnapshotMark, ToBytes,
 };
 use crate::kv::Machine;
 use crate::storage::{
@@ -186,6 +186,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.client_asks(now, ticket, request, timeout);
             }
             Event::Forget { ticket } => self.forget(ticket),
+            Event::Order { ticket, .. } => {
+                let message = "not understood yet".into();
+                let result = OrderResult::Refused { leader: None, message };
+                self.outputs.push(Output::OrderDone { ticket, result });
+            }
             Event::Campaign => self.step(now, Input::Campaign),
             Event::Stop => self.stopping = true,
         }
@@ -350,6 +355,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             }
             Effect::ServeRead { ticket, at } => self.read_confirmed(ticket, at),
             Effect::Refuse { ticket, why } => self.core_refused(ticket, why),
+            Effect::ReadSnapshot { .. }
+            | Effect::WriteSnapshot { .. }
+            | Effect::InstallSnapshot { .. }
+            | Effect::Compact { .. } => {}
             Effect::PeerRejected { from, why } => {
                 self.counters.peers_rejected += 1;
                 self.outputs.push(Output::PeerRejected { from, why });
@@ -415,8 +424,12 @@ fn saved<C: Consensus>(recovered: Recovered) -> Result<Saved<C>, LogError> {
     };
     Ok(Saved {
         hard_state,
-        snapshot: recovered.snapshot,
-        snapshot_configuration: recovered.snapshot_configuration,
+        snapshot: SnapshotMark {
+            index: recovered.snapshot.0,
+            term: recovered.snapshot.1,
+            configuration: recovered.snapshot_configuration,
+        },
+        log_start: recovered.snapshot,
         configurations: recovered.configurations,
         term_runs: recovered.term_runs,
         last_index: recovered.last_index,

@@ -200,6 +200,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                     self.finish(ticket, no_leader(leader));
                 }
             }
+            Refusal::ChangeUnderWay
+            | Refusal::NotCaughtUp { .. }
+            | Refusal::Invalid(_)
+            | Refusal::TransferFailed { .. } => {}
             Refusal::Busy => {
                 let why = Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS };
                 let message = "the leader has too much under way".into();

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::client::{self, node};
 use crate::codec::{CodecError, decode_payload, encode_payload};
-use crate::consensus::raft::{AppendResult, Message};
+use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Entry, Payload};
 use crate::replica::PeerMessage;
 use crate::schema::{log_capnp, peer_capnp as schema};
@@ -49,6 +49,7 @@ pub fn size(message: &PeerMessage<Message>) -> usize {
             PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => {
                 entries.iter().map(|entry| ENTRY + payload_size(&entry.payload)).sum()
             }
+            PeerMessage::Consensus(Message::InstallSnapshot { data, .. }) => data.len(),
             PeerMessage::Consensus(_) => 0,
             PeerMessage::Relay { request, .. } => client::request_size(request),
             PeerMessage::RelayReply { response, .. } => client::response_size(response),
@@ -104,11 +105,24 @@ fn write_message(message: &PeerMessage<Message>, to: schema::message::Builder<'_
 
 fn write_consensus(message: &Message, to: schema::message::Builder<'_>) {
     match message {
-        Message::RequestVote { term, last_log_index, last_log_term } => {
+        Message::PreVote { next_term, last_log_index, last_log_term } => {
+            let mut vote = to.init_pre_vote();
+            vote.set_next_term(next_term.0);
+            vote.set_last_log_index(last_log_index.0);
+            vote.set_last_log_term(last_log_term.0);
+        }
+        Message::PreVoteReply { term, next_term, granted } => {
+            let mut reply = to.init_pre_vote_reply();
+            reply.set_term(term.0);
+            reply.set_next_term(next_term.0);
+            reply.set_granted(*granted);
+        }
+        Message::RequestVote { term, last_log_index, last_log_term, transfer } => {
             let mut vote = to.init_request_vote();
             vote.set_term(term.0);
             vote.set_last_log_index(last_log_index.0);
             vote.set_last_log_term(last_log_term.0);
+            vote.set_transfer(*transfer);
         }
         Message::RequestVoteReply { term, granted } => {
             let mut reply = to.init_request_vote_reply();
@@ -146,6 +160,41 @@ fn write_consensus(message: &Message, to: schema::message::Builder<'_>) {
                     conflict.set_index(index.0);
                 }
             }
+        }
+        Message::InstallSnapshot { term, snapshot_index, snapshot_term, offset, data, done } => {
+            let mut install = to.init_install_snapshot();
+            install.set_term(term.0);
+            install.set_snapshot_index(snapshot_index.0);
+            install.set_snapshot_term(snapshot_term.0);
+            install.set_offset(*offset);
+            install.set_data(data);
+            install.set_done(*done);
+        }
+        Message::InstallSnapshotReply { term, snapshot_index, result } => {
+            let mut reply = to.init_install_snapshot_reply();
+            reply.set_term(term.0);
+            reply.set_snapshot_index(snapshot_index.0);
+            match result {
+                SnapshotResult::Received { bytes } => reply.set_received(*bytes),
+                SnapshotResult::Installed => reply.set_installed(()),
+            }
+        }
+        Message::TimeoutNow { term } => {
+            let mut to = to;
+            to.set_timeout_now(term.0);
+        }
+        Message::ReadIndex { term, context } => {
+            let mut question = to.init_read_index();
+            question.set_term(term.0);
+            question.set_incarnation(context.incarnation);
+            question.set_counter(context.counter);
+        }
+        Message::ReadIndexReply { term, context, at } => {
+            let mut reply = to.init_read_index_reply();
+            reply.set_term(term.0);
+            reply.set_incarnation(context.incarnation);
+            reply.set_counter(context.counter);
+            reply.set_at(at.0);
         }
     }
 }
@@ -192,6 +241,7 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
                 term: term(vote.get_term())?,
                 last_log_index: index(vote.get_last_log_index())?,
                 last_log_term: term(vote.get_last_log_term())?,
+                transfer: vote.get_transfer(),
             })
         }
         Which::RequestVoteReply(reply) => {
@@ -199,6 +249,58 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
             PeerMessage::Consensus(Message::RequestVoteReply {
                 term: term(reply.get_term())?,
                 granted: reply.get_granted(),
+            })
+        }
+        Which::PreVote(vote) => {
+            let vote = vote?;
+            PeerMessage::Consensus(Message::PreVote {
+                next_term: term(vote.get_next_term())?,
+                last_log_index: index(vote.get_last_log_index())?,
+                last_log_term: term(vote.get_last_log_term())?,
+            })
+        }
+        Which::PreVoteReply(reply) => {
+            let reply = reply?;
+            PeerMessage::Consensus(Message::PreVoteReply {
+                term: term(reply.get_term())?,
+                next_term: term(reply.get_next_term())?,
+                granted: reply.get_granted(),
+            })
+        }
+        Which::InstallSnapshot(install) => PeerMessage::Consensus(read_install(install?)?),
+        Which::InstallSnapshotReply(reply) => {
+            use schema::install_snapshot_reply::Which;
+            let reply = reply?;
+            let result = match reply.which()? {
+                Which::Received(bytes) => {
+                    SnapshotResult::Received { bytes: number("count of bytes", bytes)? }
+                }
+                Which::Installed(()) => SnapshotResult::Installed,
+            };
+            PeerMessage::Consensus(Message::InstallSnapshotReply {
+                term: term(reply.get_term())?,
+                snapshot_index: index(reply.get_snapshot_index())?,
+                result,
+            })
+        }
+        Which::TimeoutNow(value) => {
+            PeerMessage::Consensus(Message::TimeoutNow { term: term(value)? })
+        }
+        Which::ReadIndex(question) => {
+            let question = question?;
+            let (incarnation, counter) = (question.get_incarnation(), question.get_counter());
+            PeerMessage::Consensus(Message::ReadIndex {
+                term: term(question.get_term())?,
+                context: ReadContext { incarnation, counter },
+            })
+        }
+        Which::ReadIndexReply(reply) => {
+            let reply = reply?;
+            let (incarnation, counter) = (reply.get_incarnation(), reply.get_counter());
+            PeerMessage::Consensus(Message::ReadIndexReply {
+                term: term(reply.get_term())?,
+                context: ReadContext { incarnation, counter },
+                at: index(reply.get_at())?,
             })
         }
         Which::AppendEntries(append) => PeerMessage::Consensus(read_append(append?)?),
@@ -224,6 +326,17 @@ fn read_append(append: schema::append_entries::Reader<'_>) -> Result<Message, Co
         entries: read_entries(append.get_entries()?)?,
         leader_commit: index(append.get_leader_commit())?,
         round: number("round", append.get_round())?,
+    })
+}
+
+fn read_install(install: schema::install_snapshot::Reader<'_>) -> Result<Message, CodecError> {
+    Ok(Message::InstallSnapshot {
+        term: term(install.get_term())?,
+        snapshot_index: index(install.get_snapshot_index())?,
+        snapshot_term: term(install.get_snapshot_term())?,
+        offset: number("offset", install.get_offset())?,
+        data: Bytes::copy_from_slice(install.get_data()?),
+        done: install.get_done(),
     })
 }
 

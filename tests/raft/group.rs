@@ -9,7 +9,8 @@ use std::error::Error;
 use bytes::Bytes;
 use kvraft::consensus::raft::{HardState, Message, Raft};
 use kvraft::consensus::{
-    Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal, Role, Saved,
+    Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal, Role,
+    Saved, SnapshotMark,
 };
 use kvraft::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
 
@@ -80,8 +81,8 @@ impl Disk {
         }
         Saved {
             hard_state: self.hard_state.clone(),
-            snapshot: (LogIndex(0), Term(0)),
-            snapshot_configuration: Configuration::default(),
+            snapshot: SnapshotMark::default(),
+            log_start: (LogIndex(0), Term(0)),
             configurations,
             term_runs,
             last_index: LogIndex(self.log.len() as u64),
@@ -378,6 +379,10 @@ impl Group {
             Effect::Refuse { ticket, why } => {
                 self.tell(format!("{id} refuses request {ticket}: {why:?}"));
             }
+            Effect::ReadSnapshot { .. }
+            | Effect::WriteSnapshot { .. }
+            | Effect::InstallSnapshot { .. }
+            | Effect::Compact { .. } => {}
             Effect::PeerRejected { from, why } => {
                 self.tell(format!("{id} rejects a message of {from}: {why}"));
             }

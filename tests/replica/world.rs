@@ -173,7 +173,7 @@ impl World {
                     node.asked.retain(|asked| *asked != ticket);
                     self.clients.answered(ticket, response)?;
                 }
-                Output::Configuration(_) => {}
+                Output::OrderDone { .. } | Output::Configuration(_) => {}
                 Output::PeerRejected { from, why } => {
                     return Err(format!("node {id} rejects what {from} says: {why}"));
                 }

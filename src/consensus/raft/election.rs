@@ -91,6 +91,7 @@ impl Raft {
             term: self.term(),
             last_log_index: self.log.last_index(),
             last_log_term: self.log.last_term(),
+            transfer: false,
         };
         let heartbeat_interval = self.config.heartbeat_interval;
         let RoleState::Candidate { votes, retry, .. } = &mut self.role else { return };

@@ -22,7 +22,9 @@ mod tests {
     use bytes::Bytes;
 
     use crate::consensus::raft::{Message, Raft};
-    use crate::consensus::{Config, Configuration, Consensus, Entry, Input, Payload, Saved};
+    use crate::consensus::{
+        Config, Configuration, Consensus, Entry, Input, Payload, Saved, SnapshotMark,
+    };
     use crate::types::{Instant, LogIndex, NodeId, Term};
 
     fn voters(ids: &[u64]) -> Configuration {
@@ -47,8 +49,8 @@ mod tests {
         let born = voters(&[1, 2, 3]);
         let saved = Saved {
             hard_state: Default::default(),
-            snapshot: (LogIndex(0), Term(0)),
-            snapshot_configuration: Configuration::default(),
+            snapshot: SnapshotMark::default(),
+            log_start: (LogIndex(0), Term(0)),
             configurations: vec![(LogIndex(1), born.clone())],
             term_runs: vec![(LogIndex(1), Term(1))],
             last_index: LogIndex(1),

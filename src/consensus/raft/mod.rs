@@ -36,5 +36,5 @@ pub mod replication;
 pub mod safety;
 pub mod state;
 
-pub use message::{AppendResult, Message};
+pub use message::{AppendResult, Message, ReadContext, SnapshotResult};
 pub use state::{HardState, Raft};

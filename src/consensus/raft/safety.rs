@@ -135,11 +135,12 @@ pub(super) fn check_message(raft: &Raft, from: NodeId, message: &Message) -> Res
     }
     within("term", message.term().0)?;
     match message {
-        Message::RequestVote { term, last_log_index, last_log_term } => {
+        Message::RequestVote { term, last_log_index, last_log_term, .. } => {
             within("last log index", last_log_index.0)?;
             ordered("last log term", *last_log_term, *term)
         }
         Message::RequestVoteReply { .. } => Ok(()),
+
         Message::AppendEntries { term, prev_log_index, prev_log_term, entries, .. } => {
             within("previous log index", prev_log_index.0)?;
             ordered("previous log term", *prev_log_term, *term)?;
@@ -163,6 +164,7 @@ pub(super) fn check_message(raft: &Raft, from: NodeId, message: &Message) -> Res
             }
             Ok(())
         }
+        _ => Err("not understood yet".into()),
     }
 }
 

@@ -167,8 +167,8 @@ impl Consensus for Raft {
 
     fn recover(now: Instant, config: Config, saved: Saved<Raft>) -> Raft {
         let log = Log::recover(
-            saved.snapshot,
-            saved.snapshot_configuration,
+            (saved.snapshot.index, saved.snapshot.term),
+            saved.snapshot.configuration,
             saved.configurations,
             saved.term_runs,
             saved.last_index,
@@ -217,6 +217,7 @@ impl Consensus for Raft {
             Input::Persisted { seq } => self.persisted(now, seq),
             Input::Applied { index } => self.applied(index),
             Input::LogRead { from, entries } => self.log_read(now, from, entries),
+            _ => {}
         }
         self.take_effects()
     }
@@ -347,7 +348,7 @@ impl Raft {
             self.follow(now, message.term(), None);
         }
         match message {
-            Message::RequestVote { term, last_log_index, last_log_term } => {
+            Message::RequestVote { term, last_log_index, last_log_term, .. } => {
                 self.request_vote(now, from, term, (last_log_term, last_log_index));
             }
             Message::RequestVoteReply { term, granted } => {
@@ -357,6 +358,7 @@ impl Raft {
             Message::AppendEntriesReply { term, round, result } => {
                 self.append_entries_reply(now, from, term, round, result);
             }
+            _ => {}
         }
     }
 
@@ -417,6 +419,8 @@ impl Raft {
             self.durability.asked = self.durability.asked.next();
             Persist {
                 seq: self.durability.asked,
+                snapshot: None,
+                discard_log: false,
                 hard_state: None,
                 truncate_from: None,
                 entries: Vec::new(),

@@ -7,7 +7,7 @@ use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
 
 use crate::codec::CodecError;
-use crate::consensus::raft::{AppendResult, Message};
+use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload};
 use crate::replica::{Consistency, PeerMessage, Refused, Request, Response};
 use crate::rpc::peer::{self, Batch};
@@ -63,8 +63,37 @@ fn consensus() -> Vec<Message> {
         leader_commit: LogIndex(7),
         round: 17,
     };
+    let context = ReadContext { incarnation: 3, counter: 4 };
+    let snapshot_reply = |result| {
+        let (term, snapshot_index) = (Term(7), LogIndex(9));
+        Message::InstallSnapshotReply { term, snapshot_index, result }
+    };
     vec![
-        Message::RequestVote { term: Term(1), last_log_index: LogIndex(2), last_log_term: Term(1) },
+        Message::PreVote {
+            next_term: Term(2),
+            last_log_index: LogIndex(3),
+            last_log_term: Term(1),
+        },
+        Message::PreVoteReply { term: Term(4), next_term: Term(5), granted: true },
+        Message::RequestVote {
+            term: Term(1),
+            last_log_index: LogIndex(2),
+            last_log_term: Term(1),
+            transfer: true,
+        },
+        Message::InstallSnapshot {
+            term: Term(7),
+            snapshot_index: LogIndex(9),
+            snapshot_term: Term(6),
+            offset: 1 << 20,
+            data: Bytes::from_static(b"state"),
+            done: true,
+        },
+        snapshot_reply(SnapshotResult::Received { bytes: 77 }),
+        snapshot_reply(SnapshotResult::Installed),
+        Message::TimeoutNow { term: Term(8) },
+        Message::ReadIndex { term: Term(8), context },
+        Message::ReadIndexReply { term: Term(8), context, at: LogIndex(5) },
         Message::RequestVoteReply { term: Term(4), granted: true },
         append(vec![]),
         append(entries.map(|(index, payload)| Entry { term: Term(3), index, payload }).collect()),

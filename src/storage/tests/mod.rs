@@ -50,7 +50,14 @@ pub(super) fn command(index: u64, term: u64, payload: impl Into<Vec<u8>>) -> Ent
 }
 
 pub(super) fn entries(seq: u64, entries: Vec<Entry>) -> Persist<Hard> {
-    Persist { seq: Seq(seq), hard_state: None, truncate_from: None, entries }
+    Persist {
+        seq: Seq(seq),
+        snapshot: None,
+        discard_log: false,
+        hard_state: None,
+        truncate_from: None,
+        entries,
+    }
 }
 
 /// A disk with a fresh log on it.

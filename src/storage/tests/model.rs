@@ -85,6 +85,8 @@ impl State {
         };
         Persist {
             seq: Seq(seq),
+            snapshot: None,
+            discard_log: false,
             hard_state: action.hard_state.map(Hard),
             truncate_from,
             entries: (0..action.entries).map(entry).collect(),
@@ -297,6 +299,8 @@ fn a_write_is_durable_wholly_or_not_at_all() {
     disk.set_stepped(true);
     let last = Persist {
         seq: Seq(2),
+        snapshot: None,
+        discard_log: false,
         hard_state: Some(Hard(7)),
         truncate_from: Some(LogIndex(5)),
         entries: (5..=20).map(|i| command(i, 2, vec![2; 80])).collect(),
