@@ -33,7 +33,7 @@
 //!   rpc
 //!   replica
 //!   consensus   kv   storage   link
-//!   codec   schema   types   config
+//!   codec   schema   types   config   museum
 //! ```
 //!
 //! # Glossary
@@ -65,6 +65,7 @@ pub mod consensus;
 pub mod control;
 pub mod kv;
 pub mod link;
+pub mod museum;
 pub mod node;
 pub mod observe;
 pub mod replica;

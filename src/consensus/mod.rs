@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::museum::Bugs;
 use crate::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
 
 pub mod raft;
@@ -327,6 +328,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Bytes of entries handed to the state machine and not yet applied.
     pub max_applying_bytes: usize,
+    /// For the simulator: a bug put back. See [`museum`](crate::museum).
+    pub bugs: Bugs,
 }
 
 impl Config {
@@ -344,6 +347,7 @@ impl Config {
             max_pending_reads: 16_384,
             cache_bytes: 4 << 20,
             max_applying_bytes: 4 << 20,
+            bugs: Bugs::none(),
         }
     }
 }

@@ -30,6 +30,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::codec;
 use crate::consensus::{Configuration, Entry, Payload, Persist, ToBytes};
+use crate::museum::Bugs;
 use crate::types::{Instant, LogIndex, Seq, Term};
 
 use super::contents::Contents;
@@ -60,6 +61,8 @@ pub struct LogOptions {
     pub index_spacing_bytes: u64,
     /// When idle for so long, the log proves its last group durable.
     pub idle_mark_after: Duration,
+    /// For the simulator: a bug put back. See [`museum`](crate::museum).
+    pub bugs: Bugs,
 }
 
 impl Default for LogOptions {
@@ -70,6 +73,7 @@ impl Default for LogOptions {
             zero_ahead_bytes: 1 << 20,
             index_spacing_bytes: 64 << 10,
             idle_mark_after: Duration::from_millis(100),
+            bugs: Bugs::none(),
         }
     }
 }
