@@ -37,6 +37,7 @@ fn tiny() -> LogOptions {
         zero_ahead_bytes: 256,
         index_spacing_bytes: 600,
         idle_mark_after: Duration::from_millis(100),
+        bugs: crate::museum::Bugs::none(),
     }
 }
 
