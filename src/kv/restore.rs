@@ -12,13 +12,16 @@ use super::limits::MAX_REQUEST_BYTES;
 use super::machine::{Machine, MachineOptions};
 use super::session::{SessionMark, Sessions};
 use super::snapshot::{
-    DELETED, END, FORM, FOUND, HEAD, KEYS, NOT_FOUND, PART_HEADER, PUT, RESULT, SESSION, SESSIONS,
-    SWAPPED, SnapshotError,
+    DELETED, END, FORM, FOUND, HEAD, KEYS, NOT_FOUND, PART_HEADER, PIECE, PUT, RESULT, SESSION,
+    SESSIONS, SWAPPED, SnapshotError,
 };
 use super::store::Store;
 use super::version::FIRST_VERSION;
 use super::{Effect, KeyValue, Outcome, SessionId};
 use crate::types::{LogIndex, Revision};
+
+/// Bytes of a part that came in pieces: a single record, about the largest request.
+const MAX_WHOLE_BYTES: usize = MAX_REQUEST_BYTES + 4096;
 
 /// A machine on its way out of a snapshot.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Restore {
     parts: u64,
     /// Of the part taken last; zero before the first.
     kind: u8,
+    /// The pieces of a part that was too long.
+    pieces: Vec<u8>,
     keys: u64,
     sessions: u64,
     named: Option<u128>,
@@ -58,6 +63,7 @@ impl Restore {
             machine: Machine::with(options),
             parts: 0,
             kind: 0,
+            pieces: Vec::new(),
             keys: 0,
             sessions: 0,
             named: None,
@@ -113,6 +119,30 @@ impl Restore {
             return Err(Wrong::Whole(SnapshotError::OutOfOrder { wanted, found }));
         }
         let kind = rest.try_get_u8()?;
+        if kind == PIECE {
+            return self.take_piece(rest);
+        }
+        if !self.pieces.is_empty() {
+            return Err("a piece is missing".into());
+        }
+        self.take_body(kind, rest)
+    }
+
+    fn take_piece(&mut self, mut rest: &[u8]) -> Result<(), Wrong> {
+        let last = boolean(&mut rest)?;
+        if self.pieces.len() + rest.len() > MAX_WHOLE_BYTES {
+            return Err("its pieces are longer than any request".into());
+        }
+        self.pieces.extend_from_slice(rest);
+        if !last {
+            return Ok(());
+        }
+        let whole = std::mem::take(&mut self.pieces);
+        let (kind, body) = whole.split_first().ok_or("it is cut short")?;
+        self.take_body(*kind, body)
+    }
+
+    fn take_body(&mut self, kind: u8, mut rest: &[u8]) -> Result<(), Wrong> {
         match (self.kind, kind) {
             (0, HEAD) => self.take_head(&mut rest)?,
             (HEAD | KEYS, KEYS) => self.take_keys(&mut rest)?,

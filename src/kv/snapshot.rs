@@ -31,10 +31,13 @@
 //!          effect: 1 put, 2 deleted: existed u8 · 3 swapped · 4 unchanged, nothing found
 //!                  · 5 unchanged: a record as under keys
 //! 4 end    state hash u128                                            the last part, once
+//! 5 piece  last u8 (0, 1) · bytes       of a part too long for one; together: kind u8 · body
 //! ```
 //!
 //! A part is closed when the next record would make it longer than wished; a record that is longer
-//! by itself has a part of its own.
+//! by itself has a part of its own, in pieces if it is longer than any part may be.
+
+use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes};
 use xxhash_rust::xxh3::xxh3_64;
@@ -44,6 +47,9 @@ use crate::types::LogIndex;
 
 /// Bytes of a part, unless a single record is longer.
 pub const PART_BYTES: usize = 512 << 10;
+
+/// Bytes of a part at most: what the log on disk takes.
+pub const MAX_PART_BYTES: usize = 1 << 20;
 
 /// The form described above.
 pub const FORM: u16 = 1;
@@ -55,6 +61,7 @@ pub(super) const HEAD: u8 = 1;
 pub(super) const KEYS: u8 = 2;
 pub(super) const SESSIONS: u8 = 3;
 pub(super) const END: u8 = 4;
+pub(super) const PIECE: u8 = 5;
 
 /// Kinds of records among sessions.
 pub(super) const SESSION: u8 = 1;
@@ -97,6 +104,8 @@ pub struct MachineSnapshot {
     part_bytes: usize,
     position: u64,
     next: Next,
+    /// Of a part that was too long.
+    pieces: VecDeque<Bytes>,
 }
 
 /// Where the next part begins.
@@ -113,12 +122,13 @@ enum Next {
 
 impl MachineSnapshot {
     pub(super) fn of(machine: Machine) -> MachineSnapshot {
-        MachineSnapshot { machine, part_bytes: PART_BYTES, position: 0, next: Next::Head }
+        let (position, next, pieces) = (0, Next::Head, VecDeque::new());
+        MachineSnapshot { machine, part_bytes: PART_BYTES, position, next, pieces }
     }
 
     /// The same, in parts of another length.
     pub fn in_parts_of(self, part_bytes: usize) -> MachineSnapshot {
-        MachineSnapshot { part_bytes, ..self }
+        MachineSnapshot { part_bytes: part_bytes.min(MAX_PART_BYTES), ..self }
     }
 
     /// The last entry that the state has applied.
@@ -127,12 +137,30 @@ impl MachineSnapshot {
     }
 
     fn part(&mut self, kind: u8, body: &mut Vec<u8>) -> Bytes {
+        if body.len() > MAX_PART_BYTES {
+            body[PART_HEADER - 1] = kind;
+            return self.cut(&body[PART_HEADER - 1..]);
+        }
         body[8..16].copy_from_slice(&self.position.to_le_bytes());
         body[16] = kind;
         let checksum = xxh3_64(&body[8..]);
         body[..8].copy_from_slice(&checksum.to_le_bytes());
         self.position += 1;
         std::mem::take(body).into()
+    }
+
+    /// Cuts what is too long for one part; the first piece of it.
+    fn cut(&mut self, whole: &[u8]) -> Bytes {
+        const PIECE_BYTES: usize = MAX_PART_BYTES - PART_HEADER - 1;
+        let count = whole.len().div_ceil(PIECE_BYTES);
+        for (place, bytes) in whole.chunks(PIECE_BYTES).enumerate() {
+            let mut body = empty_part();
+            body.put_u8(u8::from(place + 1 == count));
+            body.put_slice(bytes);
+            let piece = self.part(PIECE, &mut body);
+            self.pieces.push_back(piece);
+        }
+        self.pieces.pop_front().unwrap_or_default()
     }
 
     fn head(&mut self) -> Bytes {
@@ -213,6 +241,9 @@ impl Iterator for MachineSnapshot {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Some(piece);
+        }
         loop {
             let part = match std::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => Some(self.head()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
-use crate::kv::snapshot::PART_BYTES;
+use crate::kv::snapshot::{MAX_PART_BYTES, PART_BYTES};
 
 /// A machine after `entries`, some of them of sessions.
 fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
@@ -157,6 +157,24 @@ fn parts_are_as_small_as_was_wished_unless_one_item_is_larger() {
     assert!(parts.iter().filter(|part| part.len() > PART_BYTES).count() == 1);
     assert!((7..12).contains(&parts.len()), "{}", parts.len());
     assert_eq!(restored(&parts).unwrap().state_hash(), machine.state_hash());
+}
+
+#[test]
+fn an_item_too_long_for_a_part_goes_in_pieces() {
+    let mut machine = Machine::new();
+    let large = "x".repeat(limits::MAX_REQUEST_BYTES - 200);
+    apply(&mut machine, &stamped(1, 1, 0, put("a", &large)));
+    apply(&mut machine, &stamped(1, 2, 0, swap("a", Expected::Absent, "")));
+    let parts: Vec<_> = machine.snapshot().collect();
+    assert!(parts.iter().all(|part| part.len() <= MAX_PART_BYTES));
+    assert_eq!(parts.len(), 1 + 2 + 1 + 2 + 1, "the key and the result that quotes it");
+    let back = restored(&parts).unwrap();
+    assert_eq!(back.state_hash(), machine.state_hash());
+    for missing in 0..parts.len() {
+        let mut parts = parts.clone();
+        parts.remove(missing);
+        assert!(restored(&parts).is_err());
+    }
 }
 
 #[test]
