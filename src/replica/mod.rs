@@ -282,6 +282,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);
             }
+            PeerMessage::StateHash { .. }
+            | PeerMessage::Supports { .. }
+            | PeerMessage::RepairRequest { .. }
+            | PeerMessage::RepairReply { .. } => {}
         }
     }
 
