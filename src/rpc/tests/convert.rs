@@ -28,6 +28,8 @@ fn responses() -> Vec<Response> {
         refused(Refused::NoSpace),
         refused(Refused::TimedOut),
         refused(Refused::Stopping),
+        refused(Refused::Disagreement),
+        refused(Refused::Repairing),
     ]
 }
 
