@@ -369,11 +369,14 @@ fn load<D: Disk>(
     }
     let mut restore = machine.restore();
     log.load_snapshot(mark.index, &mut |part| restore.take(part).map_err(|e| e.to_string()))?;
-    let unusable = |what| LogError::DamagedSnapshot { index: mark.index, what };
-    let machine = restore.finish().map_err(|error| unusable(error.to_string()))?;
-    match machine.applied_index() == mark.index {
-        true => Ok(machine),
-        false => Err(unusable(format!("it holds the state as of {}", machine.applied_index()))),
+    let (index, file) = (mark.index, format!("{:020}-{:020}.snap", mark.index.0, mark.term.0));
+    let unusable = |what| LogError::DamagedSnapshot { index, file, offset: 0, what };
+    match restore.finish() {
+        Ok(machine) if machine.applied_index() == index => Ok(machine),
+        Ok(machine) => {
+            Err(unusable(format!("it holds the state as of {}", machine.applied_index())))
+        }
+        Err(error) => Err(unusable(error.to_string())),
     }
 }
 

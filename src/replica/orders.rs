@@ -229,7 +229,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     /// Whether somebody waits for a snapshot of more than `index`.
     pub(super) fn is_snapshot_wanted(&self, index: LogIndex) -> bool {
-        let wants = |order: &UnderWay| matches!(order.what, What::Snapshot { from } if from > index);
+        let wants =
+            |order: &UnderWay| matches!(order.what, What::Snapshot { from } if from > index);
         self.orders.under_way.values().any(wants)
     }
 

@@ -200,8 +200,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// It is durable under its name.
     pub(super) fn snapshot_saved(&mut self, now: Instant, index: LogIndex) {
         if let Some(taking) = self.snapshots.taking.take_if(|taking| taking.index == index) {
-            self.snapshots.applied_bytes -=
-                taking.applied_bytes.min(self.snapshots.applied_bytes);
+            self.snapshots.applied_bytes -= taking.applied_bytes.min(self.snapshots.applied_bytes);
         }
         self.snapshots.newest = self.snapshots.newest.max(index);
         self.counters.snapshots_taken += 1;
