@@ -159,7 +159,7 @@ impl World {
             cache_bytes: 200,
             max_message_bytes: 500,
             snapshot_chunk_bytes: 300,
-            keep_entries: 10,
+            keep_entries: 4,
             ..Config::new(id, random.bits())
         };
         let options = Options {
@@ -170,7 +170,7 @@ impl World {
                 ..LogOptions::default()
             },
             log_reserve: 1 << 10,
-            snapshot_log_bytes: 4 << 10,
+            snapshot_log_bytes: 2 << 10,
             hash_every: 16,
             machine: MachineOptions { supports: node.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, consensus)
