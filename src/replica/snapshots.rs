@@ -18,7 +18,7 @@
 //!
 //! ```text
 //!   clone ─► begin, part ─► (durable) part ─► … ─► the log is durable up there? finish
-//!            ─► SnapshotSaved ─► core ─► Persist{mark} ─► Compact{to} ─► segments, old snapshots go
+//!         ─► SnapshotSaved ─► core ─► Persist{mark} ─► Compact{to} ─► segments, old snapshots go
 //! ```
 //!
 //! # Caveats

@@ -5,6 +5,7 @@
 //! `REPLICA_SEED=7 cargo test --test replica` replays one life.
 
 mod clients;
+mod stories;
 mod world;
 
 use kvraft::replica::{OrderResult, Refused, Response};

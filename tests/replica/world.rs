@@ -1,6 +1,6 @@
 //! The world: replicas, their disks in memory, and a network that may do anything but invent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kvraft::consensus::raft::{Message, Raft};
@@ -23,7 +23,7 @@ pub struct World {
     nodes: BTreeMap<NodeId, Node>,
     network: Vec<Letter>,
     /// Nodes below this id cannot talk to the others.
-    cut: Option<NodeId>,
+    pub cut: Option<NodeId>,
     pub clients: Clients,
     pub crashes: u64,
     /// The state's hash at each applied index, as whoever came there first had it.
@@ -31,6 +31,8 @@ pub struct World {
     /// What became of each order that was answered.
     pub orders: BTreeMap<Ticket, OrderResult>,
     last_order: u64,
+    /// The answer to [`World::ask`].
+    alone: Option<Response>,
     /// A bug put back into every replica that starts from now on.
     pub bugs: Bugs,
     /// Whether the states are compared from outside as well.
@@ -87,6 +89,7 @@ impl World {
             hashes: BTreeMap::new(),
             orders: BTreeMap::new(),
             last_order: 0,
+            alone: None,
             bugs: Bugs::none(),
             compare: true,
         };
@@ -218,6 +221,10 @@ impl World {
                     self.network.push(Letter { from: id, to, message });
                 }
                 Output::Reply { ticket, response } => {
+                    if ticket == Ticket(u64::MAX - 1) {
+                        self.alone = Some(response);
+                        continue;
+                    }
                     node.asked.retain(|asked| *asked != ticket);
                     self.clients.answered(ticket, response)?;
                 }
@@ -346,32 +353,110 @@ impl World {
     /// Everybody is up and connected: soon all have applied the same, and something new.
     pub fn peace(&mut self, random: &mut Random) -> Result<(), String> {
         self.cut = None;
-        for id in (1..=self.nodes.len() as u64).map(NodeId) {
+        for id in self.ids() {
             if self.is_down(id) {
                 self.start(id, random)?;
             }
         }
         let before = self.clients.acknowledged();
-        for _ in 0..1_000 {
+        self.calm(random, 1_000, |world| {
+            world.clients.acknowledged() > before + 3
+                && world.all_equal()
+                && world.nothing_is_ordered()
+        })
+    }
+
+    /// Clients write and nothing is lost, until `done`; at most so many times 5 ms.
+    pub fn calm(
+        &mut self,
+        random: &mut Random,
+        steps: u32,
+        done: impl Fn(&World) -> bool,
+    ) -> Result<(), String> {
+        let before = self.clients.acknowledged();
+        for _ in 0..steps {
             self.time_passes(Duration::from_millis(5))?;
             while !self.network.is_empty() {
                 self.deliver(random, 0.0)?;
             }
-            for id in (1..=self.nodes.len() as u64).map(NodeId) {
+            for id in self.ids() {
                 while self.nodes[&id].disk.step() {
                     self.turn(id, Event::Disk)?;
                 }
             }
-            if self.clients.acknowledged() > before + 3 {
-                if self.all_equal() && self.nothing_is_ordered() {
-                    return Ok(());
-                }
-            } else {
+            if done(self) {
+                return Ok(());
+            }
+            // Then it is quiet, so that all can become equal.
+            if self.clients.acknowledged() <= before + 3 {
                 let id = self.somebody(random);
                 self.client_step(id, random)?;
             }
         }
-        Err(format!("five seconds of peace, and the cluster did not get on:\n{}", self.describe()))
+        Err(format!("calm in vain for {} ms:\n{}", steps * 5, self.describe()))
+    }
+
+    /// So many more writes are acknowledged.
+    pub fn write(&mut self, random: &mut Random, writes: u64) -> Result<(), String> {
+        let wanted = self.clients.acknowledged() + writes;
+        while self.clients.acknowledged() < wanted {
+            let reached = self.clients.acknowledged() + 3.min(wanted - self.clients.acknowledged());
+            self.calm(random, 1_000, |world| world.clients.acknowledged() >= reached)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an order's answer.
+    pub fn outcome(&mut self, random: &mut Random, ticket: Ticket) -> Result<OrderResult, String> {
+        self.calm(random, 1_000, |world| world.orders.contains_key(&ticket))?;
+        Ok(self.orders[&ticket].clone())
+    }
+
+    /// Who leads, once somebody does that everybody who is up follows.
+    pub fn leader(&mut self, random: &mut Random) -> Result<NodeId, String> {
+        let agreed = |world: &World| {
+            let up = world.nodes.values().filter_map(|node| node.replica.as_ref());
+            let leaders: BTreeSet<_> = up.map(|r| r.status().consensus.leader).collect();
+            leaders.first().copied().flatten().filter(|_| leaders.len() == 1)
+        };
+        self.calm(random, 1_000, |world| agreed(world).is_some())?;
+        agreed(self).ok_or_else(|| "it was there just now".into())
+    }
+
+    /// All nodes, up or down.
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// From its next start on, `id` runs a program that knows the state machine up to `version`.
+    pub fn exchange_program(&mut self, id: NodeId, version: u16) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.supports = version;
+        }
+    }
+
+    /// Tells `id` to stop; it is up until it is crashed.
+    pub fn stop(&mut self, id: NodeId) -> Result<(), String> {
+        self.turn(id, Event::Stop)
+    }
+
+    /// Whether `id` still hands its leadership over.
+    pub fn is_handing_over(&self, id: NodeId) -> bool {
+        let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
+        replica.is_some_and(Replica::is_handing_over)
+    }
+
+    /// Asks `id` to do `request`, and lets time pass until it answers.
+    pub fn ask(
+        &mut self,
+        random: &mut Random,
+        id: NodeId,
+        request: Request,
+    ) -> Result<Response, String> {
+        let ticket = Ticket(u64::MAX - 1);
+        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })?;
+        self.calm(random, 1_000, |world| world.alone.is_some())?;
+        self.alone.take().ok_or_else(|| "it was there just now".into())
     }
 
     /// One line a node.
@@ -381,12 +466,13 @@ impl World {
             let status = replica.status();
             let c = status.consensus;
             format!(
-                "{} {} term {} leader {:?} last {} durable {} commit {} applied {} ({}), {} pending, \
+                "{} {} term {} leader {:?} first {} last {} durable {} commit {} applied {} ({}), {} pending, \
                  room {}",
                 c.id,
                 c.role,
                 c.term,
                 c.leader,
+                c.first_index,
                 c.last_index,
                 c.durable_index,
                 c.commit_index,
