@@ -28,10 +28,11 @@
 //! A change of voters takes two entries (**joint consensus**):
 //!
 //! ```text
-//!       C_old            C_old,new: a majority of each               C_new
-//!   ──────────────┬────────────────────────────────────┬──────────────────────┬──────
-//!                 │ appended                 committed: │                     │ committed:
-//!                 │                    C_new appended   │                     │ others leave
+//!        C_old       C_old,new: a majority of each              C_new
+//!   ─────────────┬──────────────────────────────────┬───────────────────┬─────────────
+//!                │                                  │                   │
+//!            C_old,new                          committed:          committed: who is
+//!            appended                         C_new appended       not in it steps down
 //! ```
 //!
 //! Until the first is committed, the old majority could still decide alone; after the second is
