@@ -4,6 +4,7 @@
 //!
 //! `REPLICA_SEED=7 cargo test --test replica` replays one life.
 
+mod calm;
 mod clients;
 mod stories;
 mod world;
@@ -52,7 +53,7 @@ fn live(seed: u64) -> Result<Totals, String> {
 fn acknowledged_writes_survive_whatever_happens() {
     let seeds = match std::env::var("REPLICA_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..250u64,
+        None => 0..150u64,
     };
     let mut sums = [0; 7];
     for seed in seeds {
@@ -76,7 +77,7 @@ fn acknowledged_writes_survive_whatever_happens() {
         }
     }
     assert!(
-        sums.iter().all(|sum| *sum > 50),
+        sums.iter().all(|sum| *sum > 30),
         "a quiet world proves nothing: writes, crashes, relayed, snapshots taken, snapshots \
          installed, orders done and not done: {sums:?}"
     );
