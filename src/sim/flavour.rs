@@ -122,6 +122,9 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
     let network = Policy { delay, jitter: delay / 2, distribution, ..Policy::default() };
     let fast = Duration::from_micros(50)..Duration::from_micros(500);
     let disks = [fast, ms(1)..ms(3), ms(1)..ms(25)];
+    let value_bytes = [0, 100, 700][random.below(3) as usize];
+    // A message that holds less than one value makes catching up take longer than anybody waits.
+    let messages = if value_bytes > 100 { [4_000; 3] } else { [300, 1_000, 4_000] };
     let disk = if plan.bias.slow_disks { 1 + random.below(2) } else { random.below(3) };
     Setting {
         network,
@@ -129,9 +132,9 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
         // A follower takes a message only if half a segment has room for it.
         segment_bytes: 24 << (10 + random.below(2)),
         cache_bytes: [200, 4_000, 1 << 20][random.below(3) as usize],
-        max_message_bytes: [300, 1_000, 4_000][random.below(3) as usize],
+        max_message_bytes: messages[random.below(3) as usize],
         keys: 1 + random.below(6),
-        value_bytes: [0, 100, 700][random.below(3) as usize],
+        value_bytes,
         lying_disks: plan.lying_disks,
         bugs: plan.bugs,
         strict: plan.bugs == Bugs::none() && !plan.lying_disks,
