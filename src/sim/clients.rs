@@ -43,6 +43,8 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     plan: ClientPlan,
+    /// It does one write when all else is over.
+    is_prober: bool,
     random: Random,
     /// Whom it asks, by place.
     node: usize,
@@ -76,6 +78,7 @@ impl Clients {
             let mut random = Random::from_seed(plan.seed);
             Client {
                 plan: plan.clone(),
+                is_prober: false,
                 node: random.below(nodes) as usize,
                 session: plan.session.then(|| SessionId(1 + place as u128)),
                 sequence: 0,
@@ -122,9 +125,17 @@ impl Clients {
         let random = Random::from_seed(plan.seed ^ keys);
         let session = Some(SessionId(1 + place as u128));
         let saw = BTreeMap::new();
-        let client =
-            Client { plan, random, node, session, sequence: 0, begun: 0, doing: None, saw };
-        self.clients.push(client);
+        self.clients.push(Client {
+            plan,
+            is_prober: true,
+            random,
+            node,
+            session,
+            sequence: 0,
+            begun: 0,
+            doing: None,
+            saw,
+        });
         place
     }
 
@@ -157,7 +168,7 @@ impl Clients {
         let ticket = self.ticket(place);
         let client = &mut self.clients[place];
         if client.doing.is_none() {
-            if closing || client.begun >= client.plan.operations {
+            if closing && !client.is_prober || client.begun >= client.plan.operations {
                 return None;
             }
             client.begin(place, now, newest, keys_and_size);
@@ -398,7 +409,7 @@ impl Clients {
         let client = &mut self.clients[place];
         let Some(mut doing) = client.doing.take() else { return Ok(Duration::ZERO) };
         doing.ticket = None;
-        let prober = client.plan.operations == 1;
+        let prober = client.is_prober;
         let session = client.session.is_some() && doing.request.is_write();
         story.tell(now, || format!("client {place} is told: {}", words::response(response)));
         let wait = client.random.duration(client.plan.pause.clone());

@@ -56,7 +56,6 @@ impl World {
         let probers: Vec<usize> =
             places.iter().map(|place| self.clients.add_prober(*place, keys)).collect();
         for client in &probers {
-            self.clients.closing = false;
             self.arrange(self.now, Happening::Client { client: *client });
         }
         let what = format!("a write through every live node is acknowledged ({who})");
