@@ -23,6 +23,7 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 mod message;
+mod observe;
 pub mod pending;
 mod request;
 mod serve;
@@ -31,6 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use message::*;
+pub use observe::Observation;
 pub use request::*;
 
 use crate::consensus::{
@@ -103,6 +105,8 @@ pub struct Replica<C: Consensus, D: Disk> {
     counters: Counters,
     commit_latencies: Vec<Duration>,
     failure: Option<LogError>,
+    /// Of a replica that a checker observes; see [`Observation`].
+    observations: Option<Vec<Observation<C>>>,
 }
 
 /// What a replica has done since its start.
@@ -172,6 +176,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             counters: Counters::default(),
             commit_latencies: Vec::new(),
             failure: None,
+            observations: None,
         };
         Ok((replica, report))
     }
@@ -297,6 +302,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         for event in events {
             match event {
                 LogEvent::Durable(seq) => {
+                    self.note(|| Observation::Durable(seq));
                     self.step(now, Input::Persisted { seq });
                     self.release(seq);
                 }
@@ -354,7 +360,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 let index = self.apply(now, entries)?;
                 return Some(Input::Applied { index });
             }
-            Effect::ReadLog { from, to, max_bytes } => self.log.read(from, to, max_bytes),
+            Effect::ReadLog { from, to, max_bytes } => {
+                self.note(|| Observation::ReadLog { from });
+                self.log.read(from, to, max_bytes);
+            }
             Effect::Accepted { ticket, index, term } => {
                 self.counters.proposals_accepted += 1;
                 self.pending.advance(ticket, pending::Stage::Proposed { index, term });
@@ -374,6 +383,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     }
 
     fn persist(&mut self, persist: &Persist<C::HardState>) {
+        self.note(|| Observation::Asked(persist.clone()));
         self.log.append(persist);
         let changes = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
         if persist.truncate_from.is_some() || persist.entries.iter().any(changes) {
@@ -390,13 +400,17 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         let last = entries.last()?.index;
         for Entry { index, term, payload } in entries {
             self.counters.entries_applied += 1;
-            let outcome = match payload {
-                Payload::Command(command) => Some(self.machine.apply(index, &command)),
+            let outcome = match &payload {
+                Payload::Command(command) => Some(self.machine.apply(index, command)),
                 Payload::Noop | Payload::Configuration(_) => {
                     self.machine.skip(index);
                     None
                 }
             };
+            self.note(|| {
+                let outcome = outcome.clone();
+                Observation::Applied { index, term, payload, outcome }
+            });
             self.entry_applied(now, index, term, outcome);
         }
         for ticket in self.pending.answerable(last) {
