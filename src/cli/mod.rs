@@ -23,6 +23,7 @@ mod output;
 mod put;
 mod reach;
 mod scan;
+mod sim;
 mod units;
 
 #[cfg(test)]
@@ -137,6 +138,7 @@ pub enum Command {
     Import(import::Import),
     Export(export::Export),
     Bench(bench::Bench),
+    Sim(sim::Sim),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -183,6 +185,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Import(command) => import::run(global, command).await,
         Command::Export(command) => export::run(global, command).await,
         Command::Bench(command) => bench::run(global, command).await,
+        Command::Sim(command) => sim::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),
     }

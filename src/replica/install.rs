@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Fatal, Replica, Response};
+use super::{Fatal, Observation, Replica, Response};
 use crate::consensus::{Consensus, Entry, Input, SnapshotMark};
 use crate::kv::{Machine, Restore, SnapshotError};
 use crate::storage::Disk;
@@ -127,6 +127,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.applied_term = mark.term;
         self.applied_configuration = mark.configuration;
         self.snapshots.installed(index);
+        self.note(|| Observation::Installed { index });
         self.counters.snapshots_installed += 1;
         for ticket in self.pending.proposed_up_to(index) {
             let why = "this node was sent a snapshot in which the write may be contained";

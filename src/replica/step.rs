@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Fatal, Output, PeerMessage, Replica, pending};
+use super::{Fatal, Observation, Output, PeerMessage, Replica, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
@@ -26,6 +26,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     fn log_says(&mut self, now: Instant, event: LogEvent) {
         match event {
             LogEvent::Durable(seq) => {
+                self.note(|| Observation::Durable(seq));
                 self.step(now, Input::Persisted { seq });
                 self.release(seq);
             }
@@ -92,7 +93,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 let index = self.apply(now, entries)?;
                 return Some(Input::Applied { index });
             }
-            Effect::ReadLog { from, to, max_bytes } => self.log.read(from, to, max_bytes),
+            Effect::ReadLog { from, to, max_bytes } => {
+                self.note(|| Observation::ReadLog { from });
+                self.log.read(from, to, max_bytes);
+            }
             Effect::Accepted { ticket, index, term } if self.orders.knows(ticket) => {
                 self.orders.begun(ticket, index, term);
             }
@@ -122,6 +126,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     }
 
     fn persist(&mut self, persist: &Persist<C::HardState>) {
+        self.note(|| Observation::Asked(persist.clone()));
         self.log.append(persist);
         let changes = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
         if persist.truncate_from.is_some()
@@ -171,6 +176,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 None
             }
         };
+        self.note(|| {
+            let (payload, outcome) = (payload.clone(), outcome.clone());
+            Observation::Applied { index, term, payload, outcome }
+        });
         self.entry_applied(now, index, term, outcome);
         match payload {
             Payload::Configuration(configuration) => {
