@@ -118,4 +118,12 @@ impl World {
         self.calm(random, 1_000, |world| world.alone.is_some())?;
         self.alone.take().ok_or_else(|| "it was there just now".into())
     }
+
+    /// Asks `id` for something, and does not wait for the answer.
+    pub fn order_write(&mut self, id: NodeId, request: Request) -> Result<(), String> {
+        let ticket = Ticket(u64::MAX - 1);
+        let turn = self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT });
+        self.alone = None;
+        turn
+    }
 }
