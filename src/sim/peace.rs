@@ -14,9 +14,9 @@ use crate::types::{NodeId, Random};
 
 /// Whether those who are left can decide.
 fn has_quorum(configuration: &Configuration, left: &BTreeSet<NodeId>) -> bool {
-    [&configuration.voters, &configuration.outgoing].into_iter().all(|voters| {
-        voters.is_empty() || voters.intersection(left).count() > voters.len() / 2
-    })
+    [&configuration.voters, &configuration.outgoing]
+        .into_iter()
+        .all(|voters| voters.is_empty() || voters.intersection(left).count() > voters.len() / 2)
 }
 
 /// How long a healed cluster may take.

@@ -93,7 +93,8 @@ impl Log {
 
     fn change(&mut self, change: &Change) {
         if let Some((tail, chain)) = change.replaced_by {
-            *self = Log { start: tail, start_chain: chain, hard: self.hard.clone(), ..Log::default() };
+            *self =
+                Log { start: tail, start_chain: chain, hard: self.hard.clone(), ..Log::default() };
         }
         if let Some(from) = change.truncate_from {
             let keep = self.start.index.next().distance_to(from) as usize;
