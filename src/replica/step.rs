@@ -34,7 +34,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             LogEvent::Read { from, entries } => self.log_read(now, from, entries),
             LogEvent::ReadFailed { from } => self.log_read(now, from, Vec::new()),
             LogEvent::SnapshotPartWritten => self.snapshot_part_written(),
-            LogEvent::SnapshotSaved { index } => self.snapshot_saved(now, index),
+            LogEvent::SnapshotSaved { index } => {
+                self.note(|| Observation::SnapshotSaved { index });
+                self.snapshot_saved(now, index);
+            }
             LogEvent::SnapshotFailed { index, why } => self.snapshot_failed(now, index, &why),
             LogEvent::SnapshotBytes { to, index, offset, chunk } => {
                 self.step(now, Input::SnapshotRead { to, index, offset, chunk });
@@ -123,7 +126,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.log.receive_snapshot(index, term, offset, chunk);
             }
             Effect::InstallSnapshot { index } => self.install_snapshot(index),
-            Effect::Compact { to } => self.compact(to),
+            Effect::Compact { to } => {
+                self.note(|| Observation::Compacted { to });
+                self.compact(to);
+            }
             Effect::PeerRejected { from, why } => {
                 self.counters.peers_rejected += 1;
                 self.outputs.push(Output::PeerRejected { from, why });

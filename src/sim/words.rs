@@ -6,7 +6,7 @@ use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotRes
 use crate::consensus::{Configuration, Entry, Payload, Persist};
 use crate::kv::{Command, Expected, Operation};
 use crate::link::Class;
-use crate::replica::{Observation, PeerMessage, RepairVerdict, Request, Response};
+use crate::replica::{Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
 
 /// `5/2 put k1 = c1-3`: index, term, what it says.
@@ -38,7 +38,7 @@ pub fn command(bytes: &[u8]) -> String {
             };
             format!("{} := {} if {expected}", text(&key), text(&value))
         }
-        Ok(Operation::RaiseVersion { to }) => format!("the state machine's version := {to}"),
+        Ok(Operation::RaiseVersion { to }) => format!("state machine version {to}"),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }
@@ -60,9 +60,11 @@ pub fn configuration(c: &Configuration) -> String {
 /// A change of a log, if it is worth telling.
 pub fn observation(observation: &Observation<Raft>) -> Option<String> {
     match observation {
-        Observation::Installed { index } => Some(format!("installs the snapshot of {index}")),
         Observation::Asked(persist) => Some(write(persist)),
         Observation::Durable(_) | Observation::ReadLog { .. } => None,
+        Observation::SnapshotSaved { index } => Some(format!("has taken a snapshot of {index}")),
+        Observation::Compacted { to } => Some(format!("may forget its log up to {to}")),
+        Observation::Installed { index } => Some(format!("has the state of {index} now")),
         Observation::Applied { index, term, payload: says, .. } => {
             Some(format!("applies {index}/{term} {}", payload(says)))
         }
@@ -71,6 +73,10 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
 
 fn write(persist: &Persist<HardState>) -> String {
     let mut words = Vec::new();
+    if let Some(mark) = &persist.snapshot {
+        let log = if persist.discard_log { ", and drops its log" } else { "" };
+        words.push(format!("begins its log with snapshot {}/{}{log}", mark.index, mark.term));
+    }
     if let Some(from) = persist.truncate_from {
         words.push(format!("removes its entries from {from} on"));
     }
@@ -95,11 +101,7 @@ pub fn is_worth_telling(message: &PeerMessage<Message>) -> bool {
             matches!(result, AppendResult::Conflict { .. })
         }
         PeerMessage::Consensus(_) => true,
-        PeerMessage::Relay { .. }
-        | PeerMessage::RelayReply { .. }
-        | PeerMessage::StateHash { .. }
-        | PeerMessage::Supports { .. } => false,
-        PeerMessage::RepairRequest { .. } | PeerMessage::RepairReply { .. } => true,
+        _ => false,
     }
 }
 
@@ -111,17 +113,10 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
         PeerMessage::RelayReply { response, .. } => {
             format!("to a client: {}", self::response(response))
         }
-        PeerMessage::StateHash { index, hash } => format!("state at {index}: {hash:032x}"),
-        PeerMessage::Supports { version } => format!("knows versions up to {version}"),
-        PeerMessage::RepairRequest { index, term } => match term {
-            Some(term) => format!("who has entry {index}/{term}?"),
-            None => format!("who has entry {index}?"),
-        },
-        PeerMessage::RepairReply { index, verdict } => match verdict {
-            RepairVerdict::Entry(found) => format!("here is {}", entry(found)),
-            RepairVerdict::Lacks => format!("has certainly no such entry {index}"),
-            RepairVerdict::CannotTell { .. } => format!("cannot tell about entry {index}"),
-        },
+        PeerMessage::StateHash { index, hash } => format!("state {hash:x} at {index}"),
+        PeerMessage::Supports { version } => format!("knows version {version}"),
+        PeerMessage::RepairRequest { index, .. } => format!("who has entry {index}?"),
+        PeerMessage::RepairReply { index, .. } => format!("about entry {index}"),
     }
 }
 
@@ -219,9 +214,6 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
             Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
         },
-        PeerMessage::RepairReply { verdict: RepairVerdict::Entry(entry), .. } => {
-            (Class::Bulk, 104 + entry.size())
-        }
         PeerMessage::StateHash { .. }
         | PeerMessage::Supports { .. }
         | PeerMessage::RepairRequest { .. }

@@ -70,8 +70,8 @@ use crate::types::{Instant, LogIndex, NodeId, Term};
 impl Raft {
     /// Only a voter stands for election: a learner, or a server outside the configuration, waits.
     ///
-    /// But a voter that loses its vote by an entry that it does not know to be committed may be the
-    /// only one that can win (dissertation §4.2.2):
+    /// But a voter whose vote is taken away by an entry that is not committed yet, as far as it
+    /// knows, may be the only one that can win (dissertation §4.2.2):
     ///
     /// 1. S2 and S3 have committed the joint entry that leaves S2 as the only voter.
     /// 2. S3 leads, appends C_new = {S2}, and loses its leadership before S2 has it.
