@@ -174,6 +174,14 @@ stories! {
     reads_share_a_round
     all_restart_and_nothing_is_lost
     bad_messages_are_refused
+    museum_single_server_change
+    a_change_waits_for_the_term_to_open
+    a_removed_server_disturbs_nobody
+    the_leader_is_removed
+    museum_learner_refuses_vote
+    a_promoted_learner_that_does_not_know_votes
+    a_learner_is_promoted_when_it_has_caught_up
+    a_change_rolls_back_with_its_entry
     museum_joint_ignores_old
     a_change_of_members_needs_both_majorities
     a_transfer_to_the_dead_is_abandoned
