@@ -174,6 +174,15 @@ stories! {
     reads_share_a_round
     all_restart_and_nothing_is_lost
     bad_messages_are_refused
+    museum_truncation_keeps_configuration
+    a_late_snapshot_answer_does_not_stop_the_transfer
+    a_round_is_confirmed_though_the_next_has_begun
+    a_forged_confirmation_is_refused
+    a_forged_conflict_stops_nobody
+    who_is_added_and_promoted_at_once_gets_no_vote
+    a_learner_that_died_after_catching_up_gets_no_vote
+    a_loyal_server_does_not_stand_on_request
+    a_removed_leader_may_still_be_needed
     museum_single_server_change
     a_change_waits_for_the_term_to_open
     a_removed_server_disturbs_nobody
