@@ -33,6 +33,7 @@ pub mod coverage;
 pub mod faults;
 pub mod flavour;
 pub mod node;
+pub mod operators;
 pub mod peace;
 pub mod properties;
 pub mod schedule;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::schedule::{Loss, Setting};
 use crate::consensus::raft::{Message, Raft};
-use crate::consensus::{Config, Configuration};
+use crate::consensus::{Config, Configuration, Lease};
+use crate::kv::MachineOptions;
+use crate::kv::version::{FIRST_VERSION, LATEST_VERSION};
 use crate::replica::{Event, OpenReport, Options, Replica};
 use crate::storage::{Crash, Identity, LogError, LogOptions, MemoryDisk, SegmentLog};
 use crate::types::{ClusterId, Instant, NodeId, Random, Ticket};
@@ -25,6 +27,12 @@ pub struct Node {
     /// `None`: it is down.
     pub replica: Option<Replica<Raft, MemoryDisk>>,
     pub clock: Clock,
+    /// It has a log: a spare node gets one when it is to join.
+    pub born: bool,
+    /// It was removed, and will not come back.
+    pub retired: bool,
+    /// The newest version of the state machine that its program knows.
+    pub supports: u16,
     /// Counts its lives: what was meant for an earlier one is void.
     pub life: u64,
     /// How many faults keep it down, or still.
@@ -46,19 +54,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// A member of a new cluster of `initial`.
-    pub fn create(
-        id: NodeId,
-        seed: u64,
-        initial: &Configuration,
-        setting: &Setting,
-    ) -> Result<Node, LogError> {
-        let mut disk = MemoryDisk::new();
-        SegmentLog::create(&mut disk, Identity { cluster: CLUSTER, node: id }, initial)?;
+    /// A node without a log, which is down.
+    pub fn new(id: NodeId, seed: u64, setting: &Setting) -> Node {
+        let disk = MemoryDisk::new();
         disk.set_stepped(true);
         disk.set_ignore_syncs(setting.lying_disks);
         let random = Random::from_seed(seed ^ id.0.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Ok(Node {
+        Node {
             id,
             disk,
             replica: None,
@@ -73,7 +75,21 @@ impl Node {
             asked: BTreeSet::new(),
             leads: false,
             random,
-        })
+            born: false,
+            retired: false,
+            supports: if setting.old_programs { FIRST_VERSION } else { LATEST_VERSION },
+        }
+    }
+
+    /// It gets a log: a member's of a new cluster, or the empty one of a node that is to join.
+    pub fn bear(&mut self, initial: Option<&Configuration>) -> Result<(), LogError> {
+        let identity = Identity { cluster: CLUSTER, node: self.id };
+        match initial {
+            Some(initial) => SegmentLog::create(&mut self.disk, identity, initial)?,
+            None => SegmentLog::create_empty(&mut self.disk, identity)?,
+        }
+        self.born = true;
+        Ok(())
     }
 
     /// It starts from what its disk holds, with a clock that began anew.
@@ -83,7 +99,9 @@ impl Node {
         let config = Config {
             cache_bytes: setting.cache_bytes,
             max_message_bytes: setting.max_message_bytes,
-            bugs: setting.bugs,
+            snapshot_chunk_bytes: setting.snapshot_chunk_bytes,
+            keep_entries: setting.keep_entries,
+            lease: setting.lease.then_some(Lease { clock_error: Duration::from_millis(5) }),
             ..Config::new(self.id, self.random.bits())
         };
         let options = Options {
@@ -91,12 +109,15 @@ impl Node {
                 segment_bytes: setting.segment_bytes,
                 zero_ahead_bytes: 1 << 10,
                 index_spacing_bytes: 1 << 10,
-                bugs: setting.bugs,
                 ..LogOptions::default()
             },
             log_reserve: 1 << 10,
+            snapshot_log_bytes: setting.snapshot_log_bytes,
+            hash_every: setting.hash_every,
+            machine: MachineOptions { supports: self.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, config)
-        };
+        }
+        .with_bugs(setting.bugs);
         let (mut replica, report) = Replica::open(origin, options, self.disk.handle())?;
         replica.observe();
         self.replica = Some(replica);

@@ -38,6 +38,7 @@ pub fn command(bytes: &[u8]) -> String {
             };
             format!("{} := {} if {expected}", text(&key), text(&value))
         }
+        Ok(Operation::RaiseVersion { to }) => format!("state machine version {to}"),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }
@@ -61,6 +62,9 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
     match observation {
         Observation::Asked(persist) => Some(write(persist)),
         Observation::Durable(_) | Observation::ReadLog { .. } => None,
+        Observation::SnapshotSaved { index } => Some(format!("has taken a snapshot of {index}")),
+        Observation::Compacted { to } => Some(format!("may forget its log up to {to}")),
+        Observation::Installed { index } => Some(format!("has the state of {index} now")),
         Observation::Applied { index, term, payload: says, .. } => {
             Some(format!("applies {index}/{term} {}", payload(says)))
         }
@@ -69,6 +73,10 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
 
 fn write(persist: &Persist<HardState>) -> String {
     let mut words = Vec::new();
+    if let Some(mark) = &persist.snapshot {
+        let log = if persist.discard_log { ", and drops its log" } else { "" };
+        words.push(format!("begins its log with snapshot {}/{}{log}", mark.index, mark.term));
+    }
     if let Some(from) = persist.truncate_from {
         words.push(format!("removes its entries from {from} on"));
     }
@@ -93,7 +101,7 @@ pub fn is_worth_telling(message: &PeerMessage<Message>) -> bool {
             matches!(result, AppendResult::Conflict { .. })
         }
         PeerMessage::Consensus(_) => true,
-        PeerMessage::Relay { .. } | PeerMessage::RelayReply { .. } => false,
+        _ => false,
     }
 }
 
@@ -105,6 +113,10 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
         PeerMessage::RelayReply { response, .. } => {
             format!("to a client: {}", self::response(response))
         }
+        PeerMessage::StateHash { index, hash } => format!("state {hash:x} at {index}"),
+        PeerMessage::Supports { version } => format!("knows version {version}"),
+        PeerMessage::RepairRequest { index, .. } => format!("who has entry {index}?"),
+        PeerMessage::RepairReply { index, .. } => format!("about entry {index}"),
     }
 }
 
@@ -202,5 +214,9 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
             Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
         },
+        PeerMessage::StateHash { .. }
+        | PeerMessage::Supports { .. }
+        | PeerMessage::RepairRequest { .. }
+        | PeerMessage::RepairReply { .. } => (Class::Bulk, 64),
     }
 }

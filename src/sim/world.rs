@@ -20,9 +20,9 @@ use super::words;
 use crate::consensus::raft::{Message, Raft};
 use crate::consensus::{Configuration, Consensus};
 use crate::link::{Link, Policy};
-use crate::replica::{Event, Observation, Output, PeerMessage, Request};
+use crate::replica::{Event, Fatal, Observation, Output, PeerMessage, Request};
 use crate::storage::LogError;
-use crate::types::{Instant, NodeId, Random, Ticket};
+use crate::types::{Instant, LogIndex, NodeId, Random, Ticket};
 
 /// What is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +62,10 @@ pub enum Happening {
     Start {
         node: usize,
     },
+    /// A node that was removed is shut down.
+    Retire {
+        node: usize,
+    },
 }
 
 /// A message on its way.
@@ -79,6 +83,8 @@ pub struct World {
     at_once: VecDeque<(usize, usize, Letter)>,
     pub clients: Clients,
     pub in_force: BTreeMap<usize, InForce>,
+    /// The members as of the last configuration that anyone applied.
+    pub members: (LogIndex, Configuration),
     /// Elections won so far.
     pub elections: u64,
     pub properties: Properties,
@@ -94,15 +100,18 @@ pub struct World {
 impl World {
     /// The beginning of the life that `schedule` tells.
     pub fn new(schedule: Schedule, told: bool) -> Result<World, Broken> {
-        let size = schedule.nodes as usize;
+        let size = (schedule.nodes + schedule.spares) as usize;
         let voters = (1..=schedule.nodes).map(NodeId).collect();
         let initial = Configuration { voters, ..Configuration::default() };
         let mut properties = Properties::new(schedule.setting.strict);
         let mut nodes = Vec::with_capacity(size);
-        for id in (1..=schedule.nodes).map(NodeId) {
-            let node = Node::create(id, schedule.seed, &initial, &schedule.setting)
-                .map_err(|error| unsound(format!("node {id} cannot be created: {error}")))?;
-            properties.created(id, &initial);
+        for id in (1..=size as u64).map(NodeId) {
+            let mut node = Node::new(id, schedule.seed, &schedule.setting);
+            if id.0 <= schedule.nodes {
+                node.bear(Some(&initial))
+                    .map_err(|error| unsound(format!("node {id} cannot be created: {error}")))?;
+                properties.created(id, &initial);
+            }
             nodes.push(node);
         }
         let link = |place: usize| {
@@ -119,6 +128,7 @@ impl World {
             at_once: VecDeque::new(),
             clients: Clients::new(&schedule),
             in_force: BTreeMap::new(),
+            members: (LogIndex(0), initial),
             elections: 0,
             properties,
             coverage: Coverage::default(),
@@ -186,6 +196,10 @@ impl World {
             Happening::FaultBegins { fault } => self.fault_begins(fault),
             Happening::FaultEnds { fault } => self.fault_ends(fault),
             Happening::Start { node } => self.start(node),
+            Happening::Retire { node } => {
+                self.retire(node);
+                Ok(())
+            }
         }
     }
 
@@ -333,7 +347,7 @@ impl World {
     pub fn start(&mut self, place: usize) -> Checked {
         let (now, setting) = (self.now, &self.schedule.setting);
         let node = &mut self.nodes[place];
-        if node.is_up() || node.held_down > 0 {
+        if node.is_up() || node.held_down > 0 || !node.born || node.retired {
             return Ok(());
         }
         let id = node.id;
@@ -430,6 +444,9 @@ impl World {
                 self.arrange_wake(place);
                 Ok(())
             }
+            Err(
+                fatal @ (Fatal::Outgrown { .. } | Fatal::Diverged { .. } | Fatal::Snapshot { .. }),
+            ) => Err(unsound(format!("node {id} stops: {fatal}"))),
             Err(fatal) => {
                 self.story.tell(self.now, || format!("{id} stops itself: {fatal}"));
                 self.coverage.count(Seen::FailedSync);
@@ -450,15 +467,8 @@ impl World {
             {
                 self.story.tell(self.now, || format!("{id} {words}"));
             }
-            match observation {
-                Observation::Asked(persist) => {
-                    self.coverage.add(Seen::Truncation, u64::from(persist.truncate_from.is_some()));
-                }
-                Observation::Applied { .. } => applied = true,
-                Observation::ReadLog { .. } => self.coverage.count(Seen::LogRead),
-                Observation::Durable(_) => {}
-            }
             self.properties.observe(id, observation)?;
+            applied |= self.count_observation(place, observation);
         }
         if let (true, Some(replica)) = (applied, &self.nodes[place].replica) {
             let machine = replica.machine();
@@ -480,7 +490,9 @@ impl World {
             return Ok(());
         }
         if !leads {
-            self.coverage.count(Seen::LeaderReplaced);
+            let same_term =
+                self.properties.mirror(id).is_some_and(|m| m.leads == Some(m.held.hard.term));
+            self.coverage.count(if same_term { Seen::StepDown } else { Seen::LeaderReplaced });
             self.story.tell(self.now, || format!("{id} does not lead any more"));
             self.properties.follows(id);
             return Ok(());
@@ -503,7 +515,11 @@ impl World {
                 }
                 self.client_hears(ticket, response)
             }
-            Output::OrderDone { .. } | Output::Configuration(_) => Ok(()),
+            Output::OrderDone { ticket, result } => {
+                self.order_done(ticket, &result);
+                Ok(())
+            }
+            Output::Configuration(_) => Ok(()),
             Output::PeerRejected { from, why } => {
                 let id = self.nodes[place].id;
                 Err(unsound(format!("node {id} refuses what node {from} says: {why}")))
@@ -515,9 +531,7 @@ impl World {
         let (from, size) = (self.nodes[place].id, self.nodes.len());
         if let PeerMessage::Consensus(message) = &message {
             self.properties.sends(from, to, message)?;
-            if let Message::RequestVote { .. } = message {
-                self.coverage.count(Seen::Election);
-            }
+            self.coverage.count_message(message);
         }
         let Some(target) = to.0.checked_sub(1).map(|to| to as usize).filter(|to| *to < size) else {
             return Ok(());

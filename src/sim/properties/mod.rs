@@ -98,6 +98,11 @@ impl Properties {
         self.mirrors.insert(id, Mirror::born(&payload));
     }
 
+    /// A node is created that will join, with an empty log.
+    pub fn created_empty(&mut self, id: NodeId) {
+        self.mirrors.insert(id, Mirror::default());
+    }
+
     /// A node starts, for the first time or after a crash, and this is how it stands. Says how
     /// many writes it had asked for and does not have.
     pub fn started(&mut self, status: &Status) -> Result<usize, Broken> {
@@ -105,6 +110,8 @@ impl Properties {
         let hard = HardState { term: status.term, voted_for: status.voted_for };
         let tail = Tail { index: status.last_index, term: status.last_term };
         let lost = durability::recovered(status.id, mirror, tail, &hard)?;
+        mirror.applied = status.applied_index;
+        self.committed.starts_from(status.id, status.applied_index);
         self.durability.survived(status.id, mirror)?;
         Ok(lost)
     }
@@ -117,14 +124,20 @@ impl Properties {
                 leader_append_only::check(id, mirror, persist)?;
                 self.durability.asked(id, mirror, persist);
                 self.committed.is_not_removed(id, persist)?;
-                mirror.asked(persist);
+                let snapshot = persist.snapshot.as_ref().map(|mark| mark.index);
+                let chain = snapshot.and_then(|index| self.committed.chain(index));
+                log_matching::follows_snapshot(id, mirror, persist, chain)?;
+                mirror.asked(persist, chain);
                 self.log_matching.appended(id, mirror, persist)
             }
             Observation::Durable(seq) => {
                 mirror.durable(*seq);
                 Ok(())
             }
-            Observation::ReadLog { .. } => Ok(()),
+            Observation::ReadLog { .. }
+            | Observation::SnapshotSaved { .. }
+            | Observation::Compacted { .. } => Ok(()),
+            Observation::Installed { index } => self.committed.installed(id, mirror, *index),
             Observation::Applied { index, term, payload, outcome } => {
                 let new = self.committed.applied(id, mirror, (*index, *term), payload)?;
                 match (new, payload, outcome) {
