@@ -174,6 +174,12 @@ stories! {
     reads_share_a_round
     all_restart_and_nothing_is_lost
     bad_messages_are_refused
+    the_log_keeps_a_tail_for_slow_followers
+    a_snapshot_goes_on_after_a_break
+    museum_old_snapshot_installed
+    a_late_snapshot_changes_nothing
+    museum_snapshot_keeps_suffix
+    a_snapshot_replaces_a_diverged_log
     a_removed_leader_may_still_be_needed
     museum_single_server_change
     a_change_waits_for_the_term_to_open
