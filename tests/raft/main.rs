@@ -174,6 +174,19 @@ stories! {
     reads_share_a_round
     all_restart_and_nothing_is_lost
     bad_messages_are_refused
+    a_slow_follower_holds_up_nobody
+    a_restarted_voter_waits_with_leases
+    museum_lease_from_answer
+    a_lease_ends_before_a_vote
+    a_question_to_a_deposed_leader_is_asked_anew
+    a_follower_serves_reads
+    museum_step_down_clears_vote
+    museum_forgotten_term
+    museum_vote_before_disk
+    museum_short_append_truncates
+    museum_commit_past_match
+    museum_read_before_noop
+    museum_figure_8
     the_log_keeps_a_tail_for_slow_followers
     a_snapshot_goes_on_after_a_break
     museum_old_snapshot_installed
@@ -235,5 +248,27 @@ fn every_script_is_run() {
     let source = include_str!("main.rs");
     for script in scripts {
         assert!(source.contains(&format!("    {script}\n")), "{script} is run by nobody");
+    }
+}
+
+/// The museum's bugs that stand in the core: for each there is a story that puts it back.
+#[test]
+fn every_bug_of_the_core_has_its_story() {
+    for bug in Bug::ALL {
+        let slug = bug.slug();
+        let elsewhere = [
+            "sync-retried",
+            "ack-before-disk",
+            "corruption-cut",
+            "snapshot-ahead-of-state",
+            "compaction-gap",
+            "wiped-node-returns",
+            "no-sessions",
+            "divergent-apply",
+        ];
+        let script = format!("tests/raft/scripts/museum_{}", slug.replace('-', "_"));
+        let told =
+            std::fs::read_to_string(&script).is_ok_and(|s| s.contains(&format!("bug={slug}")));
+        assert!(told != elsewhere.contains(&slug), "{script} for {slug}: {told}");
     }
 }
