@@ -62,7 +62,8 @@ impl World {
         Ok(match errand {
             Errand::AddLearner => {
                 let joining = self.newcomer(&current)?;
-                joining.map(|node| vec![Change::AddLearner { node, address: format!("sim:{node}") }])
+                joining
+                    .map(|node| vec![Change::AddLearner { node, address: format!("sim:{node}") }])
             }
             Errand::Promote { nth } => promote(nth).map(|change| vec![change]),
             Errand::Demote { target } => voter(target).map(|node| vec![Change::Demote { node }]),

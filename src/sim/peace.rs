@@ -14,9 +14,9 @@ use crate::types::{NodeId, Random};
 
 /// Whether those who are left can decide.
 fn has_quorum(configuration: &Configuration, left: &BTreeSet<NodeId>) -> bool {
-    [&configuration.voters, &configuration.outgoing].into_iter().all(|voters| {
-        voters.is_empty() || voters.intersection(left).count() > voters.len() / 2
-    })
+    [&configuration.voters, &configuration.outgoing]
+        .into_iter()
+        .all(|voters| voters.is_empty() || voters.intersection(left).count() > voters.len() / 2)
 }
 
 /// How long a healed cluster may take.
@@ -108,9 +108,7 @@ impl World {
             self.arrange(self.now, Happening::Client { client: *client });
         }
         let what = format!("a write through every live node is acknowledged ({who})");
-        self.run_until(&what, |world| {
-            probers.iter().all(|client| world.clients.is_done(*client))
-        })
+        self.run_until(&what, |world| probers.iter().all(|client| world.clients.is_done(*client)))
     }
 
     fn run_until(&mut self, what: &str, done: impl FnMut(&mut World) -> bool) -> Checked {

@@ -28,23 +28,44 @@ use crate::types::{Instant, LogIndex, NodeId, Random, Ticket};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     /// A node's deadline may have come.
-    Wake { node: usize, life: u64 },
+    Wake {
+        node: usize,
+        life: u64,
+    },
     /// A disk is done with an operation.
-    Disk { node: usize, life: u64 },
+    Disk {
+        node: usize,
+        life: u64,
+    },
     /// Messages arrive over a link.
-    Arrival { link: usize },
+    Arrival {
+        link: usize,
+    },
     /// A message arrives that nothing held up.
     AtOnce,
     /// A client does something.
-    Client { client: usize },
+    Client {
+        client: usize,
+    },
     /// A client has waited long enough.
-    Patience { client: usize, ticket: Ticket },
-    FaultBegins { fault: usize },
-    FaultEnds { fault: usize },
+    Patience {
+        client: usize,
+        ticket: Ticket,
+    },
+    FaultBegins {
+        fault: usize,
+    },
+    FaultEnds {
+        fault: usize,
+    },
     /// A node that stopped by itself is started again.
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
     /// A node that was removed is shut down.
-    Retire { node: usize },
+    Retire {
+        node: usize,
+    },
 }
 
 /// A message on its way.
@@ -423,9 +444,9 @@ impl World {
                 self.arrange_wake(place);
                 Ok(())
             }
-            Err(fatal @ (Fatal::Outgrown { .. } | Fatal::Diverged { .. } | Fatal::Snapshot { .. })) => {
-                Err(unsound(format!("node {id} stops: {fatal}")))
-            }
+            Err(
+                fatal @ (Fatal::Outgrown { .. } | Fatal::Diverged { .. } | Fatal::Snapshot { .. }),
+            ) => Err(unsound(format!("node {id} stops: {fatal}"))),
             Err(fatal) => {
                 self.story.tell(self.now, || format!("{id} stops itself: {fatal}"));
                 self.coverage.count(Seen::FailedSync);
@@ -469,7 +490,8 @@ impl World {
             return Ok(());
         }
         if !leads {
-            let same_term = self.properties.mirror(id).is_some_and(|m| m.leads == Some(m.held.hard.term));
+            let same_term =
+                self.properties.mirror(id).is_some_and(|m| m.leads == Some(m.held.hard.term));
             self.coverage.count(if same_term { Seen::StepDown } else { Seen::LeaderReplaced });
             self.story.tell(self.now, || format!("{id} does not lead any more"));
             self.properties.follows(id);

@@ -58,7 +58,9 @@ impl Log {
     /// Where it ends.
     pub fn tail(&self) -> Tail {
         match self.entries.back() {
-            Some((term, _)) => Tail { index: self.start.index + self.entries.len() as u64, term: *term },
+            Some((term, _)) => {
+                Tail { index: self.start.index + self.entries.len() as u64, term: *term }
+            }
             None => self.start,
         }
     }
@@ -91,7 +93,8 @@ impl Log {
 
     fn change(&mut self, change: &Change) {
         if let Some((tail, chain)) = change.replaced_by {
-            *self = Log { start: tail, start_chain: chain, hard: self.hard.clone(), ..Log::default() };
+            *self =
+                Log { start: tail, start_chain: chain, hard: self.hard.clone(), ..Log::default() };
         }
         if let Some(from) = change.truncate_from {
             let keep = self.start.index.next().distance_to(from) as usize;
