@@ -79,8 +79,7 @@ pub enum PeerMessage<M> {
     /// The newest version of the state machine that the sender's program knows: see
     /// [`upgrade`](super::upgrade).
     Supports { version: u16 },
-    /// The sender's entry at `index` is damaged; its term is known or not. Who has it? See
-    /// [`repair`](super::repair).
+    /// The sender's entry at `index` is damaged; its term is known or not. Who has it?
     RepairRequest { index: LogIndex, term: Option<Term> },
     /// The answer to it.
     RepairReply { index: LogIndex, verdict: RepairVerdict },

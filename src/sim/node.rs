@@ -83,6 +83,10 @@ impl Node {
 
     /// It gets a log: a member's of a new cluster, or the empty one of a node that is to join.
     pub fn bear(&mut self, initial: Option<&Configuration>) -> Result<(), LogError> {
+        // A node that joins brings the newest program: the cluster may rely on it already.
+        if initial.is_none() {
+            self.supports = LATEST_VERSION;
+        }
         let identity = Identity { cluster: CLUSTER, node: self.id };
         match initial {
             Some(initial) => SegmentLog::create(&mut self.disk, identity, initial)?,

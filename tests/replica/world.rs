@@ -1,6 +1,6 @@
 //! The world: replicas, their disks in memory, and a network that may do anything but invent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvraft::consensus::raft::{Message, Raft};
@@ -20,8 +20,8 @@ const CLUSTER: ClusterId = ClusterId(7);
 
 pub struct World {
     now: Instant,
-    nodes: BTreeMap<NodeId, Node>,
-    network: Vec<Letter>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub network: Vec<Letter>,
     /// Nodes below this id cannot talk to the others.
     pub cut: Option<NodeId>,
     pub clients: Clients,
@@ -32,29 +32,29 @@ pub struct World {
     pub orders: BTreeMap<Ticket, OrderResult>,
     last_order: u64,
     /// The answer to [`World::ask`].
-    alone: Option<Response>,
+    pub alone: Option<Response>,
     /// A bug put back into every replica that starts from now on.
     pub bugs: Bugs,
     /// Whether the states are compared from outside as well.
     pub compare: bool,
 }
 
-struct Node {
-    disk: MemoryDisk,
+pub struct Node {
+    pub disk: MemoryDisk,
     /// None: down.
-    replica: Option<Replica<Raft, MemoryDisk>>,
+    pub replica: Option<Replica<Raft, MemoryDisk>>,
     /// Requests that it was asked and has not answered.
     asked: Vec<Ticket>,
     starts: u64,
     /// Of its lives that are over.
     done: Vec<Counters>,
     /// The newest version of the state machine that its program knows.
-    supports: u16,
+    pub supports: u16,
     /// Orders that it was given and has not answered.
     ordered: Vec<Ticket>,
 }
 
-struct Letter {
+pub struct Letter {
     from: NodeId,
     to: NodeId,
     message: PeerMessage<Message>,
@@ -203,7 +203,7 @@ impl World {
     }
 
     /// One event at one replica, and all that comes of it at once.
-    fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
+    pub fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(replica) = &mut node.replica else { return Ok(()) };
@@ -243,7 +243,7 @@ impl World {
         Ok(())
     }
 
-    fn somebody(&self, random: &mut Random) -> NodeId {
+    pub fn somebody(&self, random: &mut Random) -> NodeId {
         NodeId(1 + random.below(self.nodes.len() as u64))
     }
 
@@ -297,12 +297,12 @@ impl World {
         Ok(ticket)
     }
 
-    fn is_down(&self, id: NodeId) -> bool {
+    pub fn is_down(&self, id: NodeId) -> bool {
         self.nodes.get(&id).is_some_and(|node| node.replica.is_none())
     }
 
     /// A letter arrives, mostly the oldest; or is lost.
-    fn deliver(&mut self, random: &mut Random, loss: f64) -> Result<(), String> {
+    pub fn deliver(&mut self, random: &mut Random, loss: f64) -> Result<(), String> {
         if self.network.is_empty() {
             return Ok(());
         }
@@ -327,7 +327,7 @@ impl World {
         }
     }
 
-    fn client_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+    pub fn client_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
         if self.is_down(id) {
             return Ok(());
         }
@@ -338,7 +338,7 @@ impl World {
         self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })
     }
 
-    fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
+    pub fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
         self.now = self.now + duration;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
@@ -350,124 +350,15 @@ impl World {
         Ok(())
     }
 
-    /// Everybody is up and connected: soon all have applied the same, and something new.
-    pub fn peace(&mut self, random: &mut Random) -> Result<(), String> {
-        self.cut = None;
-        for id in self.ids() {
-            if self.is_down(id) {
-                self.start(id, random)?;
-            }
-        }
-        let before = self.clients.acknowledged();
-        self.calm(random, 1_000, |world| {
-            world.clients.acknowledged() > before + 3
-                && world.all_equal()
-                && world.nothing_is_ordered()
-        })
-    }
-
-    /// Clients write and nothing is lost, until `done`; at most so many times 5 ms.
-    pub fn calm(
-        &mut self,
-        random: &mut Random,
-        steps: u32,
-        done: impl Fn(&World) -> bool,
-    ) -> Result<(), String> {
-        let before = self.clients.acknowledged();
-        for _ in 0..steps {
-            self.time_passes(Duration::from_millis(5))?;
-            while !self.network.is_empty() {
-                self.deliver(random, 0.0)?;
-            }
-            for id in self.ids() {
-                while self.nodes[&id].disk.step() {
-                    self.turn(id, Event::Disk)?;
-                }
-            }
-            if done(self) {
-                return Ok(());
-            }
-            // Then it is quiet, so that all can become equal.
-            if self.clients.acknowledged() <= before + 3 {
-                let id = self.somebody(random);
-                self.client_step(id, random)?;
-            }
-        }
-        Err(format!("calm in vain for {} ms:\n{}", steps * 5, self.describe()))
-    }
-
-    /// So many more writes are acknowledged.
-    pub fn write(&mut self, random: &mut Random, writes: u64) -> Result<(), String> {
-        let wanted = self.clients.acknowledged() + writes;
-        while self.clients.acknowledged() < wanted {
-            let reached = self.clients.acknowledged() + 3.min(wanted - self.clients.acknowledged());
-            self.calm(random, 1_000, |world| world.clients.acknowledged() >= reached)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for an order's answer.
-    pub fn outcome(&mut self, random: &mut Random, ticket: Ticket) -> Result<OrderResult, String> {
-        self.calm(random, 1_000, |world| world.orders.contains_key(&ticket))?;
-        Ok(self.orders[&ticket].clone())
-    }
-
-    /// Who leads, once somebody does that everybody who is up follows.
-    pub fn leader(&mut self, random: &mut Random) -> Result<NodeId, String> {
-        let agreed = |world: &World| {
-            let up = world.nodes.values().filter_map(|node| node.replica.as_ref());
-            let leaders: BTreeSet<_> = up.map(|r| r.status().consensus.leader).collect();
-            leaders.first().copied().flatten().filter(|_| leaders.len() == 1)
-        };
-        self.calm(random, 1_000, |world| agreed(world).is_some())?;
-        agreed(self).ok_or_else(|| "it was there just now".into())
-    }
-
-    /// All nodes, up or down.
-    pub fn ids(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().collect()
-    }
-
-    /// From its next start on, `id` runs a program that knows the state machine up to `version`.
-    pub fn exchange_program(&mut self, id: NodeId, version: u16) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.supports = version;
-        }
-    }
-
-    /// Tells `id` to stop; it is up until it is crashed.
-    pub fn stop(&mut self, id: NodeId) -> Result<(), String> {
-        self.turn(id, Event::Stop)
-    }
-
-    /// Whether `id` still hands its leadership over.
-    pub fn is_handing_over(&self, id: NodeId) -> bool {
-        let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
-        replica.is_some_and(Replica::is_handing_over)
-    }
-
-    /// Asks `id` to do `request`, and lets time pass until it answers.
-    pub fn ask(
-        &mut self,
-        random: &mut Random,
-        id: NodeId,
-        request: Request,
-    ) -> Result<Response, String> {
-        let ticket = Ticket(u64::MAX - 1);
-        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })?;
-        self.calm(random, 1_000, |world| world.alone.is_some())?;
-        self.alone.take().ok_or_else(|| "it was there just now".into())
-    }
-
     /// One line a node.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
         let lines = replicas.map(|replica| {
             let status = replica.status();
             let c = status.consensus;
             format!(
-                "{} {} term {} leader {:?} first {} last {} durable {} commit {} applied {} ({}), {} pending, \
-                 room {}",
+                "{} {} term {} leader {:?} first {} last {} durable {} commit {} applied {} \
+                 ({}), {} pending, room {}",
                 c.id,
                 c.role,
                 c.term,
@@ -486,11 +377,11 @@ impl World {
     }
 
     /// Every order was answered by whoever is still alive.
-    fn nothing_is_ordered(&self) -> bool {
+    pub fn nothing_is_ordered(&self) -> bool {
         self.nodes.values().all(|node| node.ordered.is_empty())
     }
 
-    fn all_equal(&self) -> bool {
+    pub fn all_equal(&self) -> bool {
         let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
         let positions: Vec<_> = replicas
             .map(Replica::status)
