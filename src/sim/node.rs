@@ -152,8 +152,8 @@ impl Node {
             Loss::Some => Crash::KeepSome(self.random.bits()),
         };
         if loss != Loss::Nothing {
-            // The disk was in the middle of what it had been asked to do: mostly between a write and
-            // its sync.
+            // The disk was in the middle of what it had been asked to do: mostly between a write
+            // and its sync.
             self.disk.power_off_after([0, 1, 1, 1, 2, 3][self.random.below(6) as usize]);
             while self.disk.step() {}
         }

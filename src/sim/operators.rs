@@ -122,8 +122,8 @@ impl World {
         self.nodes[place].retired = true;
     }
 
-    /// A node crashes, and its disk rots at some place, or is empty. It must refuse to start from it,
-    /// and the others must do without it: so once a life at most, and only while all are voters.
+    /// A node crashes, and its disk rots at some place, or is empty. It must refuse to start from
+    /// it, and the others must do without it: so once a life at most.
     pub fn damage(&mut self, place: usize, rots_at: Option<f64>) {
         let bug = self.schedule.setting.bugs.has(Bug::WipedNodeReturns);
         let once = self.nodes.iter().all(|node| !node.damaged) || bug;

@@ -113,14 +113,14 @@ impl World {
         replica.handle(local, event);
         let outputs = replica.finish_turn(local);
         let observations = replica.take_observations();
-        if let Some(since) = node.superseded {
-            check_quorum::leads_since(id, since, self.now)?;
-        }
         self.mix(id.0);
         self.observe(place, &observations)?;
         match outputs {
             Ok(outputs) => {
                 self.lead(place)?;
+                if let Some(since) = self.nodes[place].superseded {
+                    check_quorum::leads_since(id, since, self.now)?;
+                }
                 for output in outputs {
                     self.put_out(place, output)?;
                 }
@@ -188,7 +188,12 @@ impl World {
         self.mix(status.term.0);
         self.elections += 1;
         let now = self.now;
-        for other in self.nodes.iter_mut().filter(|other| other.leads && other.id != id) {
+        // Not one of a newer term: this one may have been elected by a vote that came late.
+        let properties = &self.properties;
+        let is_older = |other: NodeId| {
+            properties.mirror(other).and_then(|m| m.leads).is_some_and(|term| term < status.term)
+        };
+        for other in self.nodes.iter_mut().filter(|other| other.leads && is_older(other.id)) {
             other.superseded.get_or_insert(now);
         }
         self.arrange_faults_after_election();

@@ -1,7 +1,7 @@
 //! Check-quorum: a leader that no majority answers steps down (dissertation §6.2).
 //!
-//! Why it matters: it does no harm to the log, but its clients wait for ever, and a cluster of which
-//! one direction of one link is broken may never elect another.
+//! Why it matters: it does no harm to the log, but its clients wait for ever, and a cluster of
+//! which one direction of one link is broken may never elect another.
 //!
 //! Checked on a leader that another has replaced: as long as it runs, and does not stand still, it
 //! must notice within a bound, because the majority that elected the other does not answer it.

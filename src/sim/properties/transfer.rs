@@ -27,6 +27,7 @@ pub fn hands_over((id, leader): (NodeId, &Mirror), (to, target): (NodeId, &Mirro
         return Ok(());
     }
     RULE.broken(format!(
-        "node {id}, whose log ends with {ours}, hands over to node {to}, whose log ends with {theirs}"
+        "node {id}, whose log ends with {ours}, hands over to node {to}, whose log ends with \
+         {theirs}"
     ))
 }
