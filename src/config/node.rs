@@ -3,6 +3,7 @@
 //! Membership is *not* in here: it lives in the log from its first entry. What is here belongs to
 //! this machine: where its files and sockets are, and how it is tuned.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,10 @@ pub struct NodeConfig {
     /// Size of a log segment.
     #[serde(default = "default_segment")]
     pub segment_bytes: u64,
+    /// Where other nodes are of which this node's log may not know yet, by number: one that joins
+    /// must answer a leader of which it has never heard. Where the log knows, it counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub join: BTreeMap<String, Address>,
 }
 
 impl NodeConfig {
@@ -68,7 +73,17 @@ impl NodeConfig {
         if !self.http.ip().is_loopback() {
             return Err("`http` must be on the loopback interface, such as 127.0.0.1".into());
         }
+        if let Some(key) = self.join.keys().find(|key| !key.parse().is_ok_and(|id: u64| id > 0)) {
+            return Err(format!("[join]: `{key}` is no node: they are numbered from 1"));
+        }
         self.tuned().validate()
+    }
+
+    /// Where nodes are of which the log may not know.
+    pub fn join_addresses(&self) -> BTreeMap<NodeId, Address> {
+        let known =
+            |(id, address): (&String, &Address)| Some((NodeId(id.parse().ok()?), address.clone()));
+        self.join.iter().filter_map(known).collect()
     }
 
     fn tuned(&self) -> Tuned {

@@ -19,3 +19,11 @@ pub fn init(config: &NodeConfig, members: &Members, file: &Path) -> Result<(), N
     SegmentLog::create(&mut disk, identity, &members.configuration())
         .map_err(|source| NodeError::Log { directory, source })
 }
+
+/// Creates the log of a node that is to join a cluster that runs. It holds nothing, so the node
+/// waits for a leader that sends it the log, and stands for no election before. It refuses if there
+/// is a log.
+pub fn join(config: &NodeConfig) -> Result<(), NodeError> {
+    let _lock = DirectoryLock::take(&config.directory)?;
+    Err(std::io::Error::other("a log that is empty cannot be created yet").into())
+}

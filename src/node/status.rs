@@ -91,6 +91,10 @@ impl<D: Disk> Window<D> {
             peers: peers.collect(),
             voters: core.configuration.voters.iter().copied().collect(),
             learners: core.configuration.learners.iter().copied().collect(),
+            outgoing: core.configuration.outgoing.iter().copied().collect(),
+            snapshot_index: None,
+            snapshot_bytes: 0,
+            transfer_target: None,
             durability: self.config.durability,
             build: VERSION.to_owned(),
         }

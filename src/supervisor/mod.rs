@@ -21,13 +21,16 @@
 //! # Reading order
 //!
 //! [`lifecycle`], then [`process`] and [`state`], then `daemon`, which carries out, and `run`, its
-//! life from lock to end; [`launch`] is how others start it and talk to it.
+//! life from lock to end; [`launch`] is how others start it and talk to it. `leader` and
+//! `membership` are what it does for a cluster as a whole: who leads it, and who is in it.
 
 mod act;
 mod daemon;
 pub mod events;
 pub mod launch;
+mod leader;
 pub mod lifecycle;
+mod membership;
 mod metrics;
 mod poll;
 pub mod process;
