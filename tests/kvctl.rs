@@ -369,3 +369,43 @@ fn a_bench_measures_and_names_what_it_measured() {
     assert_eq!(report["cluster"]["durability"], "fsync");
     assert!(report["latency_seconds"]["p99"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn members_and_leaders_are_named_and_what_cannot_be_is_refused() {
+    let home = Home::with(3);
+    let listed = home.json(&["member", "list"]);
+    let members = listed["members"].as_array().unwrap();
+    assert_eq!(members.len(), 3);
+    for member in members {
+        assert_eq!((&member["role"], &member["standing"]), (&"voter".into(), &"member".into()));
+        assert_eq!(
+            (&member["state"], &member["retired_since_millis"]),
+            (&"running".into(), &Value::Null)
+        );
+    }
+    let leader = listed["leader"].to_string();
+    assert!(home.ok(&["member", "list"]).contains("voter (leader)"));
+    assert_eq!(home.ok(&["member", "list", "-o", "name"]), "1\n2\n3\n");
+    for (arguments, says) in [
+        (&["member", "promote", "1"][..], "has a vote already"),
+        (&["member", "remove", "9"], "there is no node 9"),
+        (&["member", "add", "--id", "9"], "there is no node 9"),
+        (&["member", "add", "--id", "2"], "was added already"),
+        (&["leader", "transfer", "9"], "there is no node 9"),
+        (&["leader", "transfer", &leader], "leads already"),
+        (&["snapshot", "now", "--node", "9"], "there is no node 9"),
+    ] {
+        let err = home.fails(1, arguments);
+        assert!(err.contains(says) && err.contains("next: "), "{arguments:?}: {err}");
+    }
+    // Without a majority among the rest, nobody can be spared.
+    let down = if leader == "3" { "2" } else { "3" };
+    home.ok(&["node", "stop", down]);
+    let spared = if leader == "1" { "2" } else { "1" };
+    let spared = if spared == down { "3" } else { spared };
+    let err = home.fails(1, &["member", "remove", spared]);
+    assert!(err.contains(&format!("start or remove node {down} first")), "{err}");
+    for command in ["add", "promote", "remove"] {
+        home.fails(2, &["member", command, "--timeout", "nothing"]);
+    }
+}

@@ -10,6 +10,8 @@ mod status;
 mod up;
 mod wait;
 
+pub use status::endpoint as short_address;
+
 use super::failure::{Failure, Outcome};
 use super::{Global, output, reach};
 use crate::config::ClusterDirectory;
