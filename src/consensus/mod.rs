@@ -71,12 +71,18 @@ pub trait Consensus: Clone + Hash + Eq + Debug + Sized {
     /// Who leads, as far as this core knows; itself, if it does.
     fn leader(&self) -> Option<NodeId>;
 
+    /// Snapshots that are on their way to others, by index: their files must stay.
+    fn snapshots_in_use(&self) -> BTreeSet<LogIndex>;
+
     /// The core as others may see it.
     fn status(&self) -> Status;
 
+    /// What the next step is measured against.
+    fn checkpoint(&self) -> Checkpoint;
+
     /// Panics if the core's state, or the step to it from `before`, breaks an invariant of the
     /// algorithm. A broken invariant stops the node: there is no safe way on.
-    fn assert_invariants(&self, before: &Status);
+    fn assert_invariants(&self, before: &Checkpoint);
 }
 
 /// A value with a stable binary form, for the log on disk.
@@ -310,6 +316,9 @@ pub struct Config {
     pub election_timeout: std::ops::Range<Duration>,
     /// A leader is heard of at least this often.
     pub heartbeat_interval: Duration,
+    /// Opt-in: a leader that a quorum answered serves reads for a while without asking again. Every
+    /// member must say the same.
+    pub lease: Option<Lease>,
     /// Bytes of payload in one message at most, unless a single entry is larger.
     pub max_message_bytes: usize,
     /// Messages with entries that may be under way to one follower. Few, and on purpose: while
@@ -328,6 +337,11 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Bytes of entries handed to the state machine and not yet applied.
     pub max_applying_bytes: usize,
+    /// Bytes of a snapshot in one message.
+    pub snapshot_chunk_bytes: usize,
+    /// Entries that stay in the log although a snapshot covers them, for followers that are only a
+    /// little behind.
+    pub keep_entries: u64,
     /// For the simulator: a bug put back. See [`museum`](crate::museum).
     pub bugs: Bugs,
 }
@@ -340,6 +354,7 @@ impl Config {
             seed,
             election_timeout: Duration::from_millis(150)..Duration::from_millis(300),
             heartbeat_interval: Duration::from_millis(50),
+            lease: None,
             max_message_bytes: 1 << 20,
             max_in_flight_messages: 2,
             max_in_flight_bytes: 8 << 20,
@@ -347,9 +362,19 @@ impl Config {
             max_pending_reads: 16_384,
             cache_bytes: 4 << 20,
             max_applying_bytes: 4 << 20,
+            snapshot_chunk_bytes: 256 << 10,
+            keep_entries: 10_000,
             bugs: Bugs::none(),
         }
     }
+}
+
+/// What leases rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// By how much two members' clocks may differ at most in measuring the shortest election
+    /// time-out. If they differ by more, reads may be stale: this is the declared bound.
+    pub clock_error: Duration,
 }
 
 /// What the disk holds when a core starts.
@@ -389,17 +414,33 @@ pub struct Status {
     pub last_term: Term,
     /// What is durable here.
     pub durable_index: LogIndex,
+    /// The last entry that the newest snapshot covers; zero without one.
+    pub snapshot_index: LogIndex,
     pub configuration: Configuration,
     /// On a leader: each other member, as it sees it.
     pub peers: BTreeMap<NodeId, PeerStatus>,
-    /// Reads that wait for their leadership to be confirmed.
+    /// Reads that wait for a leadership to be confirmed.
     pub pending_reads: usize,
+    /// On a leader: to whom it is handing over.
+    pub transfer_to: Option<NodeId>,
     /// Bytes proposed here and not yet applied.
     pub uncommitted_bytes: usize,
     /// Elections this core has started since its own start.
     pub elections_started: u64,
     /// Elections this core has won since its own start.
     pub elections_won: u64,
+}
+
+/// What a step must not take back: cheap to copy, so that every step is checked, in production
+/// too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Checkpoint {
+    pub role: Role,
+    pub term: Term,
+    pub voted_for: Option<NodeId>,
+    pub commit_index: LogIndex,
+    pub applied_index: LogIndex,
+    pub last_index: LogIndex,
 }
 
 /// What a leader knows of a member.
@@ -409,7 +450,7 @@ pub struct PeerStatus {
     pub match_index: LogIndex,
     /// The next entry to send.
     pub next_index: LogIndex,
-    /// `probe` or `replicate`.
+    /// `probe`, `replicate` or `snapshot`.
     pub state: &'static str,
     /// When it last answered.
     pub last_heard: Option<Instant>,
@@ -419,15 +460,25 @@ pub struct PeerStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     Follower,
+    /// It asks whether it could win an election.
+    PreCandidate,
     Candidate,
     Leader,
     Learner,
+}
+
+impl Role {
+    /// Whether it stands for election, or is about to.
+    pub fn is_candidate(self) -> bool {
+        matches!(self, Role::PreCandidate | Role::Candidate)
+    }
 }
 
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Role::Follower => "follower",
+            Role::PreCandidate => "pre-candidate",
             Role::Candidate => "candidate",
             Role::Leader => "leader",
             Role::Learner => "learner",

@@ -56,6 +56,7 @@ words! {
     /// What a node is doing, as it says itself.
     Role {
         Follower = "follower",
+        PreCandidate = "pre-candidate",
         Candidate = "candidate",
         Leader = "leader",
         Learner = "learner",
@@ -67,6 +68,7 @@ impl From<crate::consensus::Role> for Role {
         use crate::consensus::Role as Core;
         match role {
             Core::Follower => Role::Follower,
+            Core::PreCandidate => Role::PreCandidate,
             Core::Candidate => Role::Candidate,
             Core::Leader => Role::Leader,
             Core::Learner => Role::Learner,

@@ -323,10 +323,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     fn step(&mut self, now: Instant, input: Input<C>) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            #[cfg(debug_assertions)]
-            let before = self.core.status();
+            let before = self.core.checkpoint();
             let effects = self.core.step(now, input);
-            #[cfg(debug_assertions)]
             self.core.assert_invariants(&before);
             for effect in effects {
                 inputs.extend(self.carry_out(now, effect));

@@ -307,12 +307,12 @@ impl Group {
         let now = self.now;
         let node = self.nodes.get_mut(&id).ok_or("no such node")?;
         let Some(raft) = &mut node.raft else { return Ok(()) };
-        let before = raft.status();
+        let (before, checkpoint) = (raft.status(), raft.checkpoint());
         let mut twin = raft.clone();
         let effects = raft.step(now, input.clone());
         assert_eq!(twin.step(now, input), effects, "a core is deterministic");
         assert!(twin == *raft);
-        raft.assert_invariants(&before);
+        raft.assert_invariants(&checkpoint);
         let after = raft.status();
         if (before.role, before.term) != (after.role, after.term) {
             self.tell(format!("{id} is {} of term {}", after.role, after.term));

@@ -40,7 +40,7 @@ pub fn message(message: &Message) -> String {
             format!("pre-vote for term {next_term} {said} in term {term}")
         }
         Message::RequestVote { term, last_log_index, last_log_term, transfer } => {
-            let transfer = if *transfer { ", asked to by the leader" } else { "" };
+            let transfer = if *transfer { ", on request" } else { "" };
             format!("RequestVote term {term}, last {last_log_index}/{last_log_term}{transfer}")
         }
         Message::InstallSnapshot { term, snapshot_index, snapshot_term, offset, data, done } => {

@@ -5,57 +5,68 @@
 //! which happens near the end. So this log holds
 //!
 //! ```text
-//!   snapshot      runs: (first index, term) …                                     last
+//!   start         runs: (first index, term) …                                     last
 //!      │  ┌────────────┬─────────────────┬──────────────────────────────┬─────────┐
 //!      └──┤   term 1   │     term 3      │            term 4            │ term 7  │
 //!         └────────────┴─────────────────┴──────────────────────────────┴─────────┘
-//!                                                cached entries ├────────────────►
+//!                                ▲               cached entries ├────────────────►
+//!                             snapshot
 //! ```
 //!
 //! and for an entry before the cache the core asks its disk
 //! ([`Effect::ReadLog`](crate::consensus::Effect::ReadLog)).
 //!
+//! What lies before `start` is gone: a snapshot covers it (§7). The log usually keeps some entries
+//! that the snapshot covers as well, for followers that are only a little behind.
+//!
 //! Configurations are kept whole, since the newest *in the log* is in force (paper §6), and
-//! removing its entry brings the one before it back.
+//! removing its entry brings the one before it back. A change of membership writes two, so a
+//! truncation may take back two at once.
 
 use std::collections::VecDeque;
 
-use crate::consensus::{Configuration, Entry, Payload};
+use crate::consensus::{Configuration, Entry, Payload, SnapshotMark};
 use crate::types::{LogIndex, Term};
 
 /// The log of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
-    /// The last entry that a snapshot covers; zeros without one.
-    snapshot: (LogIndex, Term),
+    /// The entry right before the first that the log holds; zeros before the first of all.
+    start: (LogIndex, Term),
+    /// The newest snapshot: at or after `start`; zeros without one.
+    snapshot: SnapshotMark,
     /// Ascending in both; each run ends where the next begins.
     runs: Vec<(LogIndex, Term)>,
     last_index: LogIndex,
     /// The entries up to `last_index`, without a gap; possibly none.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
-    /// The configuration that the snapshot holds, then those in the log, ascending.
+    /// Those of entries after the snapshot, ascending.
     configurations: Vec<(LogIndex, Configuration)>,
 }
 
 impl Log {
     /// The log as the disk holds it; nothing is cached yet.
     pub fn recover(
-        snapshot: (LogIndex, Term),
-        snapshot_configuration: Configuration,
-        configurations: Vec<(LogIndex, Configuration)>,
+        start: (LogIndex, Term),
+        snapshot: SnapshotMark,
+        mut configurations: Vec<(LogIndex, Configuration)>,
         runs: Vec<(LogIndex, Term)>,
         last_index: LogIndex,
     ) -> Log {
-        let first = (snapshot.0, snapshot_configuration);
-        let configurations = std::iter::once(first).chain(configurations).collect();
+        configurations.retain(|(index, _)| *index > snapshot.index);
         let cache = VecDeque::new();
-        Log { snapshot, runs, last_index, cache, cache_bytes: 0, configurations }
+        Log { start, snapshot, runs, last_index, cache, cache_bytes: 0, configurations }
     }
 
     /// The first index that the log holds, or would hold.
     pub fn first_index(&self) -> LogIndex {
-        self.snapshot.0.next()
+        self.start.0.next()
+    }
+
+    /// The newest snapshot; zeros without one.
+    pub fn snapshot(&self) -> &SnapshotMark {
+        &self.snapshot
     }
 
     pub fn last_index(&self) -> LogIndex {
@@ -63,15 +74,15 @@ impl Log {
     }
 
     pub fn last_term(&self) -> Term {
-        self.runs.last().map_or(self.snapshot.1, |run| run.1)
+        self.runs.last().map_or(self.start.1, |run| run.1)
     }
 
     /// The term of the entry at `index`; `None` if the log does not reach it, at either end.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
-        if index == self.snapshot.0 {
-            return Some(self.snapshot.1);
+        if index == self.start.0 {
+            return Some(self.start.1);
         }
-        if index < self.snapshot.0 || index > self.last_index {
+        if index < self.start.0 || index > self.last_index {
             return None;
         }
         let run = self.runs.partition_point(|run| run.0 <= index);
@@ -92,10 +103,59 @@ impl Log {
 
     /// The configuration in force: the newest in the log, committed or not (§6).
     pub fn configuration(&self) -> &Configuration {
-        match self.configurations.last() {
-            Some((_, configuration)) => configuration,
-            None => unreachable!("the snapshot's configuration is never removed"),
+        self.configurations.last().map_or(&self.snapshot.configuration, |(_, it)| it)
+    }
+
+    /// Where the configuration in force stands.
+    pub fn configuration_index(&self) -> LogIndex {
+        self.configurations.last().map_or(self.snapshot.index, |(index, _)| *index)
+    }
+
+    /// The configuration as of `index`, which must not lie before the snapshot.
+    fn configuration_at(&self, index: LogIndex) -> &Configuration {
+        let before = self.configurations.partition_point(|(at, _)| *at <= index);
+        self.configurations[..before]
+            .last()
+            .map_or(&self.snapshot.configuration, |(_, configuration)| configuration)
+    }
+
+    /// Takes note of a snapshot as of `index`, which the log holds; its mark.
+    pub fn cover(&mut self, index: LogIndex) -> SnapshotMark {
+        assert!(index > self.snapshot.index, "snapshots never go back");
+        let Some(term) = self.term(index) else {
+            panic!("broken invariant: a snapshot of entry {index}, which the log does not hold")
+        };
+        let configuration = self.configuration_at(index).clone();
+        self.snapshot = SnapshotMark { index, term, configuration };
+        self.configurations.retain(|(at, _)| *at > index);
+        self.snapshot.clone()
+    }
+
+    /// Forgets the entries up to `to`, which a snapshot covers.
+    pub fn compact(&mut self, to: LogIndex) {
+        assert!(to <= self.snapshot.index, "only what a snapshot covers is forgotten");
+        let Some(term) = self.term(to).filter(|_| to > self.start.0) else { return };
+        let next = self.term(to.next());
+        self.runs.retain(|run| run.0 > to);
+        if let Some(next) = next.filter(|_| self.runs.first().is_none_or(|run| run.0 > to.next())) {
+            self.runs.insert(0, (to.next(), next));
         }
+        self.start = (to, term);
+        while let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= to) {
+            self.cache_bytes -= entry.size();
+        }
+    }
+
+    /// Drops everything: the log goes on right after `snapshot`.
+    pub fn reset(&mut self, snapshot: SnapshotMark) {
+        assert!(snapshot.index > self.snapshot.index, "snapshots never go back");
+        self.start = (snapshot.index, snapshot.term);
+        self.last_index = snapshot.index;
+        self.runs.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.configurations.clear();
+        self.snapshot = snapshot;
     }
 
     /// Appends an entry, which must continue the log.
@@ -115,11 +175,10 @@ impl Log {
 
     /// Removes every entry from `index` on, and with them the configurations they held.
     pub fn truncate_from(&mut self, index: LogIndex) {
-        assert!(index > self.snapshot.0, "a snapshot is never truncated");
+        assert!(index > self.snapshot.index, "a snapshot is never truncated");
         self.last_index = index.previous().min(self.last_index);
         self.runs.retain(|run| run.0 < index);
-        let snapshot = self.snapshot.0;
-        self.configurations.retain(|(at, _)| *at < index || *at == snapshot);
+        self.configurations.retain(|(at, _)| *at < index);
         while let Some(entry) = self.cache.pop_back_if(|entry| entry.index >= index) {
             self.cache_bytes -= entry.size();
         }
@@ -179,7 +238,7 @@ mod tests {
     fn log(terms: &[u64]) -> Log {
         let mut log = Log::recover(
             (LogIndex(0), Term(0)),
-            Configuration::default(),
+            SnapshotMark::default(),
             Vec::new(),
             Vec::new(),
             LogIndex(0),
@@ -217,6 +276,47 @@ mod tests {
         assert_eq!(log.slice(LogIndex(1), LogIndex(9), 1000).len(), 2);
         log.append(entry(3, 5));
         assert_eq!(log.term(LogIndex(3)), Some(Term(5)));
+    }
+
+    #[test]
+    fn compaction_keeps_terms_and_the_configuration() {
+        let mut log = log(&[1, 1, 3]);
+        let members = |id| Configuration { voters: [NodeId(id)].into(), ..Default::default() };
+        for (index, id) in [(4, 7), (5, 8)] {
+            let payload = Payload::Configuration(members(id));
+            log.append(Entry { term: Term(4), index: LogIndex(index), payload });
+        }
+        let mark = log.cover(LogIndex(4));
+        assert_eq!(
+            (mark.index, mark.term, &mark.configuration),
+            (LogIndex(4), Term(4), &members(7))
+        );
+        log.compact(LogIndex(2));
+        let terms: Vec<_> = (1..=6).map(|i| log.term(LogIndex(i)).map(|t| t.0)).collect();
+        assert_eq!(terms, [None, Some(1), Some(3), Some(4), Some(4), None]);
+        log.compact(LogIndex(4));
+        assert_eq!((log.first_index(), log.term(LogIndex(5))), (LogIndex(5), Some(Term(4))));
+        assert_eq!(log.configuration(), &members(8));
+        log.truncate_from(LogIndex(5));
+        assert_eq!((log.configuration(), log.last_term()), (&members(7), Term(4)));
+        assert_eq!(log.configuration_index(), LogIndex(4));
+        log.append(entry(5, 6));
+        assert_eq!(log.term(LogIndex(5)), Some(Term(6)));
+        log.reset(SnapshotMark { index: LogIndex(9), term: Term(6), configuration: members(9) });
+        assert_eq!((log.last_index(), log.last_term()), (LogIndex(9), Term(6)));
+        assert_eq!(log.term(LogIndex(5)), None);
+    }
+
+    #[test]
+    fn two_stacked_configurations_are_taken_back_at_once() {
+        let mut log = log(&[1]);
+        let members = |id| Configuration { voters: [NodeId(id)].into(), ..Default::default() };
+        for (index, id) in [(2, 1), (3, 2), (4, 3)] {
+            let payload = Payload::Configuration(members(id));
+            log.append(Entry { term: Term(1), index: LogIndex(index), payload });
+        }
+        log.truncate_from(LogIndex(3));
+        assert_eq!(log.configuration(), &members(1));
     }
 
     #[test]

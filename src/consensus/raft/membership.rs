@@ -1,12 +1,22 @@
-//! Membership: who has a vote, and since when (§6).
+//! Membership: who has a vote, since when, and how that changes (§6; dissertation chapter 4).
 //!
 //! # The problem
-//! Everything above rests on majorities, and so on everyone agreeing whose majority is meant.
+//! Everything above rests on majorities, and so on everyone agreeing whose majority is meant. And
+//! yet servers come and go while the group works.
 //!
 //! # What can go wrong
-//! If each server read its members from a file of its own, two servers with different files could
-//! both find a majority: S1 and S2 of {S1, S2, S3}, and S3, S4, S5 of {S1 … S5}. Two leaders in one
-//! term, both rightly elected by their own lights.
+//! - If each server read its members from a file of its own, two servers with different files could
+//!   both find a majority: S1 and S2 of {S1, S2, S3}, and S3, S4, S5 of {S1 … S5}. Two leaders in
+//!   one term, both rightly elected by their own lights.
+//! - Servers cannot change their minds all at once. Figure 10: while some still count the old
+//!   members and others the new, each may find a majority of its own.
+//! - A new member has an empty log. With a vote, it would count for nothing until it caught up: a
+//!   group of three that adds a fourth and loses one could commit nothing. So it first follows
+//!   without a vote, as a **learner**.
+//! - The leader itself may be the one to go.
+//! - A removed server hears no heartbeats any more, and wants an election. Pre-vote and loyalty
+//!   ([`election`](super::election)) see to it that it disturbs nobody.
+//! - An uncommitted change is rolled back with its entry, perhaps two stacked ones at once.
 //!
 //! # The rule
 //! The members stand *in the log*, from its first entry, which every server of a new cluster is
@@ -15,59 +25,181 @@
 //! again, the one before it is back in force. So a server's members are a function of its log, and
 //! nothing else ([`Log::configuration`](super::log::Log::configuration)).
 //!
-//! Followers answer whoever speaks, member or not: their own configuration may be the old one.
+//! A change of voters takes two entries (**joint consensus**):
+//!
+//! ```text
+//!       C_old            C_old,new: a majority of each               C_new
+//!   ──────────────┬────────────────────────────────────┬──────────────────────┬──────
+//!                 │ appended                 committed: │                     │ committed:
+//!                 │                    C_new appended   │                     │ others leave
+//! ```
+//!
+//! Until the first is committed, the old majority could still decide alone; after the second is
+//! appended, the new one can. In between both must agree, so never can two decide apart. Any number
+//! of servers may change in one step. A change of learners alone takes one entry: they do not count.
+//!
+//! A change begins only when the one before it is committed *and* an entry of the leader's own term
+//! is. (Without the second condition the change of one server at a time, which we do not use, loses
+//! committed entries: the bug in the dissertation that was found in 2015.)
+//!
+//! A leader that is not in C_new manages a group that it is no member of until C_new is committed:
+//! it counts itself nowhere, then tells the best of the others to stand for election, and steps
+//! down.
+//!
+//! # Caveats
+//! Followers answer whoever speaks, member or not: their own configuration may be the old one. A
+//! server that does not know yet that it has a vote gives it all the same.
+//!
+//! # When the rule is removed
+//! The stories `a_change_of_members_needs_both_majorities` and `two_changes_roll_back_together`;
+//! the museum's `joint-ignores-old`, `single-server-change`, `truncation-keeps-configuration` and
+//! `learner-refuses-vote`.
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
+use super::message::Message;
+use super::progress::Progress;
+use super::state::Raft;
+use crate::consensus::{Change, Configuration, Consensus, Entry, Payload, Refusal};
+use crate::museum::Bug;
+use crate::types::{Instant, NodeId, Ticket};
 
-    use crate::consensus::raft::{Message, Raft};
-    use crate::consensus::{
-        Config, Configuration, Consensus, Entry, Input, Payload, Saved, SnapshotMark,
-    };
-    use crate::types::{Instant, LogIndex, NodeId, Term};
-
-    fn voters(ids: &[u64]) -> Configuration {
-        let voters = ids.iter().map(|id| NodeId(*id)).collect();
-        Configuration { voters, ..Configuration::default() }
+impl Raft {
+    /// Somebody wants to change who the members are.
+    pub(super) fn change_membership(&mut self, now: Instant, ticket: Ticket, changes: &[Change]) {
+        match self.changed_configuration(changes) {
+            Ok(next) => {
+                self.append_next(ticket, Payload::Configuration(next));
+                self.members_changed(now);
+            }
+            Err(why) => self.refuse(ticket, why),
+        }
     }
 
-    fn append(term: u64, previous: (u64, u64), entries: Vec<Entry>) -> Input<Raft> {
-        let message = Message::AppendEntries {
-            term: Term(term),
-            prev_log_index: LogIndex(previous.0),
-            prev_log_term: Term(previous.1),
-            entries,
-            leader_commit: LogIndex(0),
-            round: 0,
+    /// The configuration that begins the change.
+    fn changed_configuration(&self, changes: &[Change]) -> Result<Configuration, Refusal> {
+        let Some(leader) = self.leading() else {
+            return Err(Refusal::NotLeader { leader: self.leader() });
         };
-        Input::Receive { from: NodeId(2), message }
+        let current = self.log.configuration();
+        let settled = self.log.configuration_index() <= self.commit_index
+            && current.outgoing.is_empty()
+            && leader.first_of_term <= self.commit_index;
+        let hasty = self.has(Bug::SingleServerChange);
+        if (!settled || leader.transfer.is_some()) && !hasty {
+            return Err(Refusal::ChangeUnderWay);
+        }
+        for change in changes {
+            if let Change::Promote { node } = change
+                && !leader.progress.get(node).is_some_and(|progress| progress.catching_up.done)
+                && current.learners.contains(node)
+            {
+                return Err(Refusal::NotCaughtUp { node: *node });
+            }
+        }
+        let mut next = changed(current, changes).map_err(Refusal::Invalid)?;
+        let joint = !hasty && !self.has(Bug::JointIgnoresOld);
+        if next.voters != current.voters && joint {
+            next.outgoing = current.voters.clone();
+            // Who leaves must be reached until it has left.
+            for (id, address) in &current.addresses {
+                if next.outgoing.contains(id) {
+                    next.addresses.entry(*id).or_insert_with(|| address.clone());
+                }
+            }
+        }
+        Ok(next)
     }
 
-    #[test]
-    fn a_configuration_holds_from_its_append_until_its_removal() {
-        let born = voters(&[1, 2, 3]);
-        let saved = Saved {
-            hard_state: Default::default(),
-            snapshot: SnapshotMark::default(),
-            log_start: (LogIndex(0), Term(0)),
-            configurations: vec![(LogIndex(1), born.clone())],
-            term_runs: vec![(LogIndex(1), Term(1))],
-            last_index: LogIndex(1),
-        };
-        let now = Instant::default();
-        let mut raft = Raft::recover(now, Config::new(NodeId(1), 7), saved);
-        assert_eq!(raft.status().configuration, born);
+    /// The configuration in force is another than before: followers come and go.
+    pub(super) fn members_changed(&mut self, now: Instant) {
+        let (others, last) = (self.others(), self.log.last_index());
+        let Some(leader) = self.leading_mut() else { return };
+        leader.progress.retain(|id, _| others.contains(id));
+        for id in others {
+            leader.progress.entry(id).or_insert_with(|| Progress::new(now, last));
+        }
+        self.replicate(now);
+        self.advance_commit(now);
+    }
 
-        let wider = voters(&[1, 2, 3, 4, 5]);
-        let payload = Payload::Configuration(wider.clone());
-        let change = Entry { term: Term(2), index: LogIndex(2), payload };
-        raft.step(now, append(2, (1, 1), vec![change]));
-        assert_eq!(raft.status().configuration, wider, "uncommitted, and yet in force");
+    /// A configuration is committed: the leader takes the next step, if there is one.
+    pub(super) fn go_on_changing(&mut self, now: Instant) {
+        let Some(leader) = self.leading() else { return };
+        if self.log.configuration_index() > self.commit_index
+            || leader.first_of_term > self.commit_index
+        {
+            return;
+        }
+        let current = self.log.configuration();
+        if !current.outgoing.is_empty() {
+            let mut next = current.clone();
+            next.outgoing.clear();
+            let members = next.members();
+            next.addresses.retain(|id, _| members.contains(id));
+            let (term, index) = (self.term(), self.log.last_index().next());
+            self.append(Entry { term, index, payload: Payload::Configuration(next) });
+            self.members_changed(now);
+        } else if !current.voters.contains(&self.id()) {
+            self.leave(now);
+        }
+    }
 
-        let payload = Payload::Command(Bytes::new());
-        let other = Entry { term: Term(3), index: LogIndex(2), payload };
-        raft.step(now, append(3, (1, 1), vec![other]));
-        assert_eq!(raft.status().configuration, born, "removed, and the old one is back");
+    /// This leader is no voter any more, and everyone has agreed to that: another must lead.
+    fn leave(&mut self, now: Instant) {
+        let term = self.term();
+        // They learn that the change is committed, and need not find out.
+        self.send_heartbeats();
+        if let Some(to) = self.best_successor(now) {
+            self.send(to, Message::TimeoutNow { term });
+        }
+        self.follow(now, term, None);
     }
 }
+
+/// What `changes` make of `current`, all at once, without the step in between.
+fn changed(current: &Configuration, changes: &[Change]) -> Result<Configuration, String> {
+    let mut next = current.clone();
+    if changes.is_empty() {
+        return Err("no change".into());
+    }
+    let is_member = |next: &Configuration, node: &NodeId| {
+        next.voters.contains(node) || next.learners.contains(node)
+    };
+    for change in changes {
+        match change {
+            Change::AddLearner { node, .. } if node.0 == 0 => {
+                return Err("node 0 is nobody".into());
+            }
+            Change::AddLearner { node, .. } if is_member(&next, node) => {
+                return Err(format!("node {node} is a member already"));
+            }
+            Change::AddLearner { node, address } => {
+                next.learners.insert(*node);
+                next.addresses.insert(*node, address.clone());
+            }
+            Change::Promote { node } if next.learners.remove(node) => {
+                next.voters.insert(*node);
+            }
+            Change::Promote { node } => return Err(format!("node {node} is no learner")),
+            Change::Demote { node } if next.voters.remove(node) => {
+                next.learners.insert(*node);
+            }
+            Change::Demote { node } => return Err(format!("node {node} is no voter")),
+            Change::Remove { node } if is_member(&next, node) => {
+                next.voters.remove(node);
+                next.learners.remove(node);
+                next.addresses.remove(node);
+            }
+            Change::Remove { node } => return Err(format!("node {node} is no member")),
+        }
+    }
+    if next.voters.is_empty() {
+        return Err("somebody must have a vote".into());
+    }
+    if next == *current {
+        return Err("that changes nothing".into());
+    }
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests;

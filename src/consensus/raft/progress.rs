@@ -7,26 +7,38 @@
 //! follower is dead.
 //!
 //! # The rule
-//! Two states, as in etcd's library:
+//! Three states, as in etcd's library:
 //!
 //! - **probe**: where the logs agree is unknown, or the follower does not answer. One message is
 //!   sent, the next when it was answered; heartbeats repeat the question without any entries, so
 //!   a dead follower costs nothing.
 //! - **replicate**: a message was answered by "matched". Messages leave without waiting for
 //!   answers, `next_index` moving ahead optimistically, up to a bounded window in flight.
+//! - **snapshot**: the next entry is compacted away. The follower gets a snapshot, a bounded chunk
+//!   at a time, and no entries meanwhile ([`snapshot`](super::snapshot)).
 //!
 //! ```text
-//!            matched
-//!   probe ────────────► replicate
-//!     ▲                     │
-//!     └─────────────────────┘ conflict, or the oldest in flight unanswered for too long
+//!            matched                          conflict, or unanswered for too long
+//!   probe ────────────► replicate     replicate ──────────────────────────────────► probe
+//!
+//!   either ── the next entry is gone, and the follower answers ──► snapshot ── installed ──► probe
 //! ```
+//!
+//! So each follower costs the leader a bounded window, whatever state it is in: one that is slow,
+//! dead or far behind never slows the others (dissertation §10.2.1, §3.3).
 //!
 //! `match_index` only ever grows within a term: a follower's acknowledged entries are on its disk,
 //! and only a newer leader could make it remove them.
+//!
+//! # Catching up
+//! A new member must not get a vote while it lacks most of the log: until it caught up, the group
+//! could commit nothing without it (dissertation §4.2.1). Replication to it is thought of in
+//! *rounds*: each round is to bring it all that the leader's log held when the round began. A
+//! member that takes no longer than an election time-out for a round has caught up.
 
 use std::collections::VecDeque;
 
+use super::snapshot::Sending;
 use crate::types::{Instant, LogIndex};
 
 /// A leader's view of one follower.
@@ -43,6 +55,17 @@ pub struct Progress {
     pub last_heard: Option<Instant>,
     /// The entry from which on the disk has been asked, to send them on.
     pub reading_from: Option<LogIndex>,
+    pub catching_up: CatchingUp,
+}
+
+/// How fast a member follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CatchingUp {
+    /// The leader's last index when the round began.
+    target: LogIndex,
+    since: Instant,
+    /// The last round that ended was short enough.
+    pub done: bool,
 }
 
 /// How messages are sent.
@@ -52,6 +75,8 @@ pub enum State {
     Probe { sent: bool },
     /// Many at a time.
     Replicate(InFlight),
+    /// A snapshot instead of entries.
+    Snapshot(Sending),
 }
 
 /// Messages with entries that were sent and not yet answered.
@@ -96,7 +121,7 @@ impl InFlight {
 
 impl Progress {
     /// A follower of which nothing is known: figure 2 begins at the end of the leader's log.
-    pub fn new(next_index: LogIndex) -> Progress {
+    pub fn new(now: Instant, next_index: LogIndex) -> Progress {
         Progress {
             match_index: LogIndex(0),
             next_index,
@@ -104,7 +129,23 @@ impl Progress {
             acknowledged_round: 0,
             last_heard: None,
             reading_from: None,
+            catching_up: CatchingUp { target: next_index.previous(), since: now, done: false },
         }
+    }
+
+    /// Ends rounds of catching up, and begins the next; `last` is the leader's last index, `limit`
+    /// the longest that a round may take.
+    pub fn count_rounds(&mut self, now: Instant, last: LogIndex, limit: std::time::Duration) {
+        let CatchingUp { target, since, .. } = self.catching_up;
+        if self.match_index >= target {
+            let done = now.since(since) <= limit;
+            self.catching_up = CatchingUp { target: last, since: now, done };
+        }
+    }
+
+    /// The snapshot that is being sent, if one is.
+    pub fn snapshot(&self) -> Option<LogIndex> {
+        if let State::Snapshot(sending) = &self.state { Some(sending.index) } else { None }
     }
 
     /// The follower has everything up to `index`, durably.
@@ -119,6 +160,12 @@ impl Progress {
                 in_flight.acknowledge(now, self.match_index);
                 self.next_index = self.next_index.max(self.match_index.next());
             }
+            // It may have got there otherwise: from its own disk, or from another leader.
+            State::Snapshot(sending) if self.match_index >= sending.index => {
+                self.next_index = self.match_index.next();
+                self.state = State::Replicate(InFlight::default());
+            }
+            State::Snapshot(_) => {}
         }
     }
 
@@ -133,6 +180,7 @@ impl Progress {
         match self.state {
             State::Probe { .. } => "probe",
             State::Replicate(_) => "replicate",
+            State::Snapshot(_) => "snapshot",
         }
     }
 }

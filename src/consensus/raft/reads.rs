@@ -14,7 +14,7 @@
 //! - A confirmation that was on its way before the read arrived proves nothing about the time
 //!   after.
 //!
-//! # The rule
+//! # The rule: rounds
 //! 1. Wait until the no-op of this term is committed: from then on the commit index is no older
 //!    than any leader's before.
 //! 2. Note the commit index *c*, and begin a **round**: a heartbeat with a new number to everyone.
@@ -24,29 +24,81 @@
 //!
 //! Many reads share a round: while one is under way, arrivals gather for the next.
 //!
+//! # Followers
+//! A follower serves reads from its own state machine, once it knows how far that must be: it asks
+//! the leader ([`ReadIndex`](Message::ReadIndex)), for all reads that wait at once. The leader
+//! treats the question like a read of its own. The question carries a name (which start of the
+//! follower, which question of it), so that an answer to an older one, or to an earlier life of the
+//! same server, is not taken for it.
+//!
+//! # Leases
+//! Opt-in ([`Config::lease`](crate::consensus::Config::lease)): a quorum that answered a round was
+//! loyal to this leader when it answered, and stays so for the shortest election time-out
+//! ([`election`](super::election)). So nobody else can win until that long after the round *began*,
+//! and until then reads need no round at all.
+//!
+//! ```text
+//!   leader:     round 7 begins ─────────────── lease until here, less the clocks' error
+//!                   │  heartbeat                        │
+//!   follower:       └──► loyal from the receipt on ─────┼──►
+//!                    answer │                           │
+//!   leader:                 ▼ counts from its *sending*, for the answer may have been slow
+//! ```
+//!
+//! It is the one place where safety rests on clocks: they must measure an election time-out alike
+//! within the declared error. Three more things belong to it. A server that restarts has forgotten
+//! whom it was loyal to, and stays loyal to nobody in particular for one time-out. A leader that
+//! hands over asks others to break their loyalty, and forgoes its lease first. And whoever wants an
+//! election on request cannot break it.
+//!
 //! # Caveats
-//! The answers name no server or start of it, only the term and the round's number. That is
-//! enough: a term has one leader, and one that restarts leads only in a later term.
+//! The answers to rounds name no server or start of it, only the term and the round's number. That
+//! is enough: a term has one leader, and one that restarts leads only in a later term.
+//!
+//! # When the rule is removed
+//! `a_read_waits_for_the_no_op`, `a_cut_off_leader_serves_no_read`, `a_lease_ends_before_a_vote`;
+//! the museum's `read-before-noop` and `lease-from-answer`.
 
-use super::quorum::quorum;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::message::{Message, ReadContext};
+use super::quorum::{quorum, reached};
 use super::state::{Leader, Raft, RoleState};
 use crate::consensus::{Consensus, Effect, Refusal};
-use crate::types::{Instant, LogIndex, Ticket};
+use crate::museum::Bug;
+use crate::types::{Instant, LogIndex, NodeId, Random, Term, Ticket};
+
+/// Rounds whose beginning is remembered for the lease.
+const MAX_ROUNDS: usize = 64;
 
 /// The reads that a leader has accepted and not yet confirmed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reads {
     /// They arrived after the current round began, or before the term's no-op was committed.
-    waiting: Vec<Ticket>,
+    waiting: Vec<Reader>,
     current: Option<Round>,
     newest_round: u64,
+    /// Where there are leases: rounds that no quorum has answered yet, and when they began.
+    begun: VecDeque<(u64, Instant)>,
+    /// No other leader can be elected before.
+    lease_until: Option<Instant>,
+    /// Somebody may have been told to break others' loyalty.
+    forfeited: bool,
+}
+
+/// Who wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reader {
+    Client(Ticket),
+    Follower(NodeId, ReadContext),
 }
 
 /// Reads whose confirmation is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round {
     at: LogIndex,
-    tickets: Vec<Ticket>,
+    readers: Vec<Reader>,
 }
 
 impl Reads {
@@ -57,63 +109,264 @@ impl Reads {
 
     /// How many reads wait for their confirmation.
     pub fn pending(&self) -> usize {
-        self.waiting.len() + self.current.as_ref().map_or(0, |round| round.tickets.len())
+        self.waiting.len() + self.current.as_ref().map_or(0, |round| round.readers.len())
+    }
+
+    /// No lease any more, as long as this leadership lasts.
+    pub fn forfeit_lease(&mut self) {
+        self.forfeited = true;
+        self.lease_until = None;
+    }
+
+    fn has_lease(&self, now: Instant) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
+    }
+
+    /// Counts a new round, and remembers when it began.
+    fn begin(&mut self, now: Instant, leased: bool) {
+        self.newest_round += 1;
+        if leased {
+            self.begun.push_back((self.newest_round, now));
+            if self.begun.len() > MAX_ROUNDS {
+                self.begun.pop_front();
+            }
+        }
+    }
+
+    /// A quorum has answered round `answered`, or later ones.
+    fn extend_lease(&mut self, answered: u64, length: Duration) {
+        while let Some((_, began)) = self.begun.pop_front_if(|round| round.0 <= answered) {
+            if !self.forfeited {
+                self.lease_until = self.lease_until.max(Some(began + length));
+            }
+        }
     }
 }
 
+/// The leader's side.
 impl Raft {
     /// A client wants to read.
     pub(super) fn read(&mut self, now: Instant, ticket: Ticket) {
-        let limit = self.config.max_pending_reads;
-        let known = self.leader();
-        let Some(leader) = self.leading_mut() else {
-            self.refuse(ticket, Refusal::NotLeader { leader: known });
-            return;
-        };
-        if leader.reads.pending() >= limit {
+        if self.leading().is_none() {
+            self.ask_the_leader(now, ticket);
+        } else if !self.wants_to_read(now, Reader::Client(ticket)) {
             self.refuse(ticket, Refusal::Busy);
-            return;
         }
-        leader.reads.waiting.push(ticket);
+    }
+
+    /// A follower wants to know how far it must have applied. If there is no answer it asks again.
+    pub(super) fn read_index(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        context: ReadContext,
+    ) {
+        if term == self.term() {
+            self.wants_to_read(now, Reader::Follower(from, context));
+        }
+    }
+
+    /// Takes a read in, unless too many wait.
+    fn wants_to_read(&mut self, now: Instant, reader: Reader) -> bool {
+        let (limit, at) = (self.config.max_pending_reads, self.commit_index);
+        let Some(Leader { reads, first_of_term, .. }) = self.leading_mut() else { return false };
+        if reads.has_lease(now) && at >= *first_of_term {
+            self.serve(at, [reader]);
+            return true;
+        }
+        if reads.pending() >= limit {
+            return false;
+        }
+        reads.waiting.push(reader);
         self.start_round(now);
+        true
     }
 
     /// Begins a round for the reads that wait, unless one is under way or it is too early.
     pub(super) fn start_round(&mut self, now: Instant) {
-        let at = self.commit_index;
+        let (at, leased) = (self.commit_index, self.config.lease.is_some());
+        let hasty = self.has(Bug::ReadBeforeNoop);
         let Some(Leader { reads, first_of_term, .. }) = self.leading_mut() else { return };
-        if reads.waiting.is_empty() || reads.current.is_some() || at < *first_of_term {
+        let early = at < *first_of_term && !hasty;
+        if reads.waiting.is_empty() || reads.current.is_some() || early {
             return;
         }
-        reads.newest_round += 1;
-        reads.current = Some(Round { at, tickets: std::mem::take(&mut reads.waiting) });
+        reads.begin(now, leased);
+        reads.current = Some(Round { at, readers: std::mem::take(&mut reads.waiting) });
         self.send_heartbeats();
         self.confirm_reads(now);
+    }
+
+    /// With leases every heartbeat begins a round, so that the lease goes on without reads.
+    pub(super) fn begin_lease_round(&mut self, now: Instant) {
+        let leased = self.config.lease.is_some();
+        if let Some(leader) = self.leading_mut().filter(|_| leased) {
+            leader.reads.begin(now, leased);
+        }
     }
 
     /// Serves the reads of the current round once a quorum has answered it.
     pub(super) fn confirm_reads(&mut self, now: Instant) {
         let id = self.id();
-        let Raft { role: RoleState::Leader(leader), log, effects, .. } = self else { return };
-        let Leader { progress, reads, .. } = leader;
+        let length = self.lease_length();
+        let from_answer = self.has(Bug::LeaseFromAnswer);
+        let Raft { role: RoleState::Leader(leader), log, .. } = self else { return };
+        let Leader { progress, reads, .. } = &mut **leader;
         let newest = reads.newest_round;
-        let answered = |other| {
-            other == id || progress.get(&other).is_some_and(|p| p.acknowledged_round >= newest)
+        let answered_by = |other| match progress.get(&other) {
+            Some(progress) => progress.acknowledged_round,
+            None if other == id => newest,
+            None => 0,
         };
-        if reads.current.is_none() || !quorum(log.configuration(), answered) {
+        let answered = reached(log.configuration(), answered_by);
+        if let Some(length) = length {
+            let heard = reads.begun.front().is_some_and(|round| round.0 <= answered);
+            reads.extend_lease(answered, length);
+            if from_answer && heard {
+                reads.lease_until = Some(now + length);
+            }
+        }
+        let all = quorum(log.configuration(), |other| answered_by(other) >= newest);
+        if reads.current.is_none() || !all {
             return;
         }
-        if let Some(Round { at, tickets }) = reads.current.take() {
-            effects.extend(tickets.into_iter().map(|ticket| Effect::ServeRead { ticket, at }));
+        if let Some(Round { at, readers }) = reads.current.take() {
+            self.serve(at, readers);
         }
         self.start_round(now);
+    }
+
+    fn lease_length(&self) -> Option<Duration> {
+        let lease = self.config.lease?;
+        Some(self.config.election_timeout.start.saturating_sub(lease.clock_error))
+    }
+
+    fn serve(&mut self, at: LogIndex, readers: impl IntoIterator<Item = Reader>) {
+        let term = self.term();
+        for reader in readers {
+            match reader {
+                Reader::Client(ticket) => self.effect(Effect::ServeRead { ticket, at }),
+                Reader::Follower(id, context) => {
+                    self.send(id, Message::ReadIndexReply { term, context, at });
+                }
+            }
+        }
     }
 
     /// The leadership has ended: these reads find their answer elsewhere.
     pub(super) fn abandon_reads(&mut self, reads: &mut Reads) {
         let leader = self.leader();
-        let current = reads.current.take().map(|round| round.tickets).unwrap_or_default();
-        for ticket in current.into_iter().chain(std::mem::take(&mut reads.waiting)) {
+        let current = reads.current.take().map(|round| round.readers).unwrap_or_default();
+        for reader in current.into_iter().chain(std::mem::take(&mut reads.waiting)) {
+            if let Reader::Client(ticket) = reader {
+                self.refuse(ticket, Refusal::NotLeader { leader });
+            }
+        }
+    }
+}
+
+/// The reads of a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Questions {
+    last: ReadContext,
+    /// They arrived after the open question was asked.
+    waiting: Vec<Ticket>,
+    open: Option<Question>,
+}
+
+/// A question under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    context: ReadContext,
+    readers: Vec<Ticket>,
+    again_at: Instant,
+}
+
+impl Questions {
+    /// None yet, of a start that `seed` names.
+    pub fn new(seed: u64) -> Questions {
+        let last = ReadContext { incarnation: Random::from_seed(!seed).bits(), counter: 0 };
+        Questions { last, waiting: Vec::new(), open: None }
+    }
+
+    /// When the open question is asked again.
+    pub fn ask_again_at(&self) -> Option<Instant> {
+        self.open.as_ref().map(|question| question.again_at)
+    }
+
+    /// How many reads wait.
+    pub fn pending(&self) -> usize {
+        self.waiting.len() + self.open.as_ref().map_or(0, |question| question.readers.len())
+    }
+}
+
+/// The follower's side.
+impl Raft {
+    fn ask_the_leader(&mut self, now: Instant, ticket: Ticket) {
+        let leader = self.leader();
+        if leader.is_none() {
+            self.refuse(ticket, Refusal::NotLeader { leader });
+        } else if self.questions.pending() >= self.config.max_pending_reads {
+            self.refuse(ticket, Refusal::Busy);
+        } else {
+            self.questions.waiting.push(ticket);
+            self.ask_next(now);
+        }
+    }
+
+    /// Asks for all that wait, unless a question is open.
+    fn ask_next(&mut self, now: Instant) {
+        let Some(to) = self.leader() else { return };
+        if self.questions.open.is_some() || self.questions.waiting.is_empty() {
+            return;
+        }
+        self.questions.last.counter += 1;
+        let context = self.questions.last;
+        let readers = std::mem::take(&mut self.questions.waiting);
+        let again_at = now + self.config.heartbeat_interval;
+        self.questions.open = Some(Question { context, readers, again_at });
+        self.send(to, Message::ReadIndex { term: self.term(), context });
+    }
+
+    /// The question or its answer may have been lost.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let (leader, interval) = (self.leader(), self.config.heartbeat_interval);
+        let Some(open) = self.questions.open.as_mut().filter(|open| now >= open.again_at) else {
+            return;
+        };
+        open.again_at = now + interval;
+        let context = open.context;
+        if let Some(to) = leader {
+            self.send(to, Message::ReadIndex { term: self.term(), context });
+        }
+    }
+
+    /// The leader has answered.
+    pub(super) fn read_index_reply(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        context: ReadContext,
+        at: LogIndex,
+    ) {
+        let current = term == self.term() && self.leader() == Some(from);
+        let open = &mut self.questions.open;
+        let Some(Question { readers, .. }) = open.take_if(|it| current && it.context == context)
+        else {
+            return;
+        };
+        readers.into_iter().for_each(|ticket| self.effect(Effect::ServeRead { ticket, at }));
+        self.ask_next(now);
+    }
+
+    /// There is another leader, or none: these reads find their answer elsewhere.
+    pub(super) fn abandon_questions(&mut self) {
+        let leader = self.leader();
+        let open = self.questions.open.take().map(|question| question.readers);
+        let waiting = std::mem::take(&mut self.questions.waiting);
+        for ticket in open.unwrap_or_default().into_iter().chain(waiting) {
             self.refuse(ticket, Refusal::NotLeader { leader });
         }
     }

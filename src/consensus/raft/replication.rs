@@ -34,6 +34,15 @@
 //! whenever their disks are busy. So an empty message is answered at once, with what is durable by
 //! then. It asks about `match_index`, which the follower surely has, so that it may overtake the
 //! entries in flight without seeming to reveal a gap.
+//!
+//! What is compacted away was committed, and so is equal everywhere. A follower therefore takes a
+//! previous entry before the beginning of its log for one that matches; and a leader that has none
+//! to name, since it is compacted, sends a heartbeat "after entry 0", and the follower a snapshot
+//! ([`snapshot`](super::snapshot)).
+//!
+//! # When the rule is removed
+//! `a_late_short_append_removes_nothing` with the museum's `short-append-truncates`; the museum's
+//! `commit-past-match` and `ack-before-disk`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -43,7 +52,8 @@ use super::progress::{Progress, State};
 use super::reads::Reads;
 use super::state::{Leader, Raft, RoleState};
 use crate::consensus::{Config, Consensus, Effect, Entry, Payload, Proposal, Refusal};
-use crate::types::{Instant, LogIndex, NodeId, Term};
+use crate::museum::Bug;
+use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 
 /// The leader's side.
 impl Raft {
@@ -51,53 +61,70 @@ impl Raft {
     pub(super) fn lead(&mut self, now: Instant) {
         let first_of_term = self.log.last_index().next();
         let progress: BTreeMap<NodeId, Progress> =
-            self.others().into_iter().map(|id| (id, Progress::new(first_of_term))).collect();
+            self.others().into_iter().map(|id| (id, Progress::new(now, first_of_term))).collect();
         self.elections_won += 1;
-        self.role = RoleState::Leader(Leader {
+        self.role = RoleState::Leader(Box::new(Leader {
+            since: now,
             progress,
             first_of_term,
             heartbeat_due: now + self.config.heartbeat_interval,
             reads: Reads::default(),
             proposed: VecDeque::new(),
             proposed_bytes: 0,
-        });
+            transfer: None,
+        }));
         self.append(Entry { term: self.term(), index: first_of_term, payload: Payload::Noop });
         self.replicate(now);
     }
 
     /// Appends clients' commands, in order.
     pub(super) fn propose(&mut self, now: Instant, proposals: Vec<Proposal>) {
-        let term = self.term();
+        let before = self.log.last_index();
         let mut batch_bytes = 0;
-        for Proposal { ticket, command } in proposals {
-            let size = command.len();
-            let Some(leader) = self.leading_mut() else {
-                let leader = self.leader();
-                self.refuse(ticket, Refusal::NotLeader { leader });
-                continue;
-            };
-            let total = leader.proposed_bytes + size;
-            if total > self.config.max_uncommitted_bytes {
-                self.refuse(ticket, Refusal::Busy);
-                continue;
+        for proposal in proposals {
+            let (ticket, size) = (proposal.ticket, proposal.command.len());
+            match self.take(proposal) {
+                Ok(true) => batch_bytes += size,
+                Ok(false) => {}
+                Err(why) => self.refuse(ticket, why),
             }
-            if let Some(leader) = self.leading_mut() {
-                leader.proposed_bytes = total;
-            }
-            batch_bytes += size;
-            let index = self.log.last_index().next();
-            self.append(Entry { term, index, payload: Payload::Command(command) });
-            self.effect(Effect::Accepted { ticket, index, term });
         }
         let last = self.log.last_index();
-        if let Some(leader) = self.leading_mut().filter(|_| batch_bytes > 0) {
+        if let Some(leader) = self.leading_mut().filter(|_| last > before) {
             leader.proposed.push_back((last, batch_bytes));
             self.replicate(now);
         }
     }
 
+    /// Takes one command: whether it stands in the log now, or is held during a transfer.
+    fn take(&mut self, Proposal { ticket, command }: Proposal) -> Result<bool, Refusal> {
+        let (limit, size) = (self.config.max_uncommitted_bytes, command.len());
+        let regardless = self.has(Bug::TransferToLagging);
+        let known = self.leader();
+        let Some(leader) = self.leading_mut() else {
+            return Err(Refusal::NotLeader { leader: known });
+        };
+        if let Some(transfer) = leader.transfer.as_mut().filter(|_| !regardless) {
+            transfer.hold(Proposal { ticket, command }, limit)?;
+            return Ok(false);
+        }
+        if leader.proposed_bytes + size > limit {
+            return Err(Refusal::Busy);
+        }
+        leader.proposed_bytes += size;
+        self.append_next(ticket, Payload::Command(command));
+        Ok(true)
+    }
+
+    /// Appends an entry of this leader's, and says where it stands.
+    pub(super) fn append_next(&mut self, ticket: Ticket, payload: Payload) {
+        let (term, index) = (self.term(), self.log.last_index().next());
+        self.append(Entry { term, index, payload });
+        self.effect(Effect::Accepted { ticket, index, term });
+    }
+
     /// Sends every follower what it lacks, as far as its window allows.
-    fn replicate(&mut self, now: Instant) {
+    pub(super) fn replicate(&mut self, now: Instant) {
         for id in self.others() {
             self.replicate_to(now, id);
         }
@@ -118,7 +145,12 @@ impl Raft {
         let next = progress.next_index;
         let last = log.last_index();
         match &progress.state {
+            State::Snapshot(_) => return false,
             State::Probe { sent: true } => return false,
+            State::Probe { .. } | State::Replicate(_) if next < log.first_index() => {
+                self.begin_snapshot(now, id);
+                return false;
+            }
             State::Probe { sent: false } => {}
             State::Replicate(_) if next > last || window_is_full(config, progress) => return false,
             State::Replicate(_) if next < log.cached_from() => {
@@ -165,6 +197,9 @@ impl Raft {
     pub(super) fn heartbeat(&mut self, now: Instant) {
         let Config { heartbeat_interval, election_timeout, .. } = &self.config;
         let (due, overdue) = (now + *heartbeat_interval, election_timeout.end);
+        self.check_quorum(now);
+        self.look_after_transfer(now);
+        self.look_after_snapshots(now);
         let Some(leader) = self.leading_mut() else { return };
         leader.heartbeat_due = due;
         for progress in leader.progress.values_mut() {
@@ -173,6 +208,7 @@ impl Raft {
                 progress.probe_from(progress.match_index.next());
             }
         }
+        self.begin_lease_round(now);
         self.send_heartbeats();
     }
 
@@ -183,7 +219,7 @@ impl Raft {
         for (id, progress) in &leader.progress {
             let previous = match progress.state {
                 State::Probe { .. } => progress.next_index.previous(),
-                State::Replicate(_) => progress.match_index,
+                State::Replicate(_) | State::Snapshot(_) => progress.match_index,
             };
             let message = header.append_entries(log, previous, Vec::new());
             effects.push(Effect::Send { to: *id, message, after: None });
@@ -202,17 +238,22 @@ impl Raft {
         if term < self.term() {
             return;
         }
+        let limit = self.config.election_timeout.end;
         let Raft { role: RoleState::Leader(leader), log, .. } = self else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.last_heard = Some(now);
         progress.acknowledged_round = progress.acknowledged_round.max(round);
         match result {
-            AppendResult::Matched(index) => progress.matched(now, index),
+            AppendResult::Matched(index) => {
+                progress.matched(now, index);
+                progress.count_rounds(now, log.last_index(), limit);
+            }
             AppendResult::Conflict { rejected, term, index } => {
                 // An answer to a question that is no longer open changes nothing.
                 let open = match progress.state {
                     State::Probe { .. } => rejected == progress.next_index.previous(),
                     State::Replicate(_) => rejected > progress.match_index,
+                    State::Snapshot(_) => false,
                 };
                 if open {
                     progress.probe_from(agreement_hint(log, rejected, term, index));
@@ -222,6 +263,7 @@ impl Raft {
         self.advance_commit(now);
         self.confirm_reads(now);
         self.replicate_to(now, from);
+        self.tell_successor(from);
     }
 }
 
@@ -252,15 +294,17 @@ impl Raft {
             return;
         }
         self.follow(now, term, Some(from));
-        if self.log.term(prev_log_index) != Some(prev_log_term) {
+        let compacted = prev_log_index < self.log.first_index().previous();
+        if !compacted && self.log.term(prev_log_index) != Some(prev_log_term) {
             let refusal = self.conflict_at(prev_log_index);
             self.send_durably(from, reply(self, refusal), None);
             return;
         }
         let matched = prev_log_index + entries.len() as u64;
         let is_heartbeat = entries.is_empty();
-        self.take_entries(entries);
-        self.commit_up_to(leader_commit.min(matched));
+        self.take_entries(matched, entries);
+        let known = if self.has(Bug::CommitPastMatch) { self.log.last_index() } else { matched };
+        self.commit_up_to(leader_commit.min(known));
         if is_heartbeat {
             let durable = AppendResult::Matched(matched.min(self.durability.index));
             self.send_durably(from, reply(self, durable), None);
@@ -271,8 +315,19 @@ impl Raft {
     }
 
     /// Removes what conflicts with `entries` and appends what is new of them.
-    fn take_entries(&mut self, entries: Vec<Entry>) {
-        let known = entries.iter().take_while(|e| self.log.term(e.index) == Some(e.term)).count();
+    fn take_entries(&mut self, matched: LogIndex, entries: Vec<Entry>) {
+        let first_index = self.log.first_index();
+        let has = |e: &&Entry| e.index < first_index || self.log.term(e.index) == Some(e.term);
+        let known = entries.iter().take_while(has).count();
+        let shortened = matched.next().max(self.commit_index.next());
+        if self.has(Bug::ShortAppendTruncates)
+            && !entries.is_empty()
+            && known == entries.len()
+            && shortened <= self.log.last_index()
+        {
+            self.truncate_from(shortened);
+            return;
+        }
         let Some(first) = entries.get(known) else { return };
         if first.index <= self.log.last_index() {
             self.truncate_from(first.index);
@@ -313,8 +368,9 @@ impl Header {
 
     fn append_entries(self, log: &Log, previous: LogIndex, entries: Vec<Entry>) -> Message {
         let Header { term, leader_commit, round } = self;
-        let prev_log_term = log.term(previous).expect("next_index lies within the leader's log");
-        let prev_log_index = previous;
+        // Compacted: any server has what is before the log.
+        let (prev_log_index, prev_log_term) =
+            log.term(previous).map_or_else(Default::default, |term| (previous, term));
         Message::AppendEntries {
             term,
             prev_log_index,
@@ -351,7 +407,7 @@ fn send_entries(
             progress.next_index = last.next();
             true
         }
-        (State::Replicate(_), None) => false,
+        (State::Replicate(_), None) | (State::Snapshot(_), _) => false,
     }
 }
 
@@ -360,6 +416,7 @@ fn window_is_full(config: &Config, progress: &Progress) -> bool {
     match &progress.state {
         State::Probe { sent } => *sent,
         State::Replicate(f) => f.is_full(*max_in_flight_messages, *max_in_flight_bytes),
+        State::Snapshot(_) => true,
     }
 }
 
@@ -373,6 +430,6 @@ fn agreement_hint(log: &Log, rejected: LogIndex, term: Term, index: LogIndex) ->
         Some(last) if term > Term(0) => last.next(),
         _ => index,
     };
-    // Never forward, so that the search ends; never before the first entry.
-    next.min(rejected).max(log.first_index())
+    // Never forward, so that the search ends. Before the log's beginning: a snapshot is needed.
+    next.min(rejected).max(LogIndex(1))
 }

@@ -22,20 +22,43 @@
 //! | lastApplied | [`Applying`] | no: the state machine starts from its snapshot |
 //! | nextIndex\[\], matchIndex\[\] | [`Progress`] | no: a new leader begins anew |
 //!
-//! # Caveats
-//! A disk writes while the core goes on. So the core knows its log in two lengths: what it *holds*
-//! (`log`) and what is *durable* ([`Durability`]). Whatever it tells others counts only the second.
+//! # What a server is
+//!
+//! ```text
+//!                time-out:                  a quorum would       a quorum
+//!                could I win?               vote for it          votes for it
+//!  ┌──────────┐ ────────────► ┌───────────────┐ ────► ┌───────────┐ ────► ┌────────┐
+//!  │ follower │               │ pre-candidate │       │ candidate │       │ leader │
+//!  └──────────┘ ◄──────────── └───────────────┘ ◄──── └───────────┘       └────────┘
+//!       ▲        a leader speaks,             time-out                         │
+//!       │        or a newer term                                               │
+//!       └──────────────────────────────────────────────────────────────────────┘
+//!                       a newer term, or no quorum answers any more
+//! ```
+//!
+//! This is figure 4 with the pre-vote phase of dissertation §9.6 and the check-quorum of §6.2; see
+//! [`election`](super::election).
+//!
+//! # When the rule is removed
+//! `a_vote_waits_for_the_disk` (a golden story in `tests/raft`) shows the vote waiting. The
+//! museum's `vote-before-disk` sends it at once and `forgotten-term` never writes it: with either,
+//! the simulator finds two leaders in one term.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::applying::Applying;
+use super::durability::Durability;
 use super::log::Log;
 use super::message::Message;
 use super::progress::Progress;
-use super::reads::Reads;
+use super::reads::{Questions, Reads};
+use super::snapshot::Receiving;
+use super::transfer::Transfer;
 use crate::consensus::{
-    Config, Consensus, Effect, Entry, Input, PeerStatus, Persist, Refusal, Role, Saved, Status,
-    ToBytes,
+    Checkpoint, Config, Consensus, Effect, Entry, Input, PeerStatus, Persist, Refusal, Role, Saved,
+    Status, ToBytes,
 };
+use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, NodeId, Random, Seq, Term, Ticket};
 
 /// What a server writes down before it promises anything (figure 2, persistent state).
@@ -73,6 +96,14 @@ pub struct Raft {
     pub(super) applying: Applying,
     pub(super) durability: Durability,
     pub(super) role: RoleState,
+    /// Until then it helps nobody else to win: it has heard of a leader just now.
+    pub(super) loyal_until: Instant,
+    /// Reads that wait here for a leader's word.
+    pub(super) questions: Questions,
+    /// The snapshot that a leader is sending.
+    pub(super) receiving: Option<Receiving>,
+    /// Compactions that wait for a snapshot's mark to be durable.
+    pub(super) compactions: VecDeque<(Seq, LogIndex)>,
     pub(super) elections_started: u64,
     pub(super) elections_won: u64,
     /// What this step has to write so far, and the effects it has so far; empty between steps.
@@ -83,17 +114,22 @@ pub struct Raft {
 /// What a server is, and what it knows only while it is that (§5.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RoleState {
-    /// Answers leaders and candidates; stands for election when `deadline` passes.
+    /// Answers leaders and candidates; wants to be a candidate when `deadline` passes.
     Follower { leader: Option<NodeId>, deadline: Instant },
-    /// Asks for votes, again at `retry`; starts over in a new term when `deadline` passes.
-    Candidate { votes: BTreeMap<NodeId, bool>, retry: Instant, deadline: Instant },
+    /// Asks whether it could win, again at `retry`; asks anew when `deadline` passes.
+    PreCandidate { votes: BTreeMap<NodeId, bool>, retry: Instant, deadline: Instant },
+    /// Asks for votes, again at `retry`; gives up when `deadline` passes. `transfer`: the leader
+    /// itself wanted it.
+    Candidate { votes: BTreeMap<NodeId, bool>, retry: Instant, deadline: Instant, transfer: bool },
     /// Extends the log.
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 /// What only a leader knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader {
+    /// Since when it leads.
+    pub since: Instant,
     /// Every other member.
     pub progress: BTreeMap<NodeId, Progress>,
     /// The no-op that opened the term.
@@ -103,61 +139,8 @@ pub struct Leader {
     /// Bytes of each batch of proposals not yet applied: the last index, and the bytes.
     pub proposed: VecDeque<(LogIndex, usize)>,
     pub proposed_bytes: usize,
-}
-
-/// Where the state machine stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Applying {
-    /// The last entry handed to it…
-    pub handed: LogIndex,
-    /// …and the last that it has applied.
-    pub applied: LogIndex,
-    /// The last index and bytes of each batch between the two.
-    pub batches: VecDeque<(LogIndex, usize)>,
-    pub bytes: usize,
-    /// The disk has been asked for the next entries.
-    pub reading: bool,
-}
-
-/// What the disk has, and what it is about to have.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Durability {
-    /// The log is durable up to here.
-    pub index: LogIndex,
-    /// The last write asked for.
-    pub asked: Seq,
-    /// The last write reported done.
-    pub done: Seq,
-    /// The write that holds the current hard state.
-    pub hard_state: Seq,
-    /// Writes under way that hold entries: each number, and the last entry it still vouches for.
-    pub pending: VecDeque<(Seq, LogIndex)>,
-}
-
-impl Durability {
-    /// The write after which `index` is durable, if it is not yet.
-    pub fn awaited_for(&self, index: LogIndex) -> Option<Seq> {
-        if index <= self.index {
-            return None;
-        }
-        let covering = self.pending.iter().find(|(_, last)| *last >= index);
-        Some(covering.map_or(self.asked, |(seq, _)| *seq))
-    }
-
-    /// Entries from `index` on are gone: no write under way vouches for them any more.
-    ///
-    /// Why a later entry at the same place does not make an old write good again:
-    /// 1. Write 1 holds entry 5 of term 2, and is under way.
-    /// 2. A leader of term 3 replaces entry 5 (write 2); a leader of term 4 brings the entry of
-    ///    term 2 back (write 3).
-    /// 3. Write 1 is done. Entry 5 of term 2 is in the log *and* was in write 1, but after a crash
-    ///    now the disk may hold write 2, that is, another entry 5.
-    pub fn truncate_from(&mut self, index: LogIndex) {
-        self.index = self.index.min(index.previous());
-        for (_, last) in &mut self.pending {
-            *last = (*last).min(index.previous());
-        }
-    }
+    /// The leadership is being handed over.
+    pub transfer: Option<Transfer>,
 }
 
 impl Consensus for Raft {
@@ -166,9 +149,10 @@ impl Consensus for Raft {
     type Proof = ();
 
     fn recover(now: Instant, config: Config, saved: Saved<Raft>) -> Raft {
+        let start = saved.snapshot.index;
         let log = Log::recover(
-            (saved.snapshot.index, saved.snapshot.term),
-            saved.snapshot.configuration,
+            saved.log_start,
+            saved.snapshot,
             saved.configurations,
             saved.term_runs,
             saved.last_index,
@@ -178,32 +162,28 @@ impl Consensus for Raft {
         if hard_state.term < log.last_term() {
             hard_state = HardState { term: log.last_term(), voted_for: None };
         }
-        let start = log.first_index().previous();
-        let batches = VecDeque::new();
-        let applying =
-            Applying { handed: start, applied: start, batches, bytes: 0, reading: false };
-        let durability = Durability {
-            index: log.last_index(),
-            asked: Seq(0),
-            done: Seq(0),
-            hard_state: Seq(0),
-            pending: VecDeque::new(),
-        };
         let mut random = Random::from_seed(config.seed);
         let deadline = now + random.duration(config.election_timeout.clone());
+        // A leader may serve reads by a lease that this server granted before it stopped, and has
+        // forgotten: see `reads`.
+        let loyal = config.lease.map_or_else(Default::default, |_| config.election_timeout.start);
         Raft {
-            config,
             random,
             hard_state,
-            log,
             commit_index: start,
-            applying,
-            durability,
+            applying: Applying::starting_from(start),
+            durability: Durability::recover(log.last_index()),
+            log,
             role: RoleState::Follower { leader: None, deadline },
+            loyal_until: now + loyal,
+            questions: Questions::new(config.seed),
+            receiving: None,
+            compactions: VecDeque::new(),
             elections_started: 0,
             elections_won: 0,
             draft: None,
             effects: Vec::new(),
+            config,
         }
     }
 
@@ -213,11 +193,21 @@ impl Consensus for Raft {
             Input::Receive { from, message } => self.receive(now, from, message),
             Input::Propose(proposals) => self.propose(now, proposals),
             Input::Read { ticket } => self.read(now, ticket),
-            Input::Campaign => self.campaign(now),
+            Input::Campaign => self.campaign_on_request(now),
+            Input::Transfer { ticket, to } => self.transfer(now, ticket, to),
+            Input::ChangeMembership { ticket, changes } => {
+                self.change_membership(now, ticket, &changes);
+            }
+            Input::SnapshotSaved { index } => self.snapshot_saved(index),
+            Input::SnapshotRead { to, index, offset, chunk } => {
+                self.snapshot_read(now, to, (index, offset), chunk);
+            }
+            Input::SnapshotWritten { index, bytes } => self.snapshot_written(index, bytes),
+            Input::SnapshotReceived { snapshot } => self.snapshot_received(snapshot),
+            Input::SnapshotRejected { index } => self.snapshot_rejected(index),
             Input::Persisted { seq } => self.persisted(now, seq),
             Input::Applied { index } => self.applied(index),
             Input::LogRead { from, entries } => self.log_read(now, from, entries),
-            _ => {}
         }
         self.take_effects()
     }
@@ -233,18 +223,36 @@ impl Consensus for Raft {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        match &self.role {
+        let role = match &self.role {
             RoleState::Follower { deadline, .. } => self.may_campaign().then_some(*deadline),
-            RoleState::Candidate { retry, deadline, .. } => Some(*retry.min(deadline)),
+            RoleState::PreCandidate { retry, deadline, .. }
+            | RoleState::Candidate { retry, deadline, .. } => Some(*retry.min(deadline)),
             RoleState::Leader(leader) => Some(leader.heartbeat_due),
-        }
+        };
+        [role, self.questions.ask_again_at()].into_iter().flatten().min()
     }
 
     fn leader(&self) -> Option<NodeId> {
         match &self.role {
             RoleState::Leader(_) => Some(self.config.id),
-            RoleState::Candidate { .. } => None,
+            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => None,
             RoleState::Follower { leader, .. } => *leader,
+        }
+    }
+
+    fn snapshots_in_use(&self) -> BTreeSet<LogIndex> {
+        let leader = self.leading();
+        leader.iter().flat_map(|l| l.progress.values()).filter_map(Progress::snapshot).collect()
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            role: self.role(),
+            term: self.term(),
+            voted_for: self.hard_state.voted_for,
+            commit_index: self.commit_index,
+            applied_index: self.applying.applied,
+            last_index: self.log.last_index(),
         }
     }
 
@@ -262,16 +270,18 @@ impl Consensus for Raft {
             last_index: self.log.last_index(),
             last_term: self.log.last_term(),
             durable_index: self.durability.index,
+            snapshot_index: self.log.snapshot().index,
             configuration: self.log.configuration().clone(),
             peers: leader.map(Leader::peers).unwrap_or_default(),
-            pending_reads: leader.map_or(0, |leader| leader.reads.pending()),
+            pending_reads: leader.map_or(self.questions.pending(), |l| l.reads.pending()),
+            transfer_to: leader.and_then(|l| l.transfer.as_ref()).map(|transfer| transfer.to),
             uncommitted_bytes: leader.map_or(0, |leader| leader.proposed_bytes),
             elections_started: self.elections_started,
             elections_won: self.elections_won,
         }
     }
 
-    fn assert_invariants(&self, before: &Status) {
+    fn assert_invariants(&self, before: &Checkpoint) {
         super::safety::assert_state(self);
         super::safety::assert_step(before, self);
     }
@@ -299,9 +309,15 @@ impl Raft {
         self.hard_state.term
     }
 
+    /// Whether a bug of the museum is in force: never, but in the simulator.
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.config.bugs.has(bug)
+    }
+
     pub(super) fn role(&self) -> Role {
         match &self.role {
             RoleState::Leader(_) => Role::Leader,
+            RoleState::PreCandidate { .. } => Role::PreCandidate,
             RoleState::Candidate { .. } => Role::Candidate,
             RoleState::Follower { .. } if self.may_campaign() => Role::Follower,
             RoleState::Follower { .. } => Role::Learner,
@@ -327,27 +343,46 @@ impl Raft {
     fn elapsed(&mut self, now: Instant) {
         match &self.role {
             RoleState::Follower { deadline, .. } if now >= *deadline && self.may_campaign() => {
-                self.campaign(now);
+                self.ask_whether_it_could_win(now);
             }
-            RoleState::Candidate { deadline, .. } if now >= *deadline => self.campaign(now),
-            RoleState::Candidate { retry, .. } if now >= *retry => self.ask_for_votes(now),
+            RoleState::PreCandidate { deadline, .. } | RoleState::Candidate { deadline, .. }
+                if now >= *deadline =>
+            {
+                self.ask_whether_it_could_win(now);
+            }
+            RoleState::PreCandidate { retry, .. } | RoleState::Candidate { retry, .. }
+                if now >= *retry =>
+            {
+                self.ask_for_votes(now);
+            }
             RoleState::Leader(leader) if now >= leader.heartbeat_due => self.heartbeat(now),
             _ => {}
         }
+        self.ask_again(now);
     }
 
     /// A message came in: first what holds for all of them, then each kind's own chapter.
     fn receive(&mut self, now: Instant, from: NodeId, message: Message) {
-        if let Err(why) = super::safety::check_message(self, from, &message) {
+        if let Err(why) = super::intake::check_message(self, from, &message) {
             self.effect(Effect::PeerRejected { from, why });
             return;
         }
+        if self.is_disturbed_by(now, &message) {
+            return;
+        }
         // "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert
-        // to follower" (figure 2, rules for all servers).
-        if message.term() > self.term() {
+        // to follower" (figure 2, rules for all servers). A pre-vote only asks what would be.
+        let asks_only = matches!(message, Message::PreVote { .. });
+        if message.term() > self.term() && (!asks_only || self.has(Bug::PreVoteRaisesTerm)) {
             self.follow(now, message.term(), None);
         }
         match message {
+            Message::PreVote { next_term, last_log_index, last_log_term } => {
+                self.pre_vote(now, from, next_term, (last_log_term, last_log_index));
+            }
+            Message::PreVoteReply { next_term, granted, .. } => {
+                self.pre_vote_reply(now, from, next_term, granted);
+            }
             Message::RequestVote { term, last_log_index, last_log_term, .. } => {
                 self.request_vote(now, from, term, (last_log_term, last_log_index));
             }
@@ -358,25 +393,35 @@ impl Raft {
             Message::AppendEntriesReply { term, round, result } => {
                 self.append_entries_reply(now, from, term, round, result);
             }
-            _ => {}
+            Message::InstallSnapshot { .. } => self.install_snapshot(now, from, message),
+            Message::InstallSnapshotReply { term, snapshot_index, result } => {
+                self.install_snapshot_reply(now, from, term, snapshot_index, result);
+            }
+            Message::TimeoutNow { term } => self.timeout_now(now, from, term),
+            Message::ReadIndex { term, context } => self.read_index(now, from, term, context),
+            Message::ReadIndexReply { term, context, at } => {
+                self.read_index_reply(now, from, term, context, at);
+            }
         }
     }
 
     /// The disk has finished the writes up to `seq`.
     fn persisted(&mut self, now: Instant, seq: Seq) {
-        assert!(seq <= self.durability.asked, "the disk reports a write nobody asked for");
-        self.durability.done = self.durability.done.max(seq);
-        while let Some((_, last)) = self.durability.pending.pop_front_if(|write| write.0 <= seq) {
-            self.durability.index = self.durability.index.max(last);
-        }
+        self.durability.persisted(seq);
         self.own_vote_is_durable(now);
         self.advance_commit(now);
+        self.compact(seq);
         self.shrink_cache();
     }
 
     /// Notes an effect of this step.
     pub(super) fn effect(&mut self, effect: Effect<Raft>) {
         self.effects.push(effect);
+    }
+
+    /// Sends at once.
+    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        self.effect(Effect::Send { to, message, after: None });
     }
 
     /// Sends once the current hard state, and the write `also` if any, are durable.
@@ -393,6 +438,9 @@ impl Raft {
     /// Sets term and vote, as one write.
     pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
         self.hard_state = hard_state.clone();
+        if self.has(Bug::ForgottenTerm) {
+            return;
+        }
         self.draft().hard_state = Some(hard_state);
         self.durability.hard_state = self.durability.asked;
     }
@@ -414,16 +462,16 @@ impl Raft {
     }
 
     /// This step's write.
-    fn draft(&mut self) -> &mut Persist<HardState> {
+    pub(super) fn draft(&mut self) -> &mut Persist<HardState> {
         self.draft.get_or_insert_with(|| {
             self.durability.asked = self.durability.asked.next();
             Persist {
                 seq: self.durability.asked,
                 snapshot: None,
                 discard_log: false,
-                hard_state: None,
                 truncate_from: None,
                 entries: Vec::new(),
+                hard_state: None,
             }
         })
     }
@@ -434,7 +482,9 @@ impl Raft {
             return std::mem::take(&mut self.effects);
         };
         if let Some(last) = draft.entries.last() {
-            self.durability.pending.push_back((draft.seq, last.index));
+            self.durability.vouch(draft.seq, last.index);
+        } else if let Some(snapshot) = draft.snapshot.as_ref().filter(|_| draft.discard_log) {
+            self.durability.vouch(draft.seq, snapshot.index);
         }
         let mut effects = Vec::with_capacity(1 + self.effects.len());
         effects.push(Effect::Persist(draft));
