@@ -3,6 +3,8 @@
 //!
 //! The script never answers on a control socket, so its nodes stay `starting`; what is tested here
 //! is who lives, who is started again, and what is left.
+//!
+//! Why this file is long: one stand-in, and every bad day that it plays.
 
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::metrics::OrderMetrics;
 use super::operator_desk::OperatorDesk;
 use super::snapshot_file::SnapshotFile;
 use super::stop::Stop;
@@ -17,6 +19,7 @@ pub struct ControlServer {
     pub status: Box<dyn Fn() -> NodeStatus>,
     pub stop: Rc<Stop>,
     pub operators: Rc<OperatorDesk>,
+    pub metrics: OrderMetrics,
     /// The node's own.
     pub directory: PathBuf,
 }
@@ -26,6 +29,13 @@ impl ControlServer {
     pub fn capability(self: &Rc<ControlServer>) -> capnp::capability::Client {
         let client: schema::Client = capnp_rpc::new_client_from_rc(self.clone());
         client.client
+    }
+
+    async fn give(&self, order: Order, timeout: Duration) -> OrderResult {
+        let result = self.operators.ask(order.clone(), timeout).await;
+        self.metrics.ended(&order, &result);
+        tracing::info!("{order:?}: {result:?}");
+        result
     }
 }
 
@@ -57,7 +67,7 @@ impl schema::Server for ControlServer {
         let params = params.get()?;
         let to = Some(NodeId(params.get_to())).filter(|to| to.0 != 0);
         let timeout = order_timeout(params.get_timeout_millis());
-        let result = self.operators.ask(Order::Transfer { to }, timeout).await;
+        let result = self.give(Order::Transfer { to }, timeout).await;
         write_outcome(&result, results.get().init_outcome());
         Ok(())
     }
@@ -70,7 +80,7 @@ impl schema::Server for ControlServer {
         let params = params.get()?;
         let timeout = order_timeout(params.get_timeout_millis());
         let result = match read_changes(params.get_changes()?) {
-            Ok(changes) => self.operators.ask(Order::ChangeMembership { changes }, timeout).await,
+            Ok(changes) => self.give(Order::ChangeMembership { changes }, timeout).await,
             Err(error) => OrderResult::Refused { leader: None, message: error.to_string() },
         };
         write_outcome(&result, results.get().init_outcome());
@@ -83,7 +93,7 @@ impl schema::Server for ControlServer {
         mut results: schema::TakeSnapshotResults,
     ) -> Result<(), capnp::Error> {
         let timeout = order_timeout(params.get()?.get_timeout_millis());
-        let result = self.operators.ask(Order::TakeSnapshot, timeout).await;
+        let result = self.give(Order::TakeSnapshot, timeout).await;
         write_outcome(&result, results.get().init_outcome());
         Ok(())
     }

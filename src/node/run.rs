@@ -14,7 +14,7 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::inbox::Inbox;
-use super::metrics::{ClientMetrics, NodeMetrics, Seen};
+use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
@@ -206,6 +206,7 @@ async fn serve<D: Disk + 'static>(
         status: Box::new(move || control.node_status()),
         stop: node.stop.clone(),
         operators: node.operators.clone(),
+        metrics: OrderMetrics::new(&node.registry)?,
         directory: node.config.directory.clone(),
     });
     let server = bind(&node.config.control, "operators", MAX_OPERATORS, Limits::default()).await?;

@@ -92,9 +92,9 @@ impl<D: Disk> Window<D> {
             voters: core.configuration.voters.iter().copied().collect(),
             learners: core.configuration.learners.iter().copied().collect(),
             outgoing: core.configuration.outgoing.iter().copied().collect(),
-            snapshot_index: None,
+            snapshot_index: Some(core.snapshot_index).filter(|index| index.0 > 0),
             snapshot_bytes: 0,
-            transfer_target: None,
+            transfer_target: core.transfer_to,
             durability: self.config.durability,
             build: VERSION.to_owned(),
         }
