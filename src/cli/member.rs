@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
+use super::node::{Who, parse_target};
 use super::output::{self, Format, Progress};
 use super::units::{parse_positive_duration, short_duration, since};
 use super::{Global, cluster, reach};
@@ -98,14 +99,15 @@ pub struct Promote {
 #[command(after_help = "\
 Examples:
   kvctl member remove 2
+  kvctl member remove leader
   kvctl member remove 2 --purge         and its data
   kvctl member remove 6                 also one that never finished joining
 
 JSON fields: schema_version, action, node, role (null), seconds")]
 pub struct Remove {
     /// Which node
-    #[arg(value_name = "ID", value_parser = reach::parse_node)]
-    pub node: NodeId,
+    #[arg(value_name = "ID|leader", value_parser = parse_target)]
+    pub node: Who,
     /// Remove its data, too
     #[arg(long)]
     pub purge: bool,
@@ -141,7 +143,9 @@ async fn add(global: &Global, command: Add) -> Outcome {
     let added = watched(&supervisor, "adding a node", call).await;
     let node = added.map_err(|failure| advise(global, failure, &again))?;
     let role = if command.learner { "learner" } else { "voter" };
-    print(global, Changed { action: "add", node, role: Some(role), seconds: seconds(began) })
+    print(global, Changed { action: "add", node, role: Some(role), seconds: seconds(began) })?;
+    warn_if_even(&supervisor).await;
+    Ok(0)
 }
 
 async fn promote(global: &Global, command: Promote) -> Outcome {
@@ -151,25 +155,47 @@ async fn promote(global: &Global, command: Promote) -> Outcome {
     let call = supervisor.member_promote(node, command.timeout);
     let what = format!("promoting node {node}");
     watched(&supervisor, &what, call).await.map_err(|f| advise(global, f, &again))?;
-    print(global, Changed { action: "promote", node, role: Some("voter"), seconds: seconds(began) })
+    print(
+        global,
+        Changed { action: "promote", node, role: Some("voter"), seconds: seconds(began) },
+    )?;
+    warn_if_even(&supervisor).await;
+    Ok(0)
 }
 
 async fn remove(global: &Global, command: Remove) -> Outcome {
     let supervisor = cluster::supervisor(global).await?;
-    let (began, node) = (Instant::now(), command.node);
+    let began = Instant::now();
+    let node = match command.node {
+        Who::Node(node) => node,
+        Who::Leader => supervisor.status().await?.leader.ok_or_else(|| {
+            Failure::new(Exit::NoQuorum, "no leader is known: name a node by number")
+        })?,
+    };
     let purge = if command.purge { " --purge" } else { "" };
     let again = format!("kvctl{} member remove {node}{purge}", global.flag());
     let call = supervisor.member_remove(node, command.purge, command.timeout);
     let what = format!("removing node {node}");
     watched(&supervisor, &what, call).await.map_err(|f| advise(global, f, &again))?;
-    print(global, Changed { action: "remove", node, role: None, seconds: seconds(began) })
+    print(global, Changed { action: "remove", node, role: None, seconds: seconds(began) })?;
+    warn_if_even(&supervisor).await;
+    Ok(0)
+}
+
+/// An even number of voters is worth a word, though not on the way to an odd one.
+async fn warn_if_even(supervisor: &SupervisorClient) {
+    let status = supervisor.status().await.ok();
+    let voters = status.as_ref().and_then(best_view).map_or(0, |view| view.voters.len());
+    if voters > 0 {
+        cluster::warn_if_even(voters as u32);
+    }
 }
 
 fn seconds(began: Instant) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-fn print(global: &Global, changed: Changed) -> Outcome {
+fn print(global: &Global, changed: Changed) -> Result<(), Failure> {
     let node = changed.node;
     let time = short_duration(Duration::from_secs_f64(changed.seconds));
     match global.output {
@@ -181,7 +207,7 @@ fn print(global: &Global, changed: Changed) -> Outcome {
             _ => format!("node {node} removed in {time}"),
         })?,
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Waits for `call`, and shows meanwhile what the supervisor says of it. Ctrl-C ends the wait, and

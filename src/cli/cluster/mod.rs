@@ -11,6 +11,7 @@ mod up;
 mod wait;
 
 pub use status::endpoint as short_address;
+pub use up::warn_if_even;
 
 use super::failure::{Failure, Outcome};
 use super::{Global, output, reach};
