@@ -35,7 +35,7 @@ pub use request::*;
 
 use crate::consensus::{
     self, Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal,
-    Saved, SnapshotMark, ToBytes,
+    Saved, ToBytes,
 };
 use crate::kv::Machine;
 use crate::storage::{
@@ -306,6 +306,14 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 LogEvent::ReadFailed { from } => {
                     self.step(now, Input::LogRead { from, entries: Vec::new() });
                 }
+                LogEvent::SnapshotPartWritten
+                | LogEvent::SnapshotSaved { .. }
+                | LogEvent::SnapshotFailed { .. }
+                | LogEvent::SnapshotWritten { .. }
+                | LogEvent::SnapshotReceived { .. }
+                | LogEvent::SnapshotRejected { .. }
+                | LogEvent::SnapshotBytes { .. }
+                | LogEvent::SnapshotPart { .. } => {}
             }
         }
     }
@@ -422,12 +430,8 @@ fn saved<C: Consensus>(recovered: Recovered) -> Result<Saved<C>, LogError> {
     };
     Ok(Saved {
         hard_state,
-        snapshot: SnapshotMark {
-            index: recovered.snapshot.0,
-            term: recovered.snapshot.1,
-            configuration: recovered.snapshot_configuration,
-        },
-        log_start: recovered.snapshot,
+        snapshot: recovered.snapshot,
+        log_start: recovered.log_start,
         configurations: recovered.configurations,
         term_runs: recovered.term_runs,
         last_index: recovered.last_index,

@@ -23,7 +23,7 @@
 
 use bytes::Bytes;
 
-use crate::consensus::Configuration;
+use crate::consensus::{Configuration, SnapshotMark};
 use crate::types::{LogIndex, Term};
 
 /// Where a record lies.
@@ -52,11 +52,9 @@ pub struct Span {
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub hard_state: Bytes,
-    /// What the newest snapshot covers: index and term of the last entry in it, and the
-    /// configuration then. Zeros and nobody without one.
-    pub snapshot: (LogIndex, Term),
-    pub snapshot_configuration: Configuration,
-    /// Every configuration entry in the log, ascending.
+    /// What the newest snapshot covers; zeros and nobody without one.
+    pub snapshot: SnapshotMark,
+    /// Every configuration entry in the log after what the snapshot covers, ascending.
     pub configurations: Vec<(LogIndex, Configuration)>,
     /// First index and term of each run of entries of the same term; both ascend.
     pub term_runs: Vec<(LogIndex, Term)>,
@@ -74,8 +72,7 @@ impl Contents {
     pub fn empty(first: LogIndex, spacing: u64) -> Contents {
         Contents {
             hard_state: Bytes::new(),
-            snapshot: (LogIndex(0), Term(0)),
-            snapshot_configuration: Configuration::default(),
+            snapshot: SnapshotMark::default(),
             configurations: Vec::new(),
             term_runs: Vec::new(),
             last_index: first.previous(),
@@ -96,7 +93,7 @@ impl Contents {
         if index != self.last_index.next() {
             return Err(format!("entry {index} follows entry {}", self.last_index));
         }
-        let last_term = self.term_runs.last().map_or(self.snapshot.1, |run| run.1);
+        let last_term = self.term_runs.last().map_or(self.snapshot.term, |run| run.1);
         if term < last_term {
             return Err(format!("entry {index} has term {term} after one of term {last_term}"));
         }
@@ -120,10 +117,10 @@ impl Contents {
 
     /// Removes the entries from `from` on. An error says why that is impossible.
     pub fn truncate(&mut self, from: LogIndex) -> Result<(), String> {
-        if from <= self.snapshot.0 {
+        if from <= self.snapshot.index {
             return Err(format!(
                 "a truncation from {from} on reaches into what the snapshot of {} covers",
-                self.snapshot.0
+                self.snapshot.index
             ));
         }
         if from > self.last_index.next() {
@@ -144,12 +141,103 @@ impl Contents {
         Ok(())
     }
 
-    /// The newest configuration and where it stands.
-    pub fn configuration(&self) -> (LogIndex, &Configuration) {
-        match self.configurations.last() {
-            Some((index, configuration)) => (*index, configuration),
-            None => (self.snapshot.0, &self.snapshot_configuration),
+    /// A snapshot covers the log up to its index from now on, and the log has its last entry: all
+    /// stays. An error says why that is impossible.
+    pub fn mark(&mut self, mark: SnapshotMark) -> Result<(), String> {
+        self.check_mark(&mark)?;
+        if mark.index > self.last_index {
+            return Err(format!(
+                "a mark of a snapshot of {}, when the last entry is {}",
+                mark.index, self.last_index
+            ));
         }
+        if let Some(term) = self.term_at(mark.index).filter(|term| *term != mark.term) {
+            return Err(format!(
+                "a mark of a snapshot of {} of term {}, when that entry has term {term}",
+                mark.index, mark.term
+            ));
+        }
+        self.configurations.retain(|(index, _)| *index > mark.index);
+        self.snapshot = mark;
+        Ok(())
+    }
+
+    /// A snapshot stands instead of the log: every entry goes, and the next follows the snapshot.
+    pub fn discard(&mut self, mark: SnapshotMark) -> Result<(), String> {
+        self.check_mark(&mark)?;
+        self.configurations.clear();
+        self.term_runs.clear();
+        self.anchors.clear();
+        self.anchor_next = true;
+        self.last_index = mark.index;
+        self.snapshot = mark;
+        Ok(())
+    }
+
+    fn check_mark(&self, mark: &SnapshotMark) -> Result<(), String> {
+        if mark.index < self.snapshot.index || mark.term < self.snapshot.term {
+            return Err(format!(
+                "a mark of a snapshot of {} of term {}, when there is one of {} of term {}",
+                mark.index, mark.term, self.snapshot.index, self.snapshot.term
+            ));
+        }
+        Ok(())
+    }
+
+    /// The term of entry `index`, if the log has it.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.snapshot.index {
+            return Some(self.snapshot.term);
+        }
+        if index > self.last_index {
+            return None;
+        }
+        let after = self.term_runs.partition_point(|run| run.0 <= index);
+        self.term_runs[..after].last().map(|run| run.1)
+    }
+
+    /// The segments up to `sequence` are gone.
+    pub fn forget_segments(&mut self, sequence: u64) {
+        self.anchors.retain(|anchor| anchor.place.sequence > sequence);
+        let first = self.first_index();
+        let runs = self.term_runs.partition_point(|run| run.0 <= first);
+        self.term_runs.drain(..runs.saturating_sub(1));
+        match self.term_runs.first_mut() {
+            Some(_) if first > self.last_index => self.term_runs.clear(),
+            Some(run) => run.0 = run.0.max(first),
+            None => {}
+        }
+    }
+
+    /// The first entry that lies in a segment after `sequence`, or would.
+    pub fn first_index_after(&self, sequence: u64) -> LogIndex {
+        let anchor = self.anchors.iter().find(|anchor| anchor.place.sequence > sequence);
+        anchor.map_or(self.last_index.next(), |anchor| anchor.index)
+    }
+
+    /// From which entry on the terms are known, and the runs after it; see
+    /// [`Recovered::log_start`](super::Recovered::log_start).
+    pub fn terms(&self) -> ((LogIndex, Term), Vec<(LogIndex, Term)>) {
+        let first = self.first_index();
+        if first > self.snapshot.index || first > self.last_index {
+            return ((self.snapshot.index, self.snapshot.term), self.term_runs.clone());
+        }
+        if first == LogIndex(1) {
+            return ((LogIndex(0), Term(0)), self.term_runs.clone());
+        }
+        // The term of the entry before the first is not known any more.
+        let mut runs = self.term_runs.clone();
+        let term = runs.first().map_or(self.snapshot.term, |run| run.1);
+        match runs.get(1) {
+            Some(second) if second.0 == first.next() => drop(runs.remove(0)),
+            None if first == self.last_index => runs.clear(),
+            _ => {
+                if let Some(run) = runs.first_mut() {
+                    run.0 = first.next();
+                }
+            }
+        }
+        ((first, term), runs)
     }
 
     /// Where to find entry `index`; `None` if the log has no such entry.

@@ -62,9 +62,24 @@ pub enum LogError {
     )]
     NewerFormat { file: String, found: u32, supported: u32 },
 
-    /// A file whose name ends like a segment's and is not one.
-    #[error("{file} is not a segment of this log: {what}; move it away")]
+    /// A file whose name ends like a segment's or a snapshot's and is not one.
+    #[error("{file} is no part of this log: {what}; move it away")]
     UnexpectedFile { file: String, what: String },
+
+    /// The log goes on from a snapshot that is not there.
+    #[error(
+        "the log goes on from the snapshot of entry {index}, and {file} is missing: what it \
+         covered is gone with it; put the file back, or bring the node back under a new id"
+    )]
+    MissingSnapshot { index: LogIndex, file: String },
+
+    /// The log goes on from a snapshot that is damaged.
+    #[error(
+        "{file} is damaged at offset {offset}: {what}; the log goes on from this snapshot of entry \
+         {index}, so the node cannot start; put a whole copy in its place (any member's file of \
+         this name will do), or bring the node back under a new id"
+    )]
+    DamagedSnapshot { index: LogIndex, file: String, offset: u64, what: String },
 
     /// The log is whole, and its hard state means nothing to the consensus algorithm in use.
     #[error(

@@ -26,12 +26,23 @@
 //! | 1 | entry; `detail`: 0 no-op, 1 command, 2 configuration | the entry's | the entry's |
 //! | 2 | hard state | 0 | opaque; empty: never written |
 //! | 3 | truncation: entries from `index` on are gone | 0, index | – |
-//! | 4 | snapshot mark: all up to `index` is covered | that entry's | the configuration then |
+//! | 4 | snapshot mark; `detail`: 0 plain, 1 begins anew | its entry's | the configuration then |
 //! | 5 | durable mark: begins a group | 0 | durable offset u64, length of the group u64 |
 //! | 6 | configuration: the newest, which stands at `index` | 0, index | a configuration |
 //! | 7 | seal: segment `index` follows this one | 0, sequence | – |
 //!
+//! A snapshot mark says that a snapshot, durable under its name, covers the log up to `index`. A
+//! plain one leaves the log as it is, which has that entry. With `detail` 1 the log holds nothing
+//! that the snapshot continues: every entry before the mark goes, and the next follows `index`.
 //! A kind of 0 does not exist: zeros are the end of what was written.
+//!
+//! # Versions
+//!
+//! Version 1 knew no snapshot mark that discards the log, and its segments open with the newest
+//! configuration only. A program of version 1 would take a record that it does not know for the
+//! end of the log, and cut it. So nothing new is ever written into a segment of version 1: the
+//! first thing a newer program does with such a log is to open a segment of version 2, at which
+//! the older program stops and says why.
 //!
 //! # Groups
 //!
@@ -51,8 +62,9 @@
 //!
 //! The header names cluster, node, sequence and first index, and says where the previous segment
 //! ends (all before that was durable). The opening group repeats the hard state, the snapshot mark
-//! and the newest configuration: so a segment needs no older one, and deleting old ones (when
-//! snapshots allow it) never deletes the only copy of a vote. Header and opening group are written
+//! and every configuration after it: so a segment needs no older one, and deleting old ones (when
+//! snapshots allow it) never deletes the only copy of a vote. All configurations, not the newest
+//! alone, because a truncation may take the newest back. Header and opening group are written
 //! to `next.tmp` and synced, *then* the file gets its name, then the directory is synced, and only
 //! then the first group goes into it. At last a group with a seal goes to the end of the
 //! old segment, so that it is noticed if the new one ever vanishes.
@@ -73,8 +85,17 @@
 //!    has, it is complete, for it was synced before. Either way nothing else is in it.
 //! 6. *Before the old segment is sealed.* The new segment is there and says where the old one ends.
 //!    A seal is a group like any other, and may be torn; it is beyond that end.
-//! 7. *While recovery cuts a tear.* What is left of it is still not followed by a later group:
-//!    case 1 again.
+//! 7. *While a snapshot is taken or received.* It lies in `snapshot.tmp` or `received.tmp`, which
+//!    recovery deletes. It is synced before it is renamed: under its name it is whole.
+//! 8. *After a snapshot has its name, before its mark is durable.* It is an orphan, newer than the
+//!    newest mark. Recovery deletes it: nothing relies on it, the log still has all that it
+//!    covers (or the leader has, who sends it again), and a node that crashes here again and
+//!    again must not fill its disk. A *mark* without its snapshot is refused.
+//! 9. *While old segments are deleted.* The mark that covers them is durable, so is the opening of
+//!    the segment behind each, and they go oldest first, the directory synced after each: what is
+//!    left is always an unbroken end of the log that adjoins the mark.
+//! 10. *While recovery cuts a tear.* What is left of it is still not followed by a later group:
+//!     case 1 again.
 //!
 //! # Damage
 //!
@@ -94,7 +115,7 @@ use bytes::{BufMut, BytesMut};
 use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
 /// The newest format this program knows, and the one it writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of a segment's header.
 pub const HEADER_LEN: usize = 64;
 /// Bytes of a record before its payload.
@@ -127,6 +148,8 @@ pub enum RecordKind {
     HardState,
     Truncation,
     SnapshotMark,
+    /// A snapshot mark that discards every entry before it in the log.
+    SnapshotInstead,
     DurableMark,
     Configuration,
     Seal,
@@ -149,6 +172,7 @@ impl RecordKind {
             RecordKind::HardState => [2, 0],
             RecordKind::Truncation => [3, 0],
             RecordKind::SnapshotMark => [4, 0],
+            RecordKind::SnapshotInstead => [4, 1],
             RecordKind::DurableMark => [5, 0],
             RecordKind::Configuration => [6, 0],
             RecordKind::Seal => [7, 0],
@@ -163,6 +187,7 @@ impl RecordKind {
             [2, 0] => RecordKind::HardState,
             [3, 0] => RecordKind::Truncation,
             [4, 0] => RecordKind::SnapshotMark,
+            [4, 1] => RecordKind::SnapshotInstead,
             [5, 0] => RecordKind::DurableMark,
             [6, 0] => RecordKind::Configuration,
             [7, 0] => RecordKind::Seal,
@@ -308,6 +333,8 @@ pub fn decode_mark(payload: &[u8]) -> Option<(u64, u64)> {
 /// The head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// Of the format of the segment.
+    pub version: u32,
     pub identity: Identity,
     pub sequence: u64,
     /// The index of the next entry when the segment was opened.
@@ -330,7 +357,7 @@ impl SegmentHeader {
         let mut bytes = [0; HEADER_LEN];
         let mut out = &mut bytes[..];
         out.put_slice(&MAGIC);
-        out.put_u32_le(VERSION);
+        out.put_u32_le(self.version);
         out.put_u32_le(HEADER_LEN as u32);
         out.put_u64_le(self.identity.cluster.0);
         out.put_u64_le(self.identity.node.0);
@@ -357,12 +384,14 @@ impl SegmentHeader {
         if crc32c::crc32c(&bytes[..length - 4]) != u32_at(bytes, length - 4) {
             return Err(HeaderError::Damaged("the header's checksum is wrong"));
         }
-        match u32_at(bytes, 8) {
-            VERSION => {}
+        let version = u32_at(bytes, 8);
+        match version {
+            1..=VERSION => {}
             newer if newer > VERSION => return Err(HeaderError::Newer(newer)),
             _ => return Err(HeaderError::Damaged("the format version does not exist")),
         }
         Ok(SegmentHeader {
+            version,
             identity: Identity {
                 cluster: ClusterId(u64_at(bytes, 16)),
                 node: NodeId(u64_at(bytes, 24)),
@@ -383,13 +412,18 @@ pub fn segment_name(sequence: u64, first_index: LogIndex) -> String {
 /// segment's, an error if it does and is not one.
 pub fn parse_segment_name(name: &str) -> Option<Result<(u64, LogIndex), &'static str>> {
     let stem = name.strip_suffix(SUFFIX)?;
-    let parsed = stem.split_once('-').and_then(|(sequence, first)| {
-        let digits = |s: &str| s.len() == 20 && s.bytes().all(|b| b.is_ascii_digit());
-        let (sequence, first) =
-            (digits(sequence).then_some(sequence)?, digits(first).then_some(first)?);
-        Some((sequence.parse().ok()?, LogIndex(first.parse().ok()?)))
-    });
+    let parsed = two_numbers(stem).map(|(sequence, first)| (sequence, LogIndex(first)));
     Some(parsed.ok_or("a segment's name is two numbers of 20 digits"))
+}
+
+/// The numbers of a file's name: `<20 digits>-<20 digits>`.
+pub fn two_numbers(stem: &str) -> Option<(u64, u64)> {
+    let (first, second) = stem.split_once('-')?;
+    let number = |digits: &str| {
+        let well_formed = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+        well_formed.then(|| digits.parse().ok()).flatten()
+    };
+    Some((number(first)?, number(second)?))
 }
 
 /// Four bytes, little-endian. The caller has checked that they are there.

@@ -29,139 +29,36 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::codec;
-use crate::consensus::{Configuration, Entry, Payload, Persist, ToBytes};
-use crate::museum::Bugs;
+use crate::consensus::{Configuration, Entry, Payload, Persist, SnapshotMark, ToBytes};
+use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, Seq, Term};
 
+use super::background::Lane;
 use super::contents::Contents;
-use super::disk::{Completion, Disk, DiskErrorKind};
+use super::disk::{Completion, Disk, DiskErrorKind, Operation};
 use super::error::LogError;
 use super::format::{Identity, MARK_LEN, RESERVE, record_len};
 use super::reader::{ReadRequest, Reading};
+use super::reception::Receiving;
 use super::recovery;
-use super::writer::{self, Next, Purpose, Script, Segment};
+use super::report::{LogEvent, LogOptions, LogStatus, Recovered};
+use super::script::{Purpose, Script};
+use super::segments::{Next, Segment, SegmentFile};
+use super::snapshots::Taking;
+use super::writer;
 
 /// How long after a refusal for want of space the log tries again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Sync times kept for whoever collects them.
 const MAX_SYNC_TIMES: usize = 1024;
 /// Reads that may wait; a core has a few outstanding at most.
 const MAX_READS: usize = 1024;
 
-/// What may be tuned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogOptions {
-    /// Size of a segment; one is made larger if a single write does not fit.
-    pub segment_bytes: u64,
-    /// A group takes no further writes beyond this.
-    pub max_group_bytes: u64,
-    /// Zeros are written this far ahead.
-    pub zero_ahead_bytes: u64,
-    /// Bytes of log for each entry of the index in memory.
-    pub index_spacing_bytes: u64,
-    /// When idle for so long, the log proves its last group durable.
-    pub idle_mark_after: Duration,
-    /// For the simulator: a bug put back. See [`museum`](crate::museum).
-    pub bugs: Bugs,
-}
-
-impl Default for LogOptions {
-    fn default() -> LogOptions {
-        LogOptions {
-            segment_bytes: 64 << 20,
-            max_group_bytes: 4 << 20,
-            zero_ahead_bytes: 1 << 20,
-            index_spacing_bytes: 64 << 10,
-            idle_mark_after: Duration::from_millis(100),
-            bugs: Bugs::none(),
-        }
-    }
-}
-
-/// What a start found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The last hard state written; empty if none ever was.
-    pub hard_state: Bytes,
-    /// The last entry that a snapshot covers; zeros without one.
-    pub snapshot: (LogIndex, Term),
-    /// The configuration as of `snapshot`.
-    pub snapshot_configuration: Configuration,
-    /// Every configuration entry in the log, in order.
-    pub configurations: Vec<(LogIndex, Configuration)>,
-    /// First index and term of each run of entries of the same term.
-    pub term_runs: Vec<(LogIndex, Term)>,
-    /// The last entry's index.
-    pub last_index: LogIndex,
-    /// What was cut off the end, if anything was.
-    pub tear: Option<Tear>,
-}
-
-/// The end of the log as a crash left it: a group that was never durable, hence never
-/// acknowledged, and has been cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tear {
-    pub file: String,
-    /// Where the group began.
-    pub offset: u64,
-    /// How far from there anything but zeros was found.
-    pub bytes: u64,
-    /// The first entry that the cut may have concerned.
-    pub index: LogIndex,
-}
-
-impl std::fmt::Display for Tear {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} was torn by a crash: {} bytes from offset {} on, entry {} at the earliest, were \
-             never durable and have been cut",
-            self.file, self.bytes, self.offset, self.index
-        )
-    }
-}
-
-/// What the log has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogEvent {
-    /// The write with this number, and all before it, are durable.
-    Durable(Seq),
-    /// The answer to a read: consecutive entries from `from` on, at least one.
-    Read { from: LogIndex, entries: Vec<Entry> },
-    /// The log has no entry `from` (any more).
-    ReadFailed { from: LogIndex },
-}
-
-/// The log in figures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogStatus {
-    /// The first entry that can be read.
-    pub first_index: LogIndex,
-    /// The last entry appended, durable or not.
-    pub last_index: LogIndex,
-    /// Segments, the one being prepared not counted.
-    pub segments: u64,
-    /// Bytes that the files take on the disk.
-    pub disk_bytes: u64,
-    /// Bytes appended and not yet durable.
-    pub pending_bytes: u64,
-    /// The disk had no space when last asked; see [`SegmentLog::room`].
-    pub full: bool,
-    /// What the disk said then.
-    pub full_reason: Option<String>,
-    /// Groups made durable since the start, idle marks not counted.
-    pub groups: u64,
-    /// Bytes of groups made durable since the start.
-    pub group_bytes: u64,
-    /// Writes (`Persist`s) made durable since the start.
-    pub persists: u64,
-    /// Syncs since the start.
-    pub syncs: u64,
-}
-
 /// One `Persist`, waiting for its group.
 pub(super) struct Pending {
     pub seq: Seq,
+    pub snapshot: Option<SnapshotMark>,
+    pub discard_log: bool,
     pub hard_state: Option<Vec<u8>>,
     pub truncate_from: Option<LogIndex>,
     pub entries: Vec<Entry>,
@@ -176,8 +73,8 @@ pub struct SegmentLog<D: Disk> {
     pub(super) options: LogOptions,
     /// All that is in groups, the one under way included.
     pub(super) contents: Contents,
-    /// Name and length of every segment, by sequence.
-    pub(super) segments: BTreeMap<u64, (String, u64)>,
+    /// Every segment, by sequence.
+    pub(super) segments: BTreeMap<u64, SegmentFile>,
     /// The segment being written.
     pub(super) current: Segment,
     pub(super) next: Next,
@@ -191,10 +88,24 @@ pub struct SegmentLog<D: Disk> {
     pub(super) tail: VecDeque<(Seq, Entry)>,
     /// The last entry appended.
     pub(super) last_index: LogIndex,
+    /// No entry before this one can be read, whatever `contents` still says: the log was discarded.
+    pub(super) first_readable: LogIndex,
+    /// What the newest mark appended covers, and the newest that is durable.
+    pub(super) appended_mark: LogIndex,
+    pub(super) durable_mark: LogIndex,
     /// The group or the change of segment under way.
     pub(super) active: Option<Script>,
     /// The allocation under way.
     pub(super) allocation: Option<Script>,
+    /// What goes on beside the groups.
+    pub(super) lane: Lane,
+    /// Term and bytes of every snapshot that is durable under its name.
+    pub(super) snapshots: BTreeMap<LogIndex, (Term, u64)>,
+    pub(super) taking: Option<Taking>,
+    pub(super) receiving: Option<Receiving>,
+    /// How many snapshots were begun since the start.
+    pub(super) takes: u64,
+    pub(super) receptions: u64,
     /// The group buffer, between groups.
     pub(super) buffer: BytesMut,
     pub(super) zeros: Bytes,
@@ -206,7 +117,7 @@ pub struct SegmentLog<D: Disk> {
     pub(super) now: Instant,
     pub(super) counts: LogStatus,
     sync_times: VecDeque<Duration>,
-    failed: Option<LogError>,
+    pub(super) failed: Option<LogError>,
 }
 
 impl<D: Disk> SegmentLog<D> {
@@ -217,7 +128,13 @@ impl<D: Disk> SegmentLog<D> {
         identity: Identity,
         initial: &Configuration,
     ) -> Result<(), LogError> {
-        recovery::create(disk, identity, initial)
+        recovery::create(disk, identity, Some(initial))
+    }
+
+    /// The first start ever of a node that joins a cluster which is running: a log without any
+    /// entry, to be filled by the leader. Otherwise as [`create`](Self::create).
+    pub fn create_empty(disk: &mut D, identity: Identity) -> Result<(), LogError> {
+        recovery::create(disk, identity, None)
     }
 
     /// Recovers the log. A tear is cut and reported; corruption is refused. All that is reported
@@ -229,12 +146,13 @@ impl<D: Disk> SegmentLog<D> {
     ) -> Result<(Self, Recovered), LogError> {
         let found = recovery::open(&mut disk, identity, &options)?;
         let contents = found.contents;
+        let (log_start, term_runs) = contents.terms();
         let recovered = Recovered {
             hard_state: contents.hard_state.clone(),
-            snapshot: contents.snapshot,
-            snapshot_configuration: contents.snapshot_configuration.clone(),
+            snapshot: contents.snapshot.clone(),
+            log_start,
             configurations: contents.configurations.clone(),
-            term_runs: contents.term_runs.clone(),
+            term_runs,
             last_index: contents.last_index,
             tear: found.tear,
         };
@@ -244,6 +162,9 @@ impl<D: Disk> SegmentLog<D> {
             identity,
             options,
             last_index: contents.last_index,
+            first_readable: LogIndex(1),
+            appended_mark: contents.snapshot.index,
+            durable_mark: contents.snapshot.index,
             opening_len: writer::opening_len(&contents),
             contents,
             segments: found.segments,
@@ -254,6 +175,12 @@ impl<D: Disk> SegmentLog<D> {
             tail: VecDeque::new(),
             active: None,
             allocation: None,
+            lane: Lane::default(),
+            snapshots: found.snapshots,
+            taking: None,
+            receiving: None,
+            takes: 0,
+            receptions: 0,
             buffer: BytesMut::new(),
             zeros,
             // The last group may have no proof behind it yet: let it have one soon.
@@ -273,14 +200,19 @@ impl<D: Disk> SegmentLog<D> {
     /// all.
     ///
     /// # Panics
-    /// If the entries do not adjoin the log: a broken invariant of the core.
+    /// If the entries do not adjoin the log, or the snapshot is not there or not of this log: a
+    /// broken invariant of the core.
     pub fn append<H: ToBytes>(&mut self, persist: &Persist<H>) {
+        if let Some(mark) = &persist.snapshot {
+            self.append_mark(mark, persist.discard_log);
+        }
         if let Some(from) = persist.truncate_from {
             self.truncate_tail(from);
         }
         let hard_state = persist.hard_state.as_ref().map(ToBytes::to_bytes);
         let mut bytes = MARK_LEN + hard_state.as_ref().map_or(0, |h| record_len(h.len()));
         bytes += persist.truncate_from.map_or(0, |_| record_len(0));
+        bytes += persist.snapshot.as_ref().map_or(0, |m| configuration_cost(&m.configuration));
         for entry in &persist.entries {
             assert_eq!(entry.index, self.last_index.next(), "an entry must adjoin the log");
             self.last_index = entry.index;
@@ -290,6 +222,8 @@ impl<D: Disk> SegmentLog<D> {
         self.queue_bytes += bytes;
         self.queue.push_back(Pending {
             seq: persist.seq,
+            snapshot: persist.snapshot.clone(),
+            discard_log: persist.discard_log,
             hard_state,
             truncate_from: persist.truncate_from,
             entries: persist.entries.clone(),
@@ -297,9 +231,34 @@ impl<D: Disk> SegmentLog<D> {
         });
     }
 
+    fn append_mark(&mut self, mark: &SnapshotMark, discard_log: bool) {
+        let index = mark.index;
+        assert!(
+            self.snapshots.get(&index).is_some_and(|(term, _)| *term == mark.term),
+            "a mark of the snapshot of {index} of term {}, which is not on the disk",
+            mark.term
+        );
+        assert!(index >= self.appended_mark, "{index} after a mark of {}", self.appended_mark);
+        self.appended_mark = index;
+        if !discard_log {
+            assert!(
+                index <= self.last_index,
+                "{index}, when the log ends with {}",
+                self.last_index
+            );
+            return;
+        }
+        self.tail.clear();
+        self.last_index = index;
+        self.first_readable = index.next();
+        if let Some(reading) = &mut self.reading {
+            reading.truncate(LogIndex(0));
+        }
+    }
+
     fn truncate_tail(&mut self, from: LogIndex) {
         assert!(
-            from > self.contents.snapshot.0 && from <= self.last_index.next(),
+            from > self.appended_mark && from <= self.last_index.next(),
             "a truncation from {from} on, when the log ends with {}",
             self.last_index
         );
@@ -358,6 +317,7 @@ impl<D: Disk> SegmentLog<D> {
         self.retry();
         self.start_writing();
         self.start_reading();
+        self.start_background();
         Ok(())
     }
 
@@ -371,7 +331,10 @@ impl<D: Disk> SegmentLog<D> {
         }
         let id = completion.id;
         if self.reading.as_ref().is_some_and(|reading| reading.waits_for(id)) {
-            return self.read_completed(completion.result?.into_bytes());
+            return self.read_completed(completion.result);
+        }
+        if self.lane.current.as_ref().is_some_and(|(_, script)| script.waits_for(id)) {
+            return self.background_completed(completion.result);
         }
         let slot = match &self.active {
             Some(script) if script.waits_for(id) => &mut self.active,
@@ -393,13 +356,26 @@ impl<D: Disk> SegmentLog<D> {
                 script.wait(self.now + RETRY_AFTER);
                 self.counts.full_reason = Some(error.to_string());
             }
+            Err(error)
+                if error.kind == DiskErrorKind::SyncFailed
+                    && self.options.bugs.has(Bug::SyncRetried) =>
+            {
+                // As programs did before "fsyncgate": the second sync succeeds and syncs nothing.
+                if let Some(file) = script.operation().and_then(Operation::file) {
+                    let file = file.to_owned();
+                    script.replace(Operation::Sync { file });
+                }
+                script.wait(self.now + RETRY_AFTER);
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
     fn retry(&mut self) {
-        for script in [&mut self.active, &mut self.allocation].into_iter().flatten() {
+        let background = self.lane.current.as_mut().map(|(_, script)| script);
+        let own = [&mut self.active, &mut self.allocation].into_iter().flatten();
+        for script in own.chain(background) {
             if script.retry_at().is_some_and(|at| at <= self.now) {
                 script.submit(&mut self.disk);
             }
@@ -414,8 +390,9 @@ impl<D: Disk> SegmentLog<D> {
         }
         let ready = (!self.events.is_empty()).then_some(self.now);
         let idle = self.idle_at.filter(|_| self.active.is_none() && self.queue.is_empty());
-        let scripts = [&self.active, &self.allocation];
-        let retry = scripts.into_iter().flatten().filter_map(Script::retry_at).min();
+        let background = self.lane.current.as_ref().map(|(_, script)| script);
+        let scripts = [&self.active, &self.allocation].into_iter().flatten().chain(background);
+        let retry = scripts.filter_map(Script::retry_at).min();
         [ready, idle, retry].into_iter().flatten().min()
     }
 
@@ -457,15 +434,30 @@ impl<D: Disk> SegmentLog<D> {
         };
         let full = [&self.active, &self.allocation].into_iter().flatten().any(Script::is_blocked);
         LogStatus {
-            first_index: self.contents.first_index(),
+            first_index: self.contents.first_index().max(self.first_readable),
             last_index: self.last_index,
             segments: self.segments.len() as u64,
-            disk_bytes: self.segments.values().map(|segment| segment.1).sum::<u64>() + next,
+            disk_bytes: self.segments.values().map(|s| s.length).sum::<u64>() + next,
             pending_bytes: self.queue_bytes + self.active.as_ref().map_or(0, Script::group_bytes),
             full,
             full_reason: self.counts.full_reason.clone().filter(|_| full),
+            snapshot_index: self.durable_mark,
+            bytes_since_snapshot: self.bytes_since(self.durable_mark),
+            snapshot_bytes: self.snapshots.values().map(|(_, bytes)| bytes).sum(),
             ..self.counts.clone()
         }
+    }
+
+    /// Bytes of log after entry `index`, as far as the index in memory can tell.
+    fn bytes_since(&self, index: LogIndex) -> u64 {
+        let Some(span) = self.contents.locate(index.next()) else { return 0 };
+        let place = span.place;
+        let end = |(sequence, file): (&u64, &SegmentFile)| match *sequence {
+            current if current == self.current.sequence => self.current.offset,
+            _ => file.end,
+        };
+        let total: u64 = self.segments.range(place.sequence..).map(end).sum();
+        total.saturating_sub(place.offset)
     }
 
     /// The times of the syncs since the last call, oldest first; the last
@@ -491,8 +483,10 @@ fn entry_cost(payload: &Payload) -> u64 {
     match payload {
         Payload::Noop => record_len(0),
         Payload::Command(bytes) => record_len(bytes.len()),
-        Payload::Configuration(configuration) => {
-            2 * record_len(codec::encode_configuration(configuration).len())
-        }
+        Payload::Configuration(configuration) => configuration_cost(configuration),
     }
+}
+
+fn configuration_cost(configuration: &Configuration) -> u64 {
+    2 * record_len(codec::encode_configuration(configuration).len())
 }

@@ -6,23 +6,32 @@
 //!
 //! Reading order: [`disk`] (what a disk does and does not promise), [`format`](mod@format) (the
 //! bytes, every crash case, and the rule that tells a tear from corruption), [`log`] (how writes
-//! travel), then `writer`, `recovery` with `scan`, `contents` (the index) and `reader`.
-//! [`FileDisk`] is the real disk, [`MemoryDisk`] the one for tests, which forgets what was not
-//! synced.
+//! travel), then `writer`, `recovery` with `scan`, `contents` (the index) and `reader`. For
+//! snapshots: [`snapshot_format`], `snapshots`, `reception`, and `background`, which says how none
+//! of it holds up a write. [`FileDisk`] is the real disk, [`MemoryDisk`] the one for tests, which
+//! forgets what was not synced.
 //!
 //! What this room leaves to others: *when* to truncate or compact is the core's decision;
 //! fetching a damaged entry from a peer is not done yet: damage is refused.
 
+mod background;
 mod contents;
 pub mod disk;
 mod error;
 pub mod file_disk;
 pub mod format;
+mod inventory;
 pub mod log;
 pub mod memory_disk;
 mod reader;
+mod reception;
 mod recovery;
+mod report;
 mod scan;
+mod script;
+mod segments;
+pub mod snapshot_format;
+mod snapshots;
 mod writer;
 
 #[cfg(test)]
@@ -34,5 +43,6 @@ pub use disk::{
 pub use error::LogError;
 pub use file_disk::FileDisk;
 pub use format::{Identity, record_len};
-pub use log::{LogEvent, LogOptions, LogStatus, Recovered, SegmentLog, Tear};
+pub use log::SegmentLog;
 pub use memory_disk::{Crash, MemoryDisk};
+pub use report::{LogEvent, LogOptions, LogStatus, Recovered, Tear};

@@ -12,6 +12,10 @@
 //! is written; what lies beyond the limit is dropped, however far the disk has got. If nothing is
 //! left, the request starts over and meets the log as it is now.
 //!
+//! Compaction deletes segments under a read in the same way: a read that still wants something from
+//! them ends with what it has, or starts over and learns that the entry is gone. What the disk
+//! says about a file that is deleted is not looked at.
+//!
 //! Entries that are not durable yet are all in memory (`tail`): a request that begins among them is
 //! answered from there, one that begins on disk is answered with what is on disk, and the
 //! asker asks again. So the disk is only ever asked for entries that a finished group holds.
@@ -26,10 +30,11 @@ use crate::consensus::{Entry, Payload};
 use crate::types::LogIndex;
 
 use super::contents::Span;
-use super::disk::{Disk, Operation, OperationId};
+use super::disk::{Disk, DiskError, Operation, OperationId, Outcome};
 use super::error::LogError;
 use super::format::{EntryKind, RECORD_HEADER_LEN, RecordHeader, RecordKind, Salt};
-use super::log::{LogEvent, SegmentLog};
+use super::log::SegmentLog;
+use super::report::LogEvent;
 
 /// Bytes asked of the disk at a time.
 const MIN_CHUNK: usize = 64 << 10;
@@ -58,6 +63,8 @@ pub struct Reading {
     next: LogIndex,
     /// No entry beyond this one; falls with every truncation.
     limit: LogIndex,
+    /// What it wants was compacted: whatever the disk delivers, or cannot, is of no use.
+    gone: bool,
 }
 
 impl Reading {
@@ -70,6 +77,11 @@ impl Reading {
         self.limit = self.limit.min(from.previous());
         let keep = self.entries.partition_point(|entry| entry.index < from);
         self.entries.truncate(keep);
+    }
+
+    /// The entries before `first` are gone.
+    pub fn forget_before(&mut self, first: LogIndex) {
+        self.gone |= self.next < first;
     }
 
     /// Takes an entry; false if it would exceed the budget.
@@ -107,6 +119,10 @@ impl<D: Disk> SegmentLog<D> {
                 continue;
             }
             let limit = to.min(in_memory.previous());
+            if from < self.first_readable {
+                self.answer(LogEvent::ReadFailed { from });
+                continue;
+            }
             match self.contents.locate(from).filter(|_| from <= limit) {
                 None => self.answer(LogEvent::ReadFailed { from }),
                 Some(span) => {
@@ -120,6 +136,7 @@ impl<D: Disk> SegmentLog<D> {
                         max_bytes: request.max_bytes,
                         next: from,
                         limit,
+                        gone: false,
                     });
                 }
             }
@@ -151,12 +168,24 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn segment_file(&self, sequence: u64) -> String {
-        self.segments.get(&sequence).map(|segment| segment.0.clone()).unwrap_or_default()
+        self.segments.get(&sequence).map(|segment| segment.name.clone()).unwrap_or_default()
     }
 
     /// The disk has delivered a chunk.
-    pub(super) fn read_completed(&mut self, bytes: Bytes) -> Result<(), LogError> {
+    pub(super) fn read_completed(
+        &mut self,
+        result: Result<Outcome, DiskError>,
+    ) -> Result<(), LogError> {
         let Some(mut reading) = self.reading.take() else { return Ok(()) };
+        if reading.gone {
+            // What was found before is as good as ever; without any, the request meets the log as
+            // it is now.
+            if let Some(from) = reading.entries.first().map(|entry| entry.index) {
+                self.answer(LogEvent::Read { from, entries: reading.entries });
+            }
+            return Ok(());
+        }
+        let bytes = result?.into_bytes();
         match self.scan(&mut reading, &bytes)? {
             Progress::More { span, at_least } => {
                 reading.length = at_least.max(reading.max_bytes.clamp(MIN_CHUNK, MAX_CHUNK));

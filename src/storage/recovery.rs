@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 
 use crate::codec;
-use crate::consensus::Configuration;
+use crate::consensus::{Configuration, SnapshotMark};
+use crate::museum::Bug;
 use crate::types::{LogIndex, Term};
 
 use super::contents::{Contents, Place};
@@ -20,11 +21,14 @@ use super::disk::{Disk, DiskErrorKind, Operation, Outcome};
 use super::error::LogError;
 use super::format::{
     self, EntryKind, GroupEncoder, HEADER_LEN, HeaderError, Identity, NEXT_FILE, RecordKind, Salt,
-    SegmentHeader, parse_segment_name, segment_name,
+    SegmentHeader, VERSION, parse_segment_name, segment_name,
 };
-use super::log::{LogOptions, Tear};
+use super::inventory::Inventory;
+use super::report::{LogOptions, Tear};
 use super::scan::{Group, GroupError, Record, SegmentReader};
-use super::writer::{Segment, encode_opening_records};
+use super::segments::{Segment, SegmentFile};
+use super::snapshot_format::{RECEIVING_FILE, TAKING_FILE};
+use super::writer::encode_opening_records;
 
 /// Headers to come are no longer than this.
 const MAX_HEADER_LEN: usize = 4096;
@@ -34,37 +38,36 @@ const ZERO_CHUNK: usize = 1 << 20;
 /// A recovered log.
 pub struct Found {
     pub contents: Contents,
-    pub segments: BTreeMap<u64, (String, u64)>,
+    pub segments: BTreeMap<u64, SegmentFile>,
+    pub snapshots: BTreeMap<LogIndex, (Term, u64)>,
     pub current: Segment,
     pub tear: Option<Tear>,
 }
 
-/// See [`SegmentLog::create`](super::SegmentLog::create).
+/// See [`SegmentLog::create`](super::SegmentLog::create); without `initial` the log has no entry.
 pub fn create<D: Disk>(
     disk: &mut D,
     identity: Identity,
-    initial: &Configuration,
+    initial: Option<&Configuration>,
 ) -> Result<(), LogError> {
     let files = list(disk)?;
     if let Some((file, _)) = files.iter().find(|(name, _)| parse_segment_name(name).is_some()) {
         return Err(LogError::Exists { file: file.clone() });
     }
-    delete_next(disk, &files)?;
+    delete_temporary(disk, &files)?;
 
     let (sequence, first_index) = (1, LogIndex(1));
-    let header = SegmentHeader { identity, sequence, first_index, previous_end: 0 };
-    let mut contents = Contents::empty(first_index, 1);
-    let place = Place { sequence, offset: HEADER_LEN as u64 };
-    let pushed = contents.push(first_index, Term(1), Some(initial.clone()), place);
-    debug_assert_eq!(pushed, Ok(()), "an empty log takes any first entry");
-
+    let header =
+        SegmentHeader { version: VERSION, identity, sequence, first_index, previous_end: 0 };
     let mut buffer = BytesMut::from(&header.encode()[..]);
     let mut group = GroupEncoder::begin(&mut buffer, Salt::new(identity, sequence), 0);
-    encode_opening_records(&mut group, &contents);
-    // In the opening group, which is durable before the file has its name: a log without its
-    // first entry never exists.
-    let kind = RecordKind::Entry(EntryKind::Configuration);
-    group.record(kind, Term(1), first_index, &codec::encode_configuration(initial));
+    encode_opening_records(&mut group, &Contents::empty(first_index, 1));
+    if let Some(initial) = initial {
+        // In the opening group, which is durable before the file has its name: a log without its
+        // first entry never exists.
+        let kind = RecordKind::Entry(EntryKind::Configuration);
+        group.record(kind, Term(1), first_index, &codec::encode_configuration(initial));
+    }
     group.finish();
 
     let next = NEXT_FILE.to_owned();
@@ -100,13 +103,14 @@ pub fn open<D: Disk>(
             ),
             segment,
             contents: &mut contents,
+            cut_corruption: options.bugs.has(Bug::CorruptionCut),
         };
         end = Some(recovery.read(position == 0, previous_end)?);
     }
-    if oldest.header.first_index > contents.snapshot.0.next() {
+    if contents.first_index() > contents.snapshot.index.next() {
         return Err(LogError::MissingSegment {
             sequence: oldest.header.sequence.saturating_sub(1),
-            index: contents.snapshot.0.next(),
+            index: contents.snapshot.index.next(),
             evidence: format!(
                 "the oldest is {}, and no snapshot covers what is before",
                 oldest.file
@@ -116,26 +120,41 @@ pub fn open<D: Disk>(
     let (Some(last), Some(end)) = (segments.last(), end) else {
         return Err(LogError::NotInitialised);
     };
-    let tear = make_durable(disk, &files, last, &end, &contents)?;
+    let inventory = Inventory::take(disk, identity, &files, &contents.snapshot)?;
+    delete_temporary(disk, &files)?;
+    for file in inventory.orphans {
+        disk.execute(Operation::Delete { file })?;
+    }
+    let tear = make_durable(disk, last, &end, &contents)?;
     let capacity = grow(disk, last, options.segment_bytes)?;
-    let lengths = segments.iter().map(|s| (s.header.sequence, (s.file.clone(), s.length)));
-    let mut lengths: BTreeMap<_, _> = lengths.collect();
-    lengths.insert(last.header.sequence, (last.file.clone(), capacity));
     let current = Segment {
         sequence: last.header.sequence,
         name: last.file.clone(),
+        version: last.header.version,
         offset: end.offset,
         capacity,
         zeroed_to: end.offset,
     };
-    Ok(Found { contents, segments: lengths, current, tear })
+    let segments = segment_files(&segments, capacity);
+    Ok(Found { contents, segments, snapshots: inventory.snapshots, current, tear })
+}
+
+/// The segments as the log knows them; the last has been grown to `capacity`.
+fn segment_files(segments: &[FoundSegment], capacity: u64) -> BTreeMap<u64, SegmentFile> {
+    let ends = segments.iter().skip(1).map(|next| Some(next.header.previous_end));
+    let each = segments.iter().zip(ends.chain([None]));
+    each.map(|(segment, end)| {
+        let length = if end.is_some() { segment.length } else { capacity };
+        let name = segment.file.clone();
+        (segment.header.sequence, SegmentFile { name, length, end: end.unwrap_or(0) })
+    })
+    .collect()
 }
 
 /// Makes durable what recovery has read and will be relied upon from now on; removes the tear, if
 /// there is one, for good.
 fn make_durable<D: Disk>(
     disk: &mut D,
-    files: &[(String, u64)],
     last: &FoundSegment,
     end: &End,
     contents: &Contents,
@@ -156,7 +175,6 @@ fn make_durable<D: Disk>(
             offset += length;
         }
     }
-    delete_next(disk, files)?;
     disk.execute(Operation::Sync { file: last.file.clone() })?;
     disk.execute(Operation::SyncDirectory)?;
     Ok(tear)
@@ -185,9 +203,11 @@ fn list<D: Disk>(disk: &mut D) -> Result<Vec<(String, u64)>, LogError> {
     }
 }
 
-fn delete_next<D: Disk>(disk: &mut D, files: &[(String, u64)]) -> Result<(), LogError> {
-    if files.iter().any(|(name, _)| name == NEXT_FILE) {
-        disk.execute(Operation::Delete { file: NEXT_FILE.to_owned() })?;
+/// Deletes what was being prepared when the node stopped.
+fn delete_temporary<D: Disk>(disk: &mut D, files: &[(String, u64)]) -> Result<(), LogError> {
+    let temporary = [NEXT_FILE, TAKING_FILE, RECEIVING_FILE];
+    for (file, _) in files.iter().filter(|(name, _)| temporary.contains(&name.as_str())) {
+        disk.execute(Operation::Delete { file: file.clone() })?;
     }
     Ok(())
 }
@@ -284,6 +304,8 @@ struct SegmentRecovery<'a, D: Disk> {
     reader: SegmentReader<'a, D>,
     segment: &'a FoundSegment,
     contents: &'a mut Contents,
+    /// The bug of the museum: what is proven to have been durable is cut all the same.
+    cut_corruption: bool,
 }
 
 impl<D: Disk> SegmentRecovery<'_, D> {
@@ -324,6 +346,9 @@ impl<D: Disk> SegmentRecovery<'_, D> {
     /// behind it proves that it was durable.
     fn tear_or_corruption(&mut self, offset: u64, error: &GroupError) -> Result<End, LogError> {
         let behind = self.reader.look_behind(offset)?;
+        if self.cut_corruption && behind.proof.is_some() {
+            return Ok(End { offset, torn_to: Some(self.segment.length) });
+        }
         if let Some(proof) = behind.proof {
             let what =
                 format!("{} (the record at offset {proof} proves that it was durable)", error.what);
@@ -343,48 +368,48 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             );
             return Err(self.corrupt(0, &what));
         }
+        let mut configurations = Vec::new();
         let mut seen = Vec::new();
-        for record in &group.records {
+        let mut records = group.records.iter().peekable();
+        while let Some(record) = records.next_if(|record| opens(record.kind)) {
+            seen.push(record.kind);
             match record.kind {
-                RecordKind::HardState => {
-                    if !oldest && self.contents.hard_state != record.payload {
+                RecordKind::HardState if !oldest => {
+                    if self.contents.hard_state != record.payload {
                         return Err(self.differs(record, "hard state"));
                     }
+                }
+                RecordKind::HardState => {
                     self.contents.hard_state = Bytes::copy_from_slice(&record.payload);
                 }
-                RecordKind::SnapshotMark => {
-                    let mark = (record.index, record.term);
-                    if !oldest && self.contents.snapshot != mark {
+                RecordKind::SnapshotMark if !oldest => {
+                    if self.contents.snapshot != self.mark(record)? {
                         return Err(self.differs(record, "snapshot mark"));
                     }
-                    self.contents.snapshot = mark;
-                    self.contents.snapshot_configuration = self.configuration(record)?;
                 }
-                RecordKind::Configuration => {
-                    let configuration = self.configuration(record)?;
-                    if !oldest && self.contents.configuration() != (record.index, &configuration) {
-                        return Err(self.differs(record, "configuration"));
-                    }
-                    // Its entry is in a segment that is gone, and no snapshot has it yet.
-                    if oldest
-                        && self.contents.snapshot.0 < record.index
-                        && record.index < first_index
-                    {
-                        self.contents.configurations.push((record.index, configuration));
-                    }
-                }
-                _ => {
-                    self.apply(record)?;
-                    continue;
-                }
+                RecordKind::SnapshotMark => self.contents.snapshot = self.mark(record)?,
+                _ => configurations.push((record.index, self.configuration(record)?)),
             }
-            seen.push(record.kind);
         }
-        let expected = [RecordKind::HardState, RecordKind::SnapshotMark, RecordKind::Configuration];
-        if seen != expected {
+        let version = self.segment.header.version;
+        let wanted: &[RecordKind] = match version {
+            1 => &[RecordKind::HardState, RecordKind::SnapshotMark, RecordKind::Configuration],
+            _ => &[RecordKind::HardState, RecordKind::SnapshotMark],
+        };
+        let others = seen.get(wanted.len()..).unwrap_or_default();
+        if !seen.starts_with(wanted) || others.iter().any(|k| *k != RecordKind::Configuration) {
             return Err(self.corrupt(HEADER_LEN as u64, "its opening group is not one"));
         }
-        Ok(())
+        if oldest {
+            // Their entries are in segments that are gone, and no snapshot had them yet.
+            let index = self.contents.snapshot.index;
+            configurations.retain(|(at, _)| *at > index && *at < first_index);
+            self.contents.configurations = configurations;
+        } else if version > 1 && self.contents.configurations != configurations {
+            let what = "its configurations are not those with which the segment before it ends";
+            return Err(self.corrupt(HEADER_LEN as u64, what));
+        }
+        records.try_for_each(|record| self.apply(record))
     }
 
     /// Applies a record that is valid and belongs to a complete group.
@@ -405,9 +430,12 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             }
             RecordKind::Truncation => self.contents.truncate(record.index),
             RecordKind::SnapshotMark => {
-                self.contents.snapshot = (record.index, record.term);
-                self.contents.snapshot_configuration = self.configuration(record)?;
-                Ok(())
+                let mark = self.mark(record)?;
+                self.contents.mark(mark)
+            }
+            RecordKind::SnapshotInstead => {
+                let mark = self.mark(record)?;
+                self.contents.discard(mark)
             }
             RecordKind::Seal => {
                 return Err(LogError::MissingSegment {
@@ -421,6 +449,11 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             }
         };
         applied.map_err(|what| self.corrupt(record.offset, &what))
+    }
+
+    fn mark(&self, record: &Record) -> Result<SnapshotMark, LogError> {
+        let configuration = self.configuration(record)?;
+        Ok(SnapshotMark { index: record.index, term: record.term, configuration })
     }
 
     fn configuration(&self, record: &Record) -> Result<Configuration, LogError> {
@@ -444,4 +477,9 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             what: what.to_owned(),
         }
     }
+}
+
+/// Whether a record of this kind says, at the head of a segment, what the ones before amount to.
+fn opens(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::HardState | RecordKind::SnapshotMark | RecordKind::Configuration)
 }

@@ -25,135 +25,26 @@
 //! Until 5, everything that counts is in the old segment; see [`format`](super::format) for a crash
 //! at each point.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 
 use crate::codec;
 use crate::consensus::Payload;
-use crate::types::{Instant, LogIndex, Seq, Term};
+use crate::museum::Bug;
+use crate::types::{LogIndex, Seq, Term};
 
 use super::contents::{Contents, Place};
-use super::disk::{Disk, Operation, OperationId};
+use super::disk::{Disk, Operation};
 use super::format::{
     EntryKind, GroupEncoder, HEADER_LEN, Identity, MARK_LEN, NEXT_FILE, RESERVE, RecordKind,
-    SEAL_LEN, Salt, SegmentHeader, record_len, segment_name,
+    SEAL_LEN, Salt, SegmentHeader, VERSION, record_len, segment_name,
 };
-use super::log::{LogEvent, Pending, SegmentLog};
+use super::log::{Pending, SegmentLog};
+use super::report::LogEvent;
+use super::script::{Purpose, Script};
+use super::segments::{Next, Segment, SegmentFile};
 
 /// A larger group buffer is not kept.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
-
-/// The segment that is being written.
-pub struct Segment {
-    pub sequence: u64,
-    pub name: String,
-    /// Where the next group goes.
-    pub offset: u64,
-    /// The file's length.
-    pub capacity: u64,
-    /// Zeros have been written up to here.
-    pub zeroed_to: u64,
-}
-
-/// The segment after it.
-pub enum Next {
-    None,
-    /// `next.tmp` is there, with this much space.
-    Ready {
-        size: u64,
-    },
-}
-
-/// What a script is for.
-pub enum Purpose {
-    Group {
-        seq: Seq,
-        persists: u64,
-        bytes: u64,
-    },
-    /// A group of nothing but the durable mark.
-    IdleMark,
-    ChangeSegment(Segment),
-    Allocation {
-        size: u64,
-    },
-}
-
-/// Operations to be performed one after the other.
-pub struct Script {
-    /// The first one is under way or waits for its next attempt; empty when finished.
-    operations: VecDeque<Operation>,
-    state: ScriptState,
-    /// The first operation was refused for want of space, and has not succeeded since.
-    blocked: bool,
-    pub purpose: Purpose,
-}
-
-enum ScriptState {
-    UnderWay(OperationId),
-    RetryAt(Instant),
-    Finished,
-}
-
-impl Script {
-    fn start<D: Disk>(disk: &mut D, operations: Vec<Operation>, purpose: Purpose) -> Script {
-        let operations = VecDeque::from(operations);
-        let mut script =
-            Script { operations, state: ScriptState::Finished, blocked: false, purpose };
-        script.submit(disk);
-        script
-    }
-
-    /// Submits the first operation (again).
-    pub fn submit<D: Disk>(&mut self, disk: &mut D) {
-        self.state = match self.operations.front() {
-            Some(operation) => ScriptState::UnderWay(disk.submit(operation.clone())),
-            None => ScriptState::Finished,
-        };
-    }
-
-    /// The first operation has succeeded: goes on to the next, and returns the one that is done.
-    pub fn advance<D: Disk>(&mut self, disk: &mut D) -> Option<Operation> {
-        self.blocked = false;
-        let done = self.operations.pop_front();
-        self.submit(disk);
-        done
-    }
-
-    /// There was no space: to be tried again at `at`.
-    pub fn wait(&mut self, at: Instant) {
-        self.blocked = true;
-        self.state = ScriptState::RetryAt(at);
-    }
-
-    pub fn waits_for(&self, id: OperationId) -> bool {
-        matches!(self.state, ScriptState::UnderWay(under_way) if under_way == id)
-    }
-
-    pub fn is_finished(&self) -> bool {
-        matches!(self.state, ScriptState::Finished)
-    }
-
-    pub fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
-    pub fn retry_at(&self) -> Option<Instant> {
-        match self.state {
-            ScriptState::RetryAt(at) => Some(at),
-            ScriptState::UnderWay(_) | ScriptState::Finished => None,
-        }
-    }
-
-    /// Bytes of the group it writes, if it writes one.
-    pub fn group_bytes(&self) -> u64 {
-        match self.purpose {
-            Purpose::Group { bytes, .. } => bytes,
-            _ => 0,
-        }
-    }
-}
 
 impl<D: Disk> SegmentLog<D> {
     /// Starts whatever can be started.
@@ -162,13 +53,16 @@ impl<D: Disk> SegmentLog<D> {
         if self.active.is_some() {
             return;
         }
-        let Some(first) = self.queue.front() else {
-            if self.idle_at.is_some_and(|at| at <= self.now) {
-                self.start_idle_mark();
+        let needed = match self.queue.front() {
+            Some(first) => first.bytes,
+            None if self.current.version < VERSION => 0,
+            None => {
+                if self.idle_at.is_some_and(|at| at <= self.now) {
+                    self.start_idle_mark();
+                }
+                return;
             }
-            return;
         };
-        let needed = first.bytes;
         if self.fits_here(needed) {
             self.start_group();
         } else if matches!(self.next, Next::Ready { size } if size >= self.next_size(needed)) {
@@ -177,7 +71,8 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn fits_here(&self, bytes: u64) -> bool {
-        self.current.offset + bytes + RESERVE <= self.current.capacity
+        let fits = self.current.offset + bytes + RESERVE <= self.current.capacity;
+        fits && self.current.version == VERSION
     }
 
     /// The size that the next segment must have for a first write of `bytes`.
@@ -191,7 +86,8 @@ impl<D: Disk> SegmentLog<D> {
             return;
         }
         let waiting = self.queue.front().map(|first| first.bytes).filter(|b| !self.fits_here(*b));
-        let half_full = self.current.offset >= self.current.capacity / 2;
+        let half_full =
+            self.current.offset >= self.current.capacity / 2 || self.current.version < VERSION;
         let wanted = self.options.segment_bytes.max(self.next_size(waiting.unwrap_or(0)));
         let file = NEXT_FILE.to_owned();
         let operation = match self.next {
@@ -221,6 +117,7 @@ impl<D: Disk> SegmentLog<D> {
         let salt = Salt::new(self.identity, sequence);
         let mut group = GroupEncoder::begin(&mut buffer, salt, self.current.offset);
         let (mut seq, mut persists, mut opening_changed) = (Seq(0), 0, false);
+        let mut mark = None;
         while self.queue.front().is_some_and(|next| persists == 0 || next.bytes <= budget)
             && let Some(pending) = self.queue.pop_front()
         {
@@ -228,6 +125,7 @@ impl<D: Disk> SegmentLog<D> {
             self.queue_bytes -= pending.bytes;
             opening_changed |= encode(&pending, &mut group, &mut self.contents, sequence);
             seq = pending.seq;
+            mark = pending.snapshot.map(|snapshot| snapshot.index).or(mark);
             persists += 1;
         }
         group.finish();
@@ -235,7 +133,10 @@ impl<D: Disk> SegmentLog<D> {
             self.opening_len = opening_len(&self.contents);
         }
         let bytes = buffer.len() as u64;
-        self.write_group(buffer.freeze(), Purpose::Group { seq, persists, bytes });
+        self.write_group(buffer.freeze(), Purpose::Group { seq, persists, bytes, mark });
+        if self.options.bugs.has(Bug::AckBeforeDisk) {
+            self.events.push(LogEvent::Durable(seq));
+        }
     }
 
     /// Proves that all before it is durable.
@@ -285,6 +186,7 @@ impl<D: Disk> SegmentLog<D> {
         let old = &self.current;
         let sequence = old.sequence + 1;
         let header = SegmentHeader {
+            version: VERSION,
             identity: self.identity,
             sequence,
             first_index: self.contents.last_index.next(),
@@ -295,6 +197,7 @@ impl<D: Disk> SegmentLog<D> {
         let segment = Segment {
             sequence,
             name: name.clone(),
+            version: VERSION,
             offset: opening.len() as u64,
             capacity: size,
             zeroed_to: 0,
@@ -320,24 +223,37 @@ impl<D: Disk> SegmentLog<D> {
     /// A script has come to its end.
     pub(super) fn finished(&mut self, purpose: Purpose) {
         match purpose {
-            Purpose::Group { seq, persists, bytes } => {
+            Purpose::Group { seq, persists, bytes, mark } => {
                 while self.tail.front().is_some_and(|(of, _)| *of <= seq) {
                     self.tail.pop_front();
                 }
                 self.counts.groups += 1;
                 self.counts.group_bytes += bytes;
                 self.counts.persists += persists;
-                self.events.push(LogEvent::Durable(seq));
+                self.durable_mark = mark.unwrap_or(self.durable_mark);
+                if !self.options.bugs.has(Bug::AckBeforeDisk) {
+                    self.events.push(LogEvent::Durable(seq));
+                }
                 self.idle_at = Some(self.now + self.options.idle_mark_after);
             }
             Purpose::IdleMark => {}
             Purpose::ChangeSegment(segment) => {
-                self.segments.insert(segment.sequence, (segment.name.clone(), segment.capacity));
+                if let Some(old) = self.segments.get_mut(&self.current.sequence) {
+                    old.end = self.current.offset;
+                }
+                let (name, length) = (segment.name.clone(), segment.capacity);
+                self.segments.insert(segment.sequence, SegmentFile { name, length, end: 0 });
                 self.current = segment;
                 // Its header says where the old one ends: nothing is left to prove.
                 self.idle_at = None;
             }
             Purpose::Allocation { size } => self.next = Next::Ready { size },
+            // These are the lane's.
+            Purpose::Report(_)
+            | Purpose::Name { .. }
+            | Purpose::Verify(_)
+            | Purpose::Send { .. }
+            | Purpose::Part { .. } => {}
         }
     }
 
@@ -361,6 +277,16 @@ fn encode(
     sequence: u64,
 ) -> bool {
     let mut opening_changed = false;
+    if let Some(mark) = &pending.snapshot {
+        let (kind, marked) = match pending.discard_log {
+            true => (RecordKind::SnapshotInstead, contents.discard(mark.clone())),
+            false => (RecordKind::SnapshotMark, contents.mark(mark.clone())),
+        };
+        keep_invariant(marked);
+        let configuration = codec::encode_configuration(&mark.configuration);
+        group.record(kind, mark.term, mark.index, &configuration);
+        opening_changed = true;
+    }
     if let Some(from) = pending.truncate_from {
         keep_invariant(contents.truncate(from));
         group.record(RecordKind::Truncation, Term(0), from, &[]);
@@ -409,8 +335,8 @@ pub fn opening_len(contents: &Contents) -> u64 {
     HEADER_LEN as u64
         + MARK_LEN
         + record_len(contents.hard_state.len())
-        + configuration(&contents.snapshot_configuration)
-        + configuration(contents.configuration().1)
+        + configuration(&contents.snapshot.configuration)
+        + contents.configurations.iter().map(|(_, c)| configuration(c)).sum::<u64>()
 }
 
 /// Header and opening group.
@@ -427,12 +353,13 @@ fn encode_opening(header: &SegmentHeader, contents: &Contents) -> BytesMut {
 /// The records with which every segment opens.
 pub fn encode_opening_records(group: &mut GroupEncoder<'_>, contents: &Contents) {
     group.record(RecordKind::HardState, Term(0), LogIndex(0), &contents.hard_state);
-    let (index, term) = contents.snapshot;
-    let configuration = codec::encode_configuration(&contents.snapshot_configuration);
-    group.record(RecordKind::SnapshotMark, term, index, &configuration);
-    let (index, configuration) = contents.configuration();
-    let configuration = codec::encode_configuration(configuration);
-    group.record(RecordKind::Configuration, Term(0), index, &configuration);
+    let mark = &contents.snapshot;
+    let configuration = codec::encode_configuration(&mark.configuration);
+    group.record(RecordKind::SnapshotMark, mark.term, mark.index, &configuration);
+    for (index, configuration) in &contents.configurations {
+        let configuration = codec::encode_configuration(configuration);
+        group.record(RecordKind::Configuration, Term(0), *index, &configuration);
+    }
 }
 
 /// The group that says that another segment follows.

@@ -206,12 +206,12 @@ fn a_newer_format_is_told_apart_from_damage() {
     let disk = filled(1);
     let (name, bytes, _) = &segments(&disk)[0];
     let mut header = bytes[..HEADER_LEN].to_vec();
-    header[8] = 2;
+    header[8] = 3;
     let crc = crc32c::crc32c(&header[..HEADER_LEN - 4]);
     header[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
     assert!(disk.overwrite(name, 0, &header));
     let error = open(&disk).map(|_| ()).unwrap_err();
-    assert_eq!(error, LogError::NewerFormat { file: name.clone(), found: 2, supported: 1 });
+    assert_eq!(error, LogError::NewerFormat { file: name.clone(), found: 3, supported: 2 });
 }
 
 #[test]

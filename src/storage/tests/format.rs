@@ -14,6 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn a_golden_header() {
     let header = SegmentHeader {
+        version: 1,
         identity: Identity { cluster: ClusterId(0x1122_3344_5566_7788), node: NodeId(3) },
         sequence: 7,
         first_index: LogIndex(1000),
@@ -52,6 +53,7 @@ fn a_golden_group() {
 #[test]
 fn a_header_that_is_damaged_anywhere_is_refused() {
     let header = SegmentHeader {
+        version: VERSION,
         identity: IDENTITY,
         sequence: 1,
         first_index: LogIndex(1),

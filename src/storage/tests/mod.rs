@@ -13,6 +13,8 @@ mod format;
 mod full;
 mod model;
 mod reads;
+mod snapshots;
+mod versions;
 
 pub(super) const IDENTITY: Identity = Identity { cluster: ClusterId(0xc1), node: NodeId(3) };
 
@@ -81,9 +83,10 @@ fn settle(log: &mut SegmentLog<MemoryDisk>, now: Instant) -> Result<Vec<LogEvent
     log.flush();
     let mut events = Vec::new();
     loop {
+        let waiting = log.disk_mut().has_completions();
         let stepped = log.disk_mut().step();
         let more = log.poll(now)?;
-        let woken = stepped || log.disk_mut().has_completions();
+        let woken = waiting || stepped || log.disk_mut().has_completions();
         if !woken && more.is_empty() && log.next_deadline().is_none_or(|at| at > now) {
             return Ok(events);
         }
@@ -118,7 +121,7 @@ fn read_all(
                     all.extend(entries);
                 }
                 LogEvent::ReadFailed { from } => panic!("entry {from} of {last} cannot be read"),
-                LogEvent::Durable(_) => {}
+                _ => {}
             }
         }
     }
