@@ -25,5 +25,9 @@ pub fn init(config: &NodeConfig, members: &Members, file: &Path) -> Result<(), N
 /// is a log.
 pub fn join(config: &NodeConfig) -> Result<(), NodeError> {
     let _lock = DirectoryLock::take(&config.directory)?;
-    Err(std::io::Error::other("a log that is empty cannot be created yet").into())
+    let directory = config.directory.join("log");
+    let mut disk = FileDisk::open(&directory, config.durability, Box::new(|| {}))?;
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    SegmentLog::create_empty(&mut disk, identity)
+        .map_err(|source| NodeError::Log { directory, source })
 }
