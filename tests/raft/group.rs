@@ -7,22 +7,36 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 
 use bytes::Bytes;
-use kvraft::consensus::raft::{HardState, Message, Raft};
+use kvraft::consensus::raft::{Message, Raft};
 use kvraft::consensus::{
-    Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal, Role,
-    Saved, SnapshotMark,
+    Change, Config, Configuration, Consensus, Effect, Entry, Input, Lease, Payload, Proposal, Role,
+    SnapshotMark,
 };
+use kvraft::museum::Bugs;
 use kvraft::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
 
+use crate::disk::{Disk, Log, Received};
 use crate::words;
 
 type Outcome = Result<(), Box<dyn Error>>;
+
+/// How the cores of a group are set up.
+#[derive(Clone, Copy, Default)]
+pub struct Setup {
+    /// Writes wait until somebody says that they are done.
+    pub disks_by_hand: bool,
+    /// Reads may rest on leases.
+    pub leases: bool,
+    /// Entries that stay in the log although a snapshot covers them.
+    pub keep_entries: u64,
+    pub bugs: Bugs,
+}
 
 /// Cores, their disks, and the messages between them.
 #[derive(Default)]
 pub struct Group {
     now: Instant,
-    disks_by_hand: bool,
+    setup: Setup,
     nodes: BTreeMap<NodeId, Node>,
     messages: VecDeque<(NodeId, NodeId, Message)>,
     /// Groups that can talk among themselves; none: all can.
@@ -32,10 +46,15 @@ pub struct Group {
     leaders: BTreeMap<Term, NodeId>,
     /// What was ever applied at each index, by anyone (State Machine Safety).
     applied: BTreeMap<LogIndex, Entry>,
+    /// The snapshots that anyone took, ever.
+    snapshots: BTreeMap<LogIndex, SnapshotMark>,
     /// What was applied by anyone when each read arrived: no read may miss it.
     read_from: BTreeMap<Ticket, LogIndex>,
     /// Reads served so far, for those who want to be sure that some were.
     pub served: u64,
+    /// Snapshots installed so far, likewise, and changes of membership that ended.
+    pub installed: u64,
+    pub changed: u64,
 }
 
 struct Node {
@@ -47,60 +66,13 @@ struct Node {
     restarts: u64,
 }
 
-/// What a node's disk holds, and what it has been asked to write.
-#[derive(Default)]
-struct Disk {
-    hard_state: HardState,
-    log: Vec<Entry>,
-    writing: VecDeque<Persist<HardState>>,
-}
-
-impl Disk {
-    fn finish_one(&mut self) -> Option<Seq> {
-        let write = self.writing.pop_front()?;
-        if let Some(from) = write.truncate_from {
-            self.log.truncate(from.0 as usize - 1);
-        }
-        self.log.extend(write.entries);
-        if let Some(hard_state) = write.hard_state {
-            self.hard_state = hard_state;
-        }
-        Some(write.seq)
-    }
-
-    fn saved(&self) -> Saved<Raft> {
-        let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
-        let mut configurations = Vec::new();
-        for entry in &self.log {
-            if term_runs.last().is_none_or(|run| run.1 != entry.term) {
-                term_runs.push((entry.index, entry.term));
-            }
-            if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.index, configuration.clone()));
-            }
-        }
-        Saved {
-            hard_state: self.hard_state.clone(),
-            snapshot: SnapshotMark::default(),
-            log_start: (LogIndex(0), Term(0)),
-            configurations,
-            term_runs,
-            last_index: LogIndex(self.log.len() as u64),
-        }
-    }
-}
-
 impl Group {
     /// `size` new nodes. `logs` gives them a past: for each node the terms of its entries after the
     /// first, such as `2,2|2|3`.
-    pub fn new(
-        size: u64,
-        disks_by_hand: bool,
-        logs: Option<&str>,
-    ) -> Result<Group, Box<dyn Error>> {
+    pub fn new(size: u64, setup: Setup, logs: Option<&str>) -> Result<Group, Box<dyn Error>> {
         let voters: BTreeSet<NodeId> = (1..=size).map(NodeId).collect();
         let configuration = Configuration { voters, ..Configuration::default() };
-        let mut group = Group { disks_by_hand, ..Group::default() };
+        let mut group = Group { setup, ..Group::default() };
         let logs: Vec<&str> = logs.map(|logs| logs.split('|').collect()).unwrap_or_default();
         for id in 1..=size {
             let payload = Payload::Configuration(configuration.clone());
@@ -111,17 +83,33 @@ impl Group {
                 let payload = Payload::Command(Bytes::from(format!("old{index}")));
                 log.push(Entry { term: Term(term.parse()?), index, payload });
             }
-            let disk = Disk { log, ..Disk::default() };
-            let node = Node { raft: None, disk, held: Vec::new(), restarts: 0 };
-            group.nodes.insert(NodeId(id), node);
-            group.start(NodeId(id));
+            let log = Log { entries: log, ..Log::default() };
+            group.add(NodeId(id), Disk { log, ..Disk::default() });
         }
         Ok(group)
     }
 
+    fn add(&mut self, id: NodeId, disk: Disk) {
+        self.nodes.insert(id, Node { raft: None, disk, held: Vec::new(), restarts: 0 });
+        self.start(id);
+    }
+
+    /// A new node with an empty disk, which waits for a leader to find it.
+    pub fn join(&mut self, id: NodeId) {
+        self.add(id, Disk::default());
+    }
+
     fn start(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let config = Config::new(id, id.0 * 1000 + node.restarts);
+        let Setup { leases, keep_entries, bugs, .. } = self.setup;
+        let clock_error = std::time::Duration::from_millis(10);
+        let config = Config {
+            lease: leases.then_some(Lease { clock_error }),
+            keep_entries,
+            snapshot_chunk_bytes: 10,
+            bugs,
+            ..Config::new(id, id.0 * 1000 + node.restarts)
+        };
         node.raft = Some(Raft::recover(self.now, config, node.disk.saved()));
     }
 
@@ -133,6 +121,40 @@ impl Group {
     fn tell(&mut self, line: String) {
         self.told.push_str(&line);
         self.told.push('\n');
+    }
+
+    pub fn transfer(&mut self, id: NodeId, ticket: Ticket, to: Option<NodeId>) -> Outcome {
+        self.step(id, Input::Transfer { ticket, to })
+    }
+
+    pub fn change(&mut self, id: NodeId, ticket: Ticket, changes: Vec<Change>) -> Outcome {
+        self.step(id, Input::ChangeMembership { ticket, changes })
+    }
+
+    /// `id` takes a snapshot of what it has applied, if it has anything new that is durable.
+    pub fn snapshot(&mut self, id: NodeId) -> Outcome {
+        let node = self.nodes.get_mut(&id).ok_or("no such node")?;
+        let Some(raft) = &node.raft else { return Ok(()) };
+        let status = raft.status();
+        let index = status.applied_index.min(status.durable_index);
+        let log = node.disk.effective_log();
+        let Some(term) = log.get(index).map(|e| e.term) else { return Ok(()) };
+        if index <= status.snapshot_index {
+            return Ok(());
+        }
+        // The members as of then, as this node's log has them; everyone's must say the same.
+        let before = log.entries.iter().filter(|e| e.index <= index);
+        let newest = before.rev().find_map(|entry| match &entry.payload {
+            Payload::Configuration(configuration) => Some(configuration.clone()),
+            _ => None,
+        });
+        let configuration = newest.unwrap_or_else(|| log.snapshot.configuration.clone());
+        let mark = SnapshotMark { index, term, configuration };
+        let known = self.snapshots.entry(index).or_insert_with(|| mark.clone());
+        assert_eq!(*known, mark, "all take the same snapshot");
+        node.disk.snapshots.insert(index, mark);
+        self.tell(format!("{id} takes a snapshot of {index}/{term}"));
+        self.step(id, Input::SnapshotSaved { index })
     }
 
     pub fn campaign(&mut self, id: NodeId) -> Outcome {
@@ -249,7 +271,7 @@ impl Group {
         let node = self.nodes.get_mut(&id).ok_or("no such node")?;
         node.raft = None;
         node.held.clear();
-        node.disk.writing.clear();
+        node.disk.crash();
         Ok(())
     }
 
@@ -284,10 +306,12 @@ impl Group {
         leaders.max_by_key(|status| status.term).map(|status| status.id)
     }
 
-    /// How far each node has applied.
-    pub fn applied_by_all(&self) -> LogIndex {
-        let rafts = self.nodes.values().map(|node| node.raft.as_ref());
-        let applied = rafts.map(|raft| raft.map_or(LogIndex(0), |r| r.status().applied_index));
+    /// How far each member has applied, in the leader's eyes of who they are.
+    pub fn applied_by_all_members(&self) -> LogIndex {
+        let status = |id: &NodeId| self.nodes.get(id)?.raft.as_ref().map(Raft::status);
+        let Some(leader) = self.leader().and_then(|id| status(&id)) else { return LogIndex(0) };
+        let members = leader.configuration.members();
+        let applied = members.iter().map(|id| status(id).map_or(LogIndex(0), |s| s.applied_index));
         applied.min().unwrap_or_default()
     }
 
@@ -320,6 +344,9 @@ impl Group {
         if after.role == Role::Leader {
             let leader = *self.leaders.entry(after.term).or_insert(id);
             assert_eq!(leader, id, "one leader a term (Election Safety)");
+            if before.role != Role::Leader {
+                self.assert_leader_completeness(id);
+            }
         }
         for effect in effects {
             self.carry_out(id, effect)?;
@@ -333,7 +360,7 @@ impl Group {
         match effect {
             Effect::Persist(write) => {
                 node.disk.writing.push_back(write);
-                if !self.disks_by_hand {
+                if !self.setup.disks_by_hand {
                     self.persist(id)?;
                 }
             }
@@ -352,6 +379,9 @@ impl Group {
                 let words: Vec<_> = entries.iter().map(words::entry).collect();
                 let index = entries.last().map(|entry| entry.index).ok_or("applies nothing")?;
                 for entry in entries {
+                    if let Payload::Configuration(configuration) = &entry.payload {
+                        self.changed += u64::from(configuration.outgoing.is_empty());
+                    }
                     let known = self.applied.entry(entry.index).or_insert(entry.clone());
                     assert_eq!(*known, entry, "all apply the same (State Machine Safety)");
                 }
@@ -360,12 +390,7 @@ impl Group {
             }
             Effect::ReadLog { from, to, .. } => {
                 // What is being written can be read as well.
-                let mut log = node.disk.log.clone();
-                for write in &node.disk.writing {
-                    log.truncate(write.truncate_from.map_or(log.len(), |from| from.0 as usize - 1));
-                    log.extend(write.entries.iter().cloned());
-                }
-                let entries = log[from.0 as usize - 1..to.0 as usize].to_vec();
+                let entries = node.disk.effective_log().read(from, to);
                 self.step(id, Input::LogRead { from, entries })?;
             }
             Effect::Accepted { ticket, index, term } => {
@@ -379,10 +404,29 @@ impl Group {
             Effect::Refuse { ticket, why } => {
                 self.tell(format!("{id} refuses request {ticket}: {why:?}"));
             }
-            Effect::ReadSnapshot { .. }
-            | Effect::WriteSnapshot { .. }
-            | Effect::InstallSnapshot { .. }
-            | Effect::Compact { .. } => {}
+            Effect::ReadSnapshot { to, index, offset, max_bytes } => {
+                let chunk = node.disk.read_snapshot(index, offset, max_bytes);
+                self.step(id, Input::SnapshotRead { to, index, offset, chunk })?;
+            }
+            Effect::WriteSnapshot { index, term, offset, chunk } => {
+                let mark = self.snapshots.get(&index).ok_or("nobody took that snapshot")?.clone();
+                assert_eq!(mark.term, term);
+                let answer = match node.disk.receive(mark.clone(), offset, chunk) {
+                    Received::Part { bytes } => Input::SnapshotWritten { index, bytes },
+                    Received::Whole => Input::SnapshotReceived { snapshot: mark },
+                    Received::Rejected => Input::SnapshotRejected { index },
+                };
+                self.step(id, answer)?;
+            }
+            Effect::InstallSnapshot { index } => {
+                assert!(node.disk.snapshots.contains_key(&index));
+                self.installed += 1;
+                self.tell(format!("{id} installs the snapshot of {index}"));
+            }
+            Effect::Compact { to } => {
+                node.disk.compact(to);
+                self.tell(format!("{id} forgets entries up to {to}"));
+            }
             Effect::PeerRejected { from, why } => {
                 self.tell(format!("{id} rejects a message of {from}: {why}"));
             }
@@ -392,14 +436,24 @@ impl Group {
 
     /// If two logs hold an entry of the same index and term, they are equal up to it (figure 3).
     fn assert_log_matching(&self) {
-        let logs: Vec<&Vec<Entry>> = self.nodes.values().map(|node| &node.disk.log).collect();
+        let logs: Vec<&Log> = self.nodes.values().map(|node| &node.disk.log).collect();
         for (i, a) in logs.iter().enumerate() {
             for b in &logs[i + 1..] {
-                let agree = a.iter().zip(b.iter()).rposition(|(a, b)| a.term == b.term);
-                if let Some(last) = agree {
-                    assert_eq!(a[..=last], b[..=last], "Log Matching");
+                let mut agree = false;
+                for entry in a.entries.iter().rev() {
+                    let Some(other) = b.get(entry.index) else { continue };
+                    agree |= other.term == entry.term;
+                    assert!(!agree || entry == other, "Log Matching at {}", entry.index);
                 }
             }
+        }
+    }
+
+    /// A new leader has every entry that was ever committed (figure 3).
+    fn assert_leader_completeness(&self, id: NodeId) {
+        let log = self.nodes[&id].disk.effective_log();
+        for (index, entry) in self.applied.range(log.start.0.next()..) {
+            assert_eq!(log.get(*index), Some(entry), "Leader Completeness: node {id}");
         }
     }
 
@@ -424,7 +478,12 @@ impl Group {
 }
 
 fn status(id: NodeId, node: &Node) -> String {
-    let terms: Vec<_> = node.disk.log.iter().map(|entry| entry.term.to_string()).collect();
+    let entries = &node.disk.log.entries;
+    let mut terms: Vec<_> = entries.iter().map(|entry| entry.term.to_string()).collect();
+    let (start, term) = node.disk.log.start;
+    if start > LogIndex(0) {
+        terms.insert(0, format!("…{start}/{term}"));
+    }
     let log = terms.join(" ");
     let Some(raft) = &node.raft else { return format!("{id} crashed    disk [{log}]") };
     let status = raft.status();

@@ -4,15 +4,16 @@
 //! `UPDATE_GOLDENFILES=1 cargo test --test raft` rewrites them; then read the diff as a story.
 
 mod chance;
+mod disk;
 mod group;
 mod words;
 
 use std::error::Error;
 
 use goldenscript::{Command, Context, Runner};
-use group::Group;
+use group::{Group, Setup};
 use kvraft::consensus::raft::{AppendResult, Message};
-use kvraft::consensus::{Entry, Payload};
+use kvraft::consensus::{Change, Entry, Payload};
 use kvraft::types::{LogIndex, NodeId, Term, Ticket};
 
 /// Runs a script's commands on one group.
@@ -27,7 +28,12 @@ impl Runner for Script {
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let mut args = command.consume_args();
-        let disks_by_hand = args.take_key("disks") == Some("by-hand");
+        let setup = Setup {
+            disks_by_hand: args.take_key("disks") == Some("by-hand"),
+            leases: args.take_key("reads") == Some("by-lease"),
+            keep_entries: args.take_key("keep").map_or(Ok(0), str::parse)?,
+            ..Setup::default()
+        };
         let logs = args.take_key("logs").map(str::to_owned);
         let words: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
         let node = |place: usize| -> Result<NodeId, Box<dyn Error>> {
@@ -35,7 +41,7 @@ impl Runner for Script {
         };
         let group = &mut self.group;
         match command.name.as_str() {
-            "cluster" => *group = Group::new(words[0].parse()?, disks_by_hand, logs.as_deref())?,
+            "cluster" => *group = Group::new(words[0].parse()?, setup, logs.as_deref())?,
             "campaign" => group.campaign(node(0)?)?,
             "propose" => {
                 for arg in &command.args[1..] {
@@ -45,6 +51,18 @@ impl Runner for Script {
                     group.propose(node(0)?, Ticket(self.next_ticket), &said)?;
                 }
             }
+            "join" => group.join(node(0)?),
+            "member" => {
+                self.next_ticket += 1;
+                let changes: Result<Vec<_>, _> = words[1..].chunks(2).map(change).collect();
+                group.change(node(0)?, Ticket(self.next_ticket), changes?)?;
+            }
+            "transfer" => {
+                self.next_ticket += 1;
+                let to = words.get(1).map(|_| node(1)).transpose()?;
+                group.transfer(node(0)?, Ticket(self.next_ticket), to)?;
+            }
+            "snapshot" => group.snapshot(node(0)?)?,
             "read" => {
                 self.next_ticket += 1;
                 group.read(node(0)?, Ticket(self.next_ticket))?;
@@ -94,6 +112,19 @@ impl Runner for Script {
         }
         Ok(self.group.told())
     }
+}
+
+/// `add 4`, `promote 4`, `demote 4`, `remove 4`.
+fn change(words: &[&str]) -> Result<Change, Box<dyn Error>> {
+    let [verb, id] = words else { return Err("change whom, and how?".into()) };
+    let node = NodeId(id.parse()?);
+    Ok(match *verb {
+        "add" => Change::AddLearner { node, address: format!("unix:/{id}") },
+        "promote" => Change::Promote { node },
+        "demote" => Change::Demote { node },
+        "remove" => Change::Remove { node },
+        other => return Err(format!("{other} is no change").into()),
+    })
 }
 
 /// One test a script, so that a failing story has a name.

@@ -173,15 +173,23 @@ impl Log {
         self.cache.push_back(entry);
     }
 
-    /// Removes every entry from `index` on, and with them the configurations they held.
-    pub fn truncate_from(&mut self, index: LogIndex) {
+    /// Removes every entry from `index` on, and with them the configurations they held, which are
+    /// returned.
+    pub fn truncate_from(&mut self, index: LogIndex) -> Vec<(LogIndex, Configuration)> {
         assert!(index > self.snapshot.index, "a snapshot is never truncated");
         self.last_index = index.previous().min(self.last_index);
         self.runs.retain(|run| run.0 < index);
-        self.configurations.retain(|(at, _)| *at < index);
+        let kept = self.configurations.partition_point(|(at, _)| *at < index);
+        let removed = self.configurations.split_off(kept);
         while let Some(entry) = self.cache.pop_back_if(|entry| entry.index >= index) {
             self.cache_bytes -= entry.size();
         }
+        removed
+    }
+
+    /// For the museum: a configuration that should be gone is in force.
+    pub fn keep_configuration(&mut self, kept: (LogIndex, Configuration)) {
+        self.configurations.push(kept);
     }
 
     /// The first index whose entry is in memory; one past the end if none is.

@@ -28,15 +28,16 @@
 //! A change of voters takes two entries (**joint consensus**):
 //!
 //! ```text
-//!       C_old            C_old,new: a majority of each               C_new
-//!   ──────────────┬────────────────────────────────────┬──────────────────────┬──────
-//!                 │ appended                 committed: │                     │ committed:
-//!                 │                    C_new appended   │                     │ others leave
+//!        C_old       C_old,new: a majority of each              C_new
+//!   ─────────────┬──────────────────────────────────┬───────────────────┬─────────────
+//!                │                                  │                   │
+//!            C_old,new                          committed:          committed: who is
+//!            appended                         C_new appended       not in it steps down
 //! ```
 //!
 //! Until the first is committed, the old majority could still decide alone; after the second is
 //! appended, the new one can. In between both must agree, so never can two decide apart. Any number
-//! of servers may change in one step. A change of learners alone takes one entry: they do not count.
+//! of servers may change in one step. A change of learners alone takes one entry: nobody counts them.
 //!
 //! A change begins only when the one before it is committed *and* an entry of the leader's own term
 //! is. (Without the second condition the change of one server at a time, which we do not use, loses

@@ -448,7 +448,10 @@ impl Raft {
     /// Removes every entry from `index` on. Must come before this step's appends.
     pub(super) fn truncate_from(&mut self, index: LogIndex) {
         assert!(index > self.commit_index, "a committed entry is never removed");
-        self.log.truncate_from(index);
+        let removed = self.log.truncate_from(index);
+        if self.has(Bug::TruncationKeepsConfiguration) && removed.len() > 1 {
+            removed.into_iter().take(1).for_each(|it| self.log.keep_configuration(it));
+        }
         self.durability.truncate_from(index);
         let draft = self.draft();
         assert!(draft.entries.is_empty() && draft.truncate_from.is_none());
