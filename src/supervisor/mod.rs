@@ -32,6 +32,7 @@ mod leader;
 pub mod lifecycle;
 mod membership;
 mod metrics;
+pub mod offline;
 mod poll;
 pub mod process;
 pub mod receipt;
