@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::pending::{Origin, Pending, Stage};
 use super::{Consistency, MAX_SAMPLES, Output, PeerMessage, Refused, Replica, Request, Response};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
-use crate::kv::{Command, Outcome, Query};
+use crate::kv::{Command, Operation, Outcome, Query};
 use crate::storage::Disk;
 use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 
@@ -78,7 +78,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         let checked = match request {
             Request::Write { command } => Command::decode(command)
                 .map_err(|error| error.to_string())
-                .and_then(|command| command.validate().map_err(|error| error.to_string())),
+                .and_then(|command| {
+                    command.validate().map_err(|error| error.to_string()).map(|()| command)
+                })
+                .and_then(of_clients),
             Request::Read { query, .. } => Query::decode(query)
                 .map_err(|error| error.to_string())
                 .and_then(|query| query.validate().map_err(|error| error.to_string())),
@@ -263,6 +266,14 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         if let Some(pending) = self.pending.remove(ticket) {
             self.answer(pending.origin, response);
         }
+    }
+}
+
+/// Whether a client may write this.
+fn of_clients(command: Command) -> Result<(), String> {
+    match command.operation {
+        Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
+        _ => Ok(()),
     }
 }
 
