@@ -138,7 +138,7 @@ pub enum Command {
     /// Hand the leadership over
     #[command(subcommand)]
     Leader(leader::Leader),
-    /// The state as of one entry: take it now
+    /// The whole state in one file: take, save, inspect and restore it
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     Put(put::Put),

@@ -25,6 +25,7 @@
 //! `membership` are what it does for a cluster as a whole: who leads it, and who is in it.
 
 mod act;
+pub mod backup;
 mod daemon;
 pub mod events;
 pub mod launch;

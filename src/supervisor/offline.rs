@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::config::Durability;
 use crate::consensus::raft::HardState;
 use crate::consensus::{Configuration, Entry, Payload, Persist, SnapshotMark, ToBytes};
-use crate::kv::{Machine, Restore};
+use crate::kv::Machine;
 use crate::storage::{
     Completion, Disk, DiskError, FileDisk, Identity, LogError, LogEvent, LogOptions, Operation,
     OperationId, Outcome, Recovered, SegmentLog,
@@ -110,8 +110,7 @@ pub fn look(directory: &Path, identity: Identity) -> Result<Held, OfflineError> 
     }
     let disk = FileDisk::open(directory, Durability::Fsync, Box::new(|| {}));
     let disk = ReadOnly(disk.map_err(|error| failed(error.into()))?);
-    let (_, recovered) =
-        SegmentLog::open(disk, identity, LogOptions::default()).map_err(failed)?;
+    let (_, recovered) = SegmentLog::open(disk, identity, LogOptions::default()).map_err(failed)?;
     Held::from(recovered)
         .map_err(|why| OfflineError::Wrong { directory: directory.to_owned(), why })
 }
@@ -133,7 +132,9 @@ impl Open {
     ) -> Result<(Open, Recovered), OfflineError> {
         let failed = |source| OfflineError::Log { directory: directory.to_owned(), source };
         let (ring, bell) = channel();
-        let waker = Box::new(move || drop(ring.send(())));
+        let waker = Box::new(move || {
+            let _ = ring.send(());
+        });
         let disk = FileDisk::open(directory, Durability::Fsync, waker)
             .map_err(|error| failed(error.into()))?;
         let (log, recovered) = SegmentLog::open(disk, identity, options).map_err(failed)?;
@@ -253,12 +254,11 @@ fn read_back(
     if recovered.snapshot != *mark || recovered.last_index != mark.index {
         return Err(open.wrong("the log does not begin where it should"));
     }
-    let mut restore = Restore::default();
+    let mut restore = Machine::new().restore();
     let mut take = |part: &[u8]| restore.take(part).map_err(|error| error.to_string());
-    open.log.load_snapshot(mark.index, &mut take).map_err(|source| OfflineError::Log {
-        directory: directory.to_owned(),
-        source,
-    })?;
+    open.log
+        .load_snapshot(mark.index, &mut take)
+        .map_err(|source| OfflineError::Log { directory: directory.to_owned(), source })?;
     restore.finish().map_err(|error| open.wrong(error.to_string()))
 }
 
@@ -295,7 +295,8 @@ mod tests {
         assert_eq!(index, LogIndex(2));
         let contents = || -> Vec<_> {
             let files = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
-            let mut files: Vec<_> = files.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+            let mut files: Vec<_> =
+                files.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
             files.sort();
             files
         };
@@ -315,12 +316,11 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let log = temporary.path().join("log");
         let mut machine = Machine::new();
-        machine.skip(LogIndex(41));
+        (1..=41).for_each(|index| machine.skip(LogIndex(index)));
         let configuration = configuration(&[1, 2]);
         let mark = SnapshotMark { index: LogIndex(41), term: Term(5), configuration };
         let mut parts = machine.snapshot();
-        let seeded =
-            seed(&log, IDENTITY, 4 << 20, &mark, &mut || Ok(parts.next())).unwrap();
+        let seeded = seed(&log, IDENTITY, 4 << 20, &mark, &mut || Ok(parts.next())).unwrap();
         assert_eq!(seeded.state_hash(), machine.state_hash());
         let held = look(&log, IDENTITY).unwrap();
         assert_eq!((held.last_index, held.last_term), (mark.index, mark.term));
