@@ -220,8 +220,10 @@ impl<D: Disk> EventLoop<D> {
             );
             return true;
         }
-        let status = self.replica.borrow().status().consensus;
+        let replica = self.replica.borrow();
+        let status = replica.status().consensus;
         self.desk.waiting() == 0
+            && !replica.is_handing_over()
             && self.inbox.is_empty()
             && status.durable_index == status.last_index
     }

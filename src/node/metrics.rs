@@ -30,8 +30,18 @@ pub enum Kind {
 
 const KINDS: [&str; 4] = ["write", "read", "stale_read", "invalid"];
 
-const OUTCOMES: [&str; 8] =
-    ["ok", "unknown", "no_leader", "busy", "invalid", "no_space", "timed_out", "stopping"];
+const OUTCOMES: [&str; 10] = [
+    "ok",
+    "unknown",
+    "no_leader",
+    "busy",
+    "invalid",
+    "no_space",
+    "timed_out",
+    "stopping",
+    "disagreement",
+    "repairing",
+];
 
 fn outcome(response: &Response) -> usize {
     match response {
@@ -44,6 +54,8 @@ fn outcome(response: &Response) -> usize {
             Refused::NoSpace => 5,
             Refused::TimedOut => 6,
             Refused::Stopping => 7,
+            Refused::Disagreement => 8,
+            Refused::Repairing => 9,
         },
     }
 }

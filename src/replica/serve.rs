@@ -1,4 +1,5 @@
-//! Serving requests: to the core if this replica leads, to the leader if it does not.
+//! Serving requests: reads by the core, wherever it stands; writes by the core if this replica
+//! leads, else by the leader.
 
 use std::time::Duration;
 
@@ -90,6 +91,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return refused(Refused::Invalid, message);
         }
         match request {
+            Request::Write { .. } if let Some(index) = self.agreement.disagreed_at() => {
+                refused(Refused::Disagreement, disagreement(index))
+            }
             Request::Write { command }
                 if command.len() as u64 + self.log_reserve > self.log.room() =>
             {
@@ -118,14 +122,15 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         let Some(pending) = self.pending.get(ticket) else { return };
         let relayed = matches!(pending.origin, Origin::Peer { .. });
         match (self.core.leader(), &pending.request) {
+            // The core asks the leader how far it must have applied, wherever that is.
+            (Some(_), Request::Read { .. }) => {
+                self.pending.advance(ticket, Stage::Confirming);
+                self.step(now, Input::Read { ticket });
+            }
             (Some(id), Request::Write { command }) if id == self.id => {
                 let command = command.clone();
                 self.pending.advance(ticket, Stage::Proposing);
                 self.proposals.push(Proposal { ticket, command });
-            }
-            (Some(id), Request::Read { .. }) if id == self.id => {
-                self.pending.advance(ticket, Stage::Confirming);
-                self.step(now, Input::Read { ticket });
             }
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
@@ -262,7 +267,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
-    fn finish(&mut self, ticket: Ticket, response: Response) {
+    pub(super) fn finish(&mut self, ticket: Ticket, response: Response) {
         if let Some(pending) = self.pending.remove(ticket) {
             self.answer(pending.origin, response);
         }
@@ -275,6 +280,13 @@ fn of_clients(command: Command) -> Result<(), String> {
         Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
         _ => Ok(()),
     }
+}
+
+fn disagreement(index: LogIndex) -> String {
+    format!(
+        "at index {index} the replicas' states differed, and no majority had the same: nothing is \
+         written any more until an operator has compared them"
+    )
 }
 
 fn no_leader(leader: Option<NodeId>) -> Response {

@@ -23,11 +23,14 @@ use bytes::Bytes;
 
 use crate::types::Random;
 
+mod content;
+
+use content::Content;
+
 use super::disk::{
     Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
 };
 
-const PAGE: usize = 4096;
 /// What a drive writes wholly or not at all.
 const SECTOR: usize = 512;
 
@@ -65,6 +68,16 @@ struct State {
     writes_full: bool,
     fail_syncs: bool,
     ignore_syncs: bool,
+    /// Counts down to the one sync that fails, and the one request for space that is refused.
+    fail_one_sync: Option<u64>,
+    refuse_one: Option<u64>,
+}
+
+/// Whether this is the one that `countdown` was waiting for.
+fn is_the_one(countdown: &mut Option<u64>) -> bool {
+    let left = countdown.take();
+    *countdown = left.and_then(|left| left.checked_sub(1));
+    left == Some(0)
 }
 
 #[derive(Clone, Default)]
@@ -73,57 +86,6 @@ struct File {
     durable: Content,
     /// Writes since the last sync, oldest first.
     unsynced: Vec<(u64, Bytes)>,
-}
-
-/// Bytes as pages, shared with other copies until written; a page that is not there is zeros.
-#[derive(Clone, Default)]
-struct Content {
-    pages: imbl::OrdMap<u64, Rc<[u8; PAGE]>>,
-    length: u64,
-}
-
-impl Content {
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = offset + done as u64;
-            let (page, within) = (at / PAGE as u64, (at % PAGE as u64) as usize);
-            let count = (PAGE - within).min(bytes.len() - done);
-            let part = &bytes[done..done + count];
-            done += count;
-            if !self.pages.contains_key(&page) {
-                if part.iter().all(|byte| *byte == 0) {
-                    continue;
-                }
-                self.pages.insert(page, Rc::new([0; PAGE]));
-            }
-            if let Some(page) = self.pages.get_mut(&page) {
-                Rc::make_mut(page)[within..within + count].copy_from_slice(part);
-            }
-        }
-        self.length = self.length.max(offset + bytes.len() as u64);
-    }
-
-    fn read(&self, offset: u64, length: usize) -> Vec<u8> {
-        let length = length.min(self.length.saturating_sub(offset) as usize);
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let at = offset + bytes.len() as u64;
-            let within = (at % PAGE as u64) as usize;
-            let count = (PAGE - within).min(length - bytes.len());
-            match self.pages.get(&(at / PAGE as u64)) {
-                Some(page) => bytes.extend_from_slice(&page[within..within + count]),
-                None => bytes.resize(bytes.len() + count, 0),
-            }
-        }
-        bytes
-    }
-
-    /// The beginning of the first page from `offset` on that was written.
-    fn find_data(&self, offset: u64) -> u64 {
-        let page = self.pages.range(offset / PAGE as u64..).next();
-        page.map_or(self.length, |(page, _)| (page * PAGE as u64).max(offset))
-    }
 }
 
 impl Default for MemoryDisk {
@@ -189,6 +151,22 @@ impl MemoryDisk {
     /// if later syncs succeed.
     pub fn set_fail_syncs(&self, fail: bool) {
         self.0.borrow_mut().fail_syncs = fail;
+    }
+
+    /// Lets one sync fail, after `syncs` more that succeed; those behind it succeed again.
+    pub fn fail_one_sync_after(&self, syncs: u64) {
+        self.0.borrow_mut().fail_one_sync = Some(syncs);
+    }
+
+    /// Refuses one request for space, after `requests` more that are granted.
+    pub fn refuse_space_once_after(&self, requests: u64) {
+        self.0.borrow_mut().refuse_one = Some(requests);
+    }
+
+    /// Whether the one failure asked for is still to come.
+    pub fn failure_is_due(&self) -> bool {
+        let state = self.0.borrow();
+        state.fail_one_sync.is_some() || state.refuse_one.is_some()
     }
 
     /// Syncs succeed and do nothing: a lying drive, or a program that forgot to sync. For tests
@@ -374,7 +352,7 @@ impl State {
             Operation::Sync { file } => self.sync(file)?,
             Operation::SyncDirectory => {
                 self.begin_step()?;
-                if self.fail_syncs {
+                if is_the_one(&mut self.fail_one_sync) || self.fail_syncs {
                     return Err(SYNC_FAILED);
                 }
                 if !self.ignore_syncs {
@@ -410,7 +388,8 @@ impl State {
         self.reserve(size)?;
         let id = self.next_file;
         self.next_file += 1;
-        let now = Content { length: size, ..Content::default() };
+        let mut now = Content::default();
+        now.length = size;
         self.files.insert(id, File { now, ..File::default() });
         self.names.insert(name.to_owned(), id);
         self.name_history.push(self.names.clone());
@@ -418,7 +397,10 @@ impl State {
     }
 
     /// Refuses if `more` bytes do not fit.
-    fn reserve(&self, more: u64) -> Result<(), Failure> {
+    fn reserve(&mut self, more: u64) -> Result<(), Failure> {
+        if more > 0 && is_the_one(&mut self.refuse_one) {
+            return Err(NO_SPACE);
+        }
         let used: u64 =
             self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.now.length).sum();
         match self.capacity {
@@ -442,7 +424,8 @@ impl State {
 
     fn sync(&mut self, name: &str) -> Result<(), Failure> {
         self.begin_step()?;
-        let (fail, ignore) = (self.fail_syncs, self.ignore_syncs);
+        let fail = is_the_one(&mut self.fail_one_sync) || self.fail_syncs;
+        let ignore = self.ignore_syncs;
         let file = self.file(name)?;
         if fail {
             // The kernel takes the pages for clean from now on: no later sync writes them.

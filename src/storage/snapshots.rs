@@ -122,7 +122,8 @@ impl<D: Disk> SegmentLog<D> {
     ) {
         let from = from.to_owned();
         let mut operations = Vec::from_iter(first);
-        let purpose = if self.snapshot_file(snapshot.index).is_some() {
+        let there = self.snapshots.get(&snapshot.index);
+        let purpose = if there.is_some_and(|(term, _)| *term == snapshot.term) {
             operations.push(Operation::Delete { file: from });
             Purpose::Report(Some(event))
         } else {

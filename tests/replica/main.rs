@@ -4,10 +4,12 @@
 //!
 //! `REPLICA_SEED=7 cargo test --test replica` replays one life.
 
+mod calm;
 mod clients;
+mod stories;
 mod world;
 
-use kvraft::replica::{Refused, Response};
+use kvraft::replica::{OrderResult, Refused, Response};
 use kvraft::types::{NodeId, Random};
 use world::World;
 
@@ -15,6 +17,10 @@ struct Totals {
     acknowledged: u64,
     crashes: u64,
     relayed: u64,
+    snapshots: u64,
+    installed: u64,
+    orders_done: u64,
+    orders_not_done: u64,
 }
 
 /// Some hostile seconds, then peace; what happened, or what broke.
@@ -31,6 +37,15 @@ fn live(seed: u64) -> Result<Totals, String> {
         acknowledged: world.clients.acknowledged(),
         crashes: world.crashes,
         relayed: world.relayed(),
+        snapshots: world.total(|counters| counters.snapshots_taken),
+        installed: world.total(|counters| counters.snapshots_installed),
+        orders_done: world.orders.values().filter(|o| matches!(o, OrderResult::Done(_))).count()
+            as u64,
+        orders_not_done: world
+            .orders
+            .values()
+            .filter(|o| !matches!(o, OrderResult::Done(_)))
+            .count() as u64,
     })
 }
 
@@ -38,23 +53,33 @@ fn live(seed: u64) -> Result<Totals, String> {
 fn acknowledged_writes_survive_whatever_happens() {
     let seeds = match std::env::var("REPLICA_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..400u64,
+        None => 0..150u64,
     };
-    let (mut acknowledged, mut crashes, mut relayed) = (0, 0, 0);
+    let mut sums = [0; 7];
     for seed in seeds {
         match std::panic::catch_unwind(|| live(seed)) {
             Ok(Ok(totals)) => {
-                acknowledged += totals.acknowledged;
-                crashes += totals.crashes;
-                relayed += totals.relayed;
+                let Totals { acknowledged, crashes, relayed, .. } = totals;
+                let Totals { snapshots, installed, orders_done, orders_not_done, .. } = totals;
+                let all = [
+                    acknowledged,
+                    crashes,
+                    relayed,
+                    snapshots,
+                    installed,
+                    orders_done,
+                    orders_not_done,
+                ];
+                sums.iter_mut().zip(all).for_each(|(sum, more)| *sum += more);
             }
             Ok(Err(error)) => panic!("REPLICA_SEED={seed}: {error}"),
             Err(_) => panic!("REPLICA_SEED={seed} replays what is printed above"),
         }
     }
     assert!(
-        acknowledged > 100 && crashes > 10 && relayed > 10,
-        "a quiet world proves nothing: {acknowledged} writes, {crashes} crashes, {relayed} relayed"
+        sums.iter().all(|sum| *sum > 30),
+        "a quiet world proves nothing: writes, crashes, relayed, snapshots taken, snapshots \
+         installed, orders done and not done: {sums:?}"
     );
 }
 

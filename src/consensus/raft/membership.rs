@@ -37,7 +37,8 @@
 //!
 //! Until the first is committed, the old majority could still decide alone; after the second is
 //! appended, the new one can. In between both must agree, so never can two decide apart. Any number
-//! of servers may change in one step. A change of learners alone takes one entry: nobody counts them.
+//! of servers may change in one step. A change of learners alone takes one entry, for nobody counts
+//! them.
 //!
 //! A change begins only when the one before it is committed *and* an entry of the leader's own term
 //! is. (Without the second condition the change of one server at a time, which we do not use, loses

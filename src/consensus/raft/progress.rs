@@ -165,7 +165,7 @@ impl Progress {
                 self.next_index = self.match_index.next();
                 self.state = State::Replicate(InFlight::default());
             }
-            State::Snapshot(_) => {}
+            State::Snapshot(_) => self.next_index = self.next_index.max(self.match_index.next()),
         }
     }
 

@@ -119,7 +119,8 @@ impl Raft {
             let sending = self.leading().into_iter().flat_map(|l| l.progress.values());
             let needed = sending.filter_map(Progress::snapshot).min().unwrap_or(to);
             let to = to.min(needed);
-            if to >= self.log.first_index() {
+            // A log that was reset holds none of them, but its files may.
+            if to > LogIndex(0) {
                 self.log.compact(to);
                 self.effect(Effect::Compact { to });
             }

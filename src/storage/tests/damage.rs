@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::*;
+use crate::museum::{Bug, Bugs};
 use crate::storage::format::*;
 
 /// The records of a segment, without the zeros behind: offset, length, kind, index.
@@ -155,6 +156,18 @@ fn one_idle_mark_later_the_same_damage_is_refused() {
     let error = open(&disk).map(|_| ()).unwrap_err();
     assert!(matches!(error, LogError::Corrupt { index: LogIndex(2), .. }), "{error}");
     assert!(error.to_string().contains(name), "{error}");
+}
+
+#[test]
+fn with_the_bug_put_back_what_was_durable_is_cut() {
+    let disk = filled(24);
+    let segments = segments(&disk);
+    let (name, _, end) = &segments[segments.len() - 1];
+    assert!(disk.flip_bit(name, end - MARK_LEN - 30, 3));
+    assert!(matches!(open(&disk), Err(LogError::Corrupt { .. })));
+    let options = LogOptions { bugs: Bugs::only(Bug::CorruptionCut), ..tiny() };
+    let (_, recovered) = SegmentLog::open(disk.handle(), IDENTITY, options).unwrap();
+    assert!(recovered.last_index < LogIndex(25), "{}", recovered.last_index);
 }
 
 #[test]

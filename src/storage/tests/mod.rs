@@ -11,7 +11,9 @@ use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Term};
 mod damage;
 mod format;
 mod full;
+mod life;
 mod model;
+mod power_cut;
 mod reads;
 mod snapshots;
 mod versions;
@@ -86,7 +88,7 @@ fn settle(log: &mut SegmentLog<MemoryDisk>, now: Instant) -> Result<Vec<LogEvent
         let waiting = log.disk_mut().has_completions();
         let stepped = log.disk_mut().step();
         let more = log.poll(now)?;
-        let woken = waiting || stepped || log.disk_mut().has_completions();
+        let woken = waiting || stepped || log.disk_mut().step() || log.disk_mut().has_completions();
         if !woken && more.is_empty() && log.next_deadline().is_none_or(|at| at > now) {
             return Ok(events);
         }
