@@ -180,7 +180,8 @@ fn the_leadership_changes_hands_twenty_times_under_load() {
 
 #[test]
 fn who_was_away_for_long_is_brought_back_by_a_snapshot() {
-    let cluster = Cluster::start(3).unwrap();
+    let cluster = Cluster::builder(3).configure(|it| it.storage.keep_entries = 100).start();
+    let cluster = cluster.unwrap();
     let leads = cluster.leader().unwrap();
     let follower = (1..=3).map(NodeId).find(|id| *id != leads).unwrap();
     cluster.stop(follower).unwrap();

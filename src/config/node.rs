@@ -46,6 +46,12 @@ pub struct NodeConfig {
     /// Size of a log segment.
     #[serde(default = "default_segment")]
     pub segment_bytes: u64,
+    /// A snapshot is taken about every so many bytes of log.
+    #[serde(default = "default_snapshot")]
+    pub snapshot_log_bytes: u64,
+    /// So many entries before a snapshot are kept, for followers that are only a little behind.
+    #[serde(default = "default_keep")]
+    pub keep_entries: u64,
     /// Where other nodes are of which this node's log may not know yet, by number: one that joins
     /// must answer a leader of which it has never heard. Where the log knows, it counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -93,6 +99,8 @@ impl NodeConfig {
             election_timeout_max_millis: self.election_timeout_max_millis,
             heartbeat_millis: self.heartbeat_millis,
             segment_bytes: self.segment_bytes,
+            snapshot_log_bytes: self.snapshot_log_bytes,
+            keep_entries: self.keep_entries,
         }
     }
 
@@ -164,4 +172,12 @@ fn default_heartbeat() -> u64 {
 
 fn default_segment() -> u64 {
     64 << 20
+}
+
+fn default_snapshot() -> u64 {
+    64 << 20
+}
+
+fn default_keep() -> u64 {
+    10_000
 }

@@ -170,6 +170,7 @@ fn options(config: &NodeConfig) -> Options {
         election_timeout: millis(config.election_timeout_min_millis)
             ..millis(config.election_timeout_max_millis),
         heartbeat_interval: millis(config.heartbeat_millis),
+        keep_entries: config.keep_entries,
         ..Config::new(config.node, rand::random())
     };
     // A message's entries must fit what a follower's log surely has room for, or it would drop
@@ -178,7 +179,12 @@ fn options(config: &NodeConfig) -> Options {
         consensus.max_message_bytes.min(config.segment_bytes as usize / MESSAGES_A_SEGMENT);
     let consensus = Config { max_message_bytes, ..consensus };
     let log = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
-    Options { log, max_requests: MAX_REQUESTS, ..Options::new(config.cluster, consensus) }
+    Options {
+        log,
+        max_requests: MAX_REQUESTS,
+        snapshot_log_bytes: config.snapshot_log_bytes,
+        ..Options::new(config.cluster, consensus)
+    }
 }
 
 /// A task that ends with this value.

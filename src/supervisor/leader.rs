@@ -136,13 +136,14 @@ impl Daemon {
         }
     }
 
-    /// Waits until `view`'s node has committed all that it held then, as the leader of that term.
-    async fn has_committed(&self, view: &NodeStatus, end: Moment) -> bool {
+    /// Waits until `view`'s node has committed all that it held then, as the leader of that term;
+    /// what it says then.
+    async fn has_committed(&self, view: &NodeStatus, end: Moment) -> Option<NodeStatus> {
         loop {
             match self.fresh(view.node, PATIENCE).await {
-                Ok(now) if now.term != view.term || now.role != Role::Leader => return false,
-                Ok(now) if now.commit_index >= view.last_index => return true,
-                _ if Moment::now() >= end => return false,
+                Ok(now) if now.term != view.term || now.role != Role::Leader => return None,
+                Ok(now) if now.commit_index >= view.last_index => return Some(now),
+                _ if Moment::now() >= end => return None,
                 _ => tokio::time::sleep(GLANCE).await,
             }
         }
@@ -150,7 +151,7 @@ impl Daemon {
 
     /// Gives orders until `goal` is reached. `told` hears what is waited for.
     pub(super) async fn reach(
-        &self,
+        self: &Rc<Self>,
         goal: &Goal,
         end: Moment,
         told: impl Fn(&NodeStatus, &str),
@@ -166,7 +167,9 @@ impl Daemon {
                 continue;
             };
             if goal.holds(&view) {
-                if self.has_committed(&view, end).await {
+                if let Some(now) = self.has_committed(&view, end).await {
+                    // Whoever asks next for the members hears of the change.
+                    self.seen_leading(&now);
                     return Ok(view);
                 }
                 missing = format!("the change is not committed by node {}, the leader", view.node);

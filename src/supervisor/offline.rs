@@ -125,7 +125,7 @@ struct Open {
 }
 
 impl Open {
-    fn open(
+    fn at(
         directory: &Path,
         identity: Identity,
         options: LogOptions,
@@ -191,7 +191,7 @@ pub fn append_configuration(
     configuration: Configuration,
     term: Term,
 ) -> Result<LogIndex, OfflineError> {
-    let (mut open, recovered) = Open::open(directory, identity, LogOptions::default())?;
+    let (mut open, recovered) = Open::at(directory, identity, LogOptions::default())?;
     let held = Held::from(recovered).map_err(|why| open.wrong(why))?;
     if term <= held.hard_state.term || term <= held.last_term {
         return Err(open.wrong(format!("term {term} is not above what the log knows")));
@@ -224,7 +224,7 @@ pub fn seed(
         SegmentLog::create_empty(&mut disk, identity).map_err(failed)?;
     }
     let options = LogOptions { segment_bytes, ..LogOptions::default() };
-    let (mut open, _) = Open::open(directory, identity, options)?;
+    let (mut open, _) = Open::at(directory, identity, options)?;
     open.log.snapshot_begin(mark.clone());
     while let Some(part) = parts().map_err(|why| open.wrong(why))? {
         open.log.snapshot_write(&part);
@@ -250,7 +250,7 @@ fn read_back(
     identity: Identity,
     mark: &SnapshotMark,
 ) -> Result<Machine, OfflineError> {
-    let (mut open, recovered) = Open::open(directory, identity, LogOptions::default())?;
+    let (mut open, recovered) = Open::at(directory, identity, LogOptions::default())?;
     if recovered.snapshot != *mark || recovered.last_index != mark.index {
         return Err(open.wrong("the log does not begin where it should"));
     }

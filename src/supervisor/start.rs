@@ -53,13 +53,6 @@ impl Daemon {
         if !self.is_wanted(id, start) {
             return;
         }
-        if let Err((why, hopeless)) = self.initialise(id).await {
-            self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
-            return;
-        }
-        if !self.is_wanted(id, start) {
-            return;
-        }
         // Who the others are may have changed since its last life.
         let written = {
             let inner = self.inner.borrow();
@@ -67,6 +60,13 @@ impl Daemon {
         };
         if let Err(error) = written {
             tracing::warn!(node = %id, "{error}");
+        }
+        if let Err((why, hopeless)) = self.initialise(id).await {
+            self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
+            return;
+        }
+        if !self.is_wanted(id, start) {
+            return;
         }
         let place = self.directory.node(id);
         let mut command = Command::new(&self.kvnode);

@@ -394,6 +394,8 @@ impl StateFile {
             election_timeout_max_millis: tuned.election_timeout_max_millis,
             heartbeat_millis: tuned.heartbeat_millis,
             segment_bytes: tuned.segment_bytes,
+            snapshot_log_bytes: tuned.snapshot_log_bytes,
+            keep_entries: tuned.keep_entries,
             join: self.strangers_to(node),
         })
     }
