@@ -1,112 +1,14 @@
 //! kvctl as its users meet it: real processes, exit codes, what stands on which stream.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod kvctl_home;
+
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use kvctl_home::{Home, ended, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// A home for clusters, in which nothing is left running when it goes.
-struct Home {
-    directory: TempDir,
-}
-
-/// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Home {
-    fn new() -> Home {
-        Home { directory: TempDir::new().unwrap() }
-    }
-
-    /// With a cluster of `nodes` nodes.
-    fn with(nodes: u32) -> Home {
-        let home = Home::new();
-        home.ok(&["cluster", "up", "-n", &nodes.to_string()]);
-        home
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
-        command.args(arguments).env("KVRAFT_HOME", self.path());
-        command.env_remove("KVRAFT_NAME").env_remove("KVRAFT_ENDPOINTS").stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(arguments).output().unwrap())
-    }
-
-    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ended {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        // A command that stops reading is tested too: a broken pipe is no failure here.
-        let feed = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let output = child.wait_with_output().unwrap();
-        feed.join().unwrap();
-        ended(output)
-    }
-
-    /// Runs what must succeed, and returns what it printed.
-    fn ok(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, 0, "{arguments:?}: {}{}", ended.out, ended.err);
-        ended.out
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.ok(&[arguments, &["-o", "json"]].concat());
-        let json: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["schema_version"], 1, "{text}");
-        json
-    }
-
-    /// Runs what must fail with `code`, and returns what it said of it.
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, code, "{arguments:?}: {}{}", ended.out, ended.err);
-        assert!(ended.err.starts_with("error: "), "{}", ended.err);
-        ended.err
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        for name in self.run(&["cluster", "list", "-o", "name"]).out.lines() {
-            self.run(&["--name", name, "cluster", "down", "--purge"]);
-        }
-    }
-}
-
-fn ended(output: Output) -> Ended {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn without_a_cluster_every_command_says_so_and_what_to_do() {
@@ -368,44 +270,4 @@ fn a_bench_measures_and_names_what_it_measured() {
     assert_eq!((&report["errors"], &report["cluster"]["nodes"]), (&0.into(), &1.into()));
     assert_eq!(report["cluster"]["durability"], "fsync");
     assert!(report["latency_seconds"]["p99"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn members_and_leaders_are_named_and_what_cannot_be_is_refused() {
-    let home = Home::with(3);
-    let listed = home.json(&["member", "list"]);
-    let members = listed["members"].as_array().unwrap();
-    assert_eq!(members.len(), 3);
-    for member in members {
-        assert_eq!((&member["role"], &member["standing"]), (&"voter".into(), &"member".into()));
-        assert_eq!(
-            (&member["state"], &member["retired_since_millis"]),
-            (&"running".into(), &Value::Null)
-        );
-    }
-    let leader = listed["leader"].to_string();
-    assert!(home.ok(&["member", "list"]).contains("voter (leader)"));
-    assert_eq!(home.ok(&["member", "list", "-o", "name"]), "1\n2\n3\n");
-    for (arguments, says) in [
-        (&["member", "promote", "1"][..], "has a vote already"),
-        (&["member", "remove", "9"], "there is no node 9"),
-        (&["member", "add", "--id", "9"], "there is no node 9"),
-        (&["member", "add", "--id", "2"], "was added already"),
-        (&["leader", "transfer", "9"], "there is no node 9"),
-        (&["leader", "transfer", &leader], "leads already"),
-        (&["snapshot", "now", "--node", "9"], "there is no node 9"),
-    ] {
-        let err = home.fails(1, arguments);
-        assert!(err.contains(says) && err.contains("next: "), "{arguments:?}: {err}");
-    }
-    // Without a majority among the rest, nobody can be spared.
-    let down = if leader == "3" { "2" } else { "3" };
-    home.ok(&["node", "stop", down]);
-    let spared = if leader == "1" { "2" } else { "1" };
-    let spared = if spared == down { "3" } else { spared };
-    let err = home.fails(1, &["member", "remove", spared]);
-    assert!(err.contains(&format!("start or remove node {down} first")), "{err}");
-    for command in ["add", "promote", "remove"] {
-        home.fails(2, &["member", command, "--timeout", "nothing"]);
-    }
 }

@@ -230,7 +230,11 @@ pub async fn watched<T>(
         }
     };
     tokio::select! {
-        done = call => Ok(done?),
+        done = call => done.map_err(|error| match error {
+            // As for `kvctl node`: a node that does not exist is wrong usage.
+            ControlError::Refused(why) if why.contains("there is no node") => Failure::usage(why),
+            other => other.into(),
+        }),
         never = watch() => match never {},
         () = interrupt.wait() => {
             Err(Failure::new(Exit::Interrupted, format!("interrupted while {what}")))

@@ -297,7 +297,7 @@ impl Daemon {
     }
 
     /// Somebody else than the last poll knows leads: the next who asks for the leader means it.
-    fn seen_leading(&self, status: &NodeStatus) {
+    pub(super) fn seen_leading(&self, status: &NodeStatus) {
         if let Some(node) = self.inner.borrow_mut().nodes.get_mut(&status.node) {
             node.report = Some((status.clone(), unix_millis()));
         }

@@ -271,6 +271,7 @@ impl Daemon {
                 && let Some(peer) = now.peers.iter().find(|peer| peer.node == id)
             {
                 if peer.match_index >= target {
+                    self.seen_leading(&now);
                     return Ok(());
                 }
                 let (has, of) = (peer.match_index, now.last_index);

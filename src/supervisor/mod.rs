@@ -37,6 +37,7 @@ pub mod offline;
 mod poll;
 pub mod process;
 pub mod receipt;
+pub mod recover;
 mod run;
 mod server;
 pub mod spawn;

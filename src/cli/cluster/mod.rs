@@ -4,6 +4,7 @@ mod down;
 mod events;
 mod list;
 mod logs;
+mod recover;
 mod restart;
 mod run;
 mod status;
@@ -36,6 +37,7 @@ pub enum Cluster {
     Restart(restart::Restart),
     Logs(logs::Logs),
     Events(events::Events),
+    Recover(recover::Recover),
 }
 
 pub async fn run(global: &Global, command: Cluster) -> Outcome {
@@ -49,6 +51,7 @@ pub async fn run(global: &Global, command: Cluster) -> Outcome {
         Cluster::Restart(command) => restart::run(global, command).await,
         Cluster::Logs(command) => logs::run(global, command).await,
         Cluster::Events(command) => events::run(global, command).await,
+        Cluster::Recover(command) => recover::run(global, &command),
     }
 }
 
