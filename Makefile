@@ -7,7 +7,7 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test watch-tests bench docs help
+.PHONY: install up down test watch-tests bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -26,6 +26,9 @@ watch-tests: ## Run the tests again on every change
 
 bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
 	@bash ops/bench.sh $(ARGS)
+
+bench-housekeeping: ## What snapshots and followers that come back cost (ARGS=--help lists all)
+	@KVRAFT_COMMIT= cargo bench --locked --bench housekeeping -- $(ARGS)
 
 docs: ## Build the documentation and say where it is
 	@bash ops/docs.sh

@@ -31,7 +31,8 @@
 //!   supervisor   testing
 //!   node   client   control   observe
 //!   rpc
-//!   replica
+//!   sim
+//!   replica   verify
 //!   consensus   kv   storage   link
 //!   codec   schema   types   config   museum
 //! ```
@@ -71,7 +72,9 @@ pub mod observe;
 pub mod replica;
 pub mod rpc;
 pub mod schema;
+pub mod sim;
 pub mod storage;
 pub mod supervisor;
 pub mod testing;
 pub mod types;
+pub mod verify;

@@ -11,8 +11,12 @@
 //! every other room's source and refuses the name [`Bug`] outside the few that honour it, and
 //! `kvnode` builds its options with none.
 
+mod texts;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use texts::{Text, text};
 
 /// Declares the exhibits.
 macro_rules! exhibits {

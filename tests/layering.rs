@@ -33,7 +33,9 @@ const FLOORS: &[(&str, u32)] = &[
     ("control", 52), // what operators say, and their side of the conversation
     ("rpc", 50),
     ("observe", 45),
+    ("sim", 42),
     ("replica", 40),
+    ("verify", 35), // what a history proves
     ("kv", 30),
     ("storage", 30),
     ("link", 30),
@@ -47,7 +49,7 @@ const FLOORS: &[(&str, u32)] = &[
 
 /// The rooms in which the same input always gives the same output.
 const DETERMINISTIC: &[&str] =
-    &["consensus", "replica", "kv", "link", "storage", "codec", "types", "museum"];
+    &["consensus", "replica", "kv", "link", "storage", "codec", "types", "museum", "sim", "verify"];
 
 /// The one place where a deterministic room meets the world: the disk that is real.
 const REAL_DISK: &[&str] = &["src/storage/file_disk"];

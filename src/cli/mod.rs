@@ -25,6 +25,7 @@ mod output;
 mod put;
 mod reach;
 mod scan;
+mod sim;
 mod snapshot;
 mod units;
 
@@ -149,6 +150,7 @@ pub enum Command {
     Import(import::Import),
     Export(export::Export),
     Bench(bench::Bench),
+    Sim(sim::Sim),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -198,6 +200,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Import(command) => import::run(global, command).await,
         Command::Export(command) => export::run(global, command).await,
         Command::Bench(command) => bench::run(global, command).await,
+        Command::Sim(command) => sim::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),
     }

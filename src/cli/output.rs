@@ -136,6 +136,14 @@ impl Progress {
         progress
     }
 
+    /// One whose length is a number of things.
+    pub fn count(what: impl Into<String>, total: u64) -> Progress {
+        let template = "{prefix} {bar:30} {pos}/{len} {msg} (eta {eta})";
+        let progress = Progress::new(Some(total), template);
+        progress.bar.set_prefix(what.into());
+        progress
+    }
+
     fn new(total: Option<u64>, template: &str) -> Progress {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(template) {

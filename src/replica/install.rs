@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Fatal, Replica, Response};
+use super::{Fatal, Observation, Replica, Response};
 use crate::consensus::{Consensus, Entry, Input, SnapshotMark};
 use crate::kv::{Machine, Restore, SnapshotError};
 use crate::storage::Disk;
@@ -124,6 +124,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return;
         }
         self.machine = machine;
+        self.note(|| Observation::Installed { index });
         self.applied_term = mark.term;
         self.applied_configuration = mark.configuration;
         self.snapshots.installed(index);

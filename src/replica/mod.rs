@@ -25,6 +25,7 @@
 pub mod agreement;
 pub mod install;
 mod message;
+mod observe;
 pub mod orders;
 pub mod pending;
 mod request;
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use message::*;
+pub use observe::Observation;
 pub use request::*;
 pub use status::*;
 
@@ -164,6 +166,8 @@ pub struct Replica<C: Consensus, D: Disk> {
     counters: Counters,
     commit_latencies: Vec<Duration>,
     failure: Option<Fatal>,
+    /// Of a replica that a checker observes; see [`Observation`].
+    observations: Option<Vec<Observation<C>>>,
 }
 
 /// Samples of commit latency kept until somebody takes them.
@@ -211,6 +215,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             counters: Counters::default(),
             commit_latencies: Vec::new(),
             failure: None,
+            observations: None,
         };
         Ok((replica, report))
     }

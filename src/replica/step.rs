@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Fatal, Output, PeerMessage, Replica, pending};
+use super::{Fatal, Observation, Output, PeerMessage, Replica, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
@@ -26,6 +26,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     fn log_says(&mut self, now: Instant, event: LogEvent) {
         match event {
             LogEvent::Durable(seq) => {
+                self.note(|| Observation::Durable(seq));
                 self.step(now, Input::Persisted { seq });
                 self.release(seq);
             }
@@ -34,7 +35,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.step(now, Input::LogRead { from, entries: Vec::new() });
             }
             LogEvent::SnapshotPartWritten => self.snapshot_part_written(),
-            LogEvent::SnapshotSaved { index } => self.snapshot_saved(now, index),
+            LogEvent::SnapshotSaved { index } => {
+                self.note(|| Observation::SnapshotSaved { index });
+                self.snapshot_saved(now, index);
+            }
             LogEvent::SnapshotFailed { index, why } => self.snapshot_failed(now, index, &why),
             LogEvent::SnapshotBytes { to, index, offset, chunk } => {
                 self.step(now, Input::SnapshotRead { to, index, offset, chunk });
@@ -92,7 +96,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 let index = self.apply(now, entries)?;
                 return Some(Input::Applied { index });
             }
-            Effect::ReadLog { from, to, max_bytes } => self.log.read(from, to, max_bytes),
+            Effect::ReadLog { from, to, max_bytes } => {
+                self.note(|| Observation::ReadLog { from });
+                self.log.read(from, to, max_bytes);
+            }
             Effect::Accepted { ticket, index, term } if self.orders.knows(ticket) => {
                 self.orders.begun(ticket, index, term);
             }
@@ -112,7 +119,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.log.receive_snapshot(index, term, offset, chunk);
             }
             Effect::InstallSnapshot { index } => self.install_snapshot(index),
-            Effect::Compact { to } => self.compact(to),
+            Effect::Compact { to } => {
+                self.note(|| Observation::Compacted { to });
+                self.compact(to);
+            }
             Effect::PeerRejected { from, why } => {
                 self.counters.peers_rejected += 1;
                 self.outputs.push(Output::PeerRejected { from, why });
@@ -122,6 +132,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     }
 
     fn persist(&mut self, persist: &Persist<C::HardState>) {
+        self.note(|| Observation::Asked(persist.clone()));
         self.log.append(persist);
         let changes = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
         if persist.truncate_from.is_some()
@@ -171,6 +182,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 None
             }
         };
+        self.note(|| {
+            let (payload, outcome) = (payload.clone(), outcome.clone());
+            Observation::Applied { index, term, payload, outcome }
+        });
         self.entry_applied(now, index, term, outcome);
         match payload {
             Payload::Configuration(configuration) => {

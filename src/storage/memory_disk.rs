@@ -120,6 +120,16 @@ impl MemoryDisk {
         self.0.borrow_mut().perform_next()
     }
 
+    /// Operations that wait to be performed.
+    pub fn waiting(&self) -> usize {
+        self.0.borrow().queue.len()
+    }
+
+    /// Bytes that all files together take.
+    pub fn used(&self) -> u64 {
+        self.0.borrow().used()
+    }
+
     /// Whether there are completions to collect: a real disk would have called its waker.
     pub fn has_completions(&self) -> bool {
         !self.0.borrow().completions.is_empty()
@@ -396,15 +406,17 @@ impl State {
         Ok(())
     }
 
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.now.length).sum()
+    }
+
     /// Refuses if `more` bytes do not fit.
     fn reserve(&mut self, more: u64) -> Result<(), Failure> {
         if more > 0 && is_the_one(&mut self.refuse_one) {
             return Err(NO_SPACE);
         }
-        let used: u64 =
-            self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.now.length).sum();
         match self.capacity {
-            Some(capacity) if more > 0 && used + more > capacity => Err(NO_SPACE),
+            Some(capacity) if more > 0 && self.used() + more > capacity => Err(NO_SPACE),
             _ => Ok(()),
         }
     }

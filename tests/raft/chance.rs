@@ -201,7 +201,6 @@ fn chance_catches_bugs_that_are_put_back() {
         (Bug::ForgottenTerm, 150),
         (Bug::ReadBeforeNoop, 300),
         (Bug::SingleServerChange, 400),
-        (Bug::JointIgnoresOld, 400),
     ];
     for (bug, lives) in within {
         let caught = (0..lives).any(|seed| {

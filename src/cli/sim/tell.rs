@@ -1,0 +1,217 @@
+//! What the simulator found, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Sim;
+use super::pool::Totals;
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Format};
+use crate::cli::units::short_duration;
+use crate::sim::{Plan, Report, Schedule};
+
+#[derive(Serialize)]
+struct Many<'a> {
+    seeds: u64,
+    from: u64,
+    nodes: Nodes,
+    duration_seconds: f64,
+    seconds: f64,
+    seeds_per_second: f64,
+    steps: u64,
+    steps_per_second: f64,
+    simulated_seconds: f64,
+    acknowledged_writes: u64,
+    undecided: u64,
+    interrupted: bool,
+    coverage: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation<'a>>,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    least: u64,
+    most: u64,
+}
+
+#[derive(Serialize)]
+struct Violation<'a> {
+    seed: u64,
+    nodes: u64,
+    property: &'static str,
+    section: &'static str,
+    says: &'static str,
+    how: &'a str,
+    at_seconds: f64,
+    replay: String,
+}
+
+/// The command that lives a life again.
+fn replay(seed: u64, plan: &Plan) -> String {
+    let usual = Plan::default();
+    let mut command = format!("kvctl sim --seed {seed}");
+    if plan.nodes != usual.nodes {
+        command += &format!(" --nodes {}..{}", plan.nodes.0, plan.nodes.1);
+    }
+    if plan.duration != usual.duration {
+        command += &format!(" --duration {}ms", plan.duration.as_millis());
+    }
+    command
+}
+
+fn violation<'a>(report: &'a Report, plan: &Plan) -> Option<Violation<'a>> {
+    let (broken, at) = report.broken.as_ref()?;
+    Some(Violation {
+        seed: report.seed,
+        nodes: report.nodes,
+        property: broken.rule.name,
+        section: broken.rule.section,
+        says: broken.rule.says,
+        how: &broken.how,
+        at_seconds: at.0.as_secs_f64(),
+        replay: replay(report.seed, plan),
+    })
+}
+
+pub fn line(text: &str) -> Result<(), Failure> {
+    output::line(text)
+}
+
+/// Many lives.
+pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Result<(), Failure> {
+    let seconds = totals.elapsed.as_secs_f64().max(1e-9);
+    let many = Many {
+        seeds: totals.seeds,
+        from: command.from,
+        nodes: Nodes { least: plan.nodes.0, most: plan.nodes.1 },
+        duration_seconds: plan.duration.as_secs_f64(),
+        seconds,
+        seeds_per_second: totals.seeds as f64 / seconds,
+        steps: totals.steps,
+        steps_per_second: totals.steps as f64 / seconds,
+        simulated_seconds: totals.lived.as_secs_f64(),
+        acknowledged_writes: totals.acknowledged,
+        undecided: totals.undecided,
+        interrupted: totals.interrupted,
+        coverage: totals.coverage.iter().map(|(kind, count)| (kind.words(), count)).collect(),
+        violations: totals.violations.iter().filter_map(|r| violation(r, plan)).collect(),
+    };
+    match global.output {
+        Format::Json => return output::json(&many),
+        Format::Name => {
+            return many.violations.iter().try_for_each(|found| line(&found.seed.to_string()));
+        }
+        Format::Table => {}
+    }
+    let mut table = output::table(&["event", "count"]);
+    for (kind, count) in totals.coverage.iter() {
+        table.add_row([kind.words().to_owned(), count.to_string()]);
+    }
+    output::print_table(&mut table)?;
+    line(&format!(
+        "\n{} seeds in {} ({:.0}/s), {} steps ({:.0} thousand/s), {} simulated, {} writes \
+         acknowledged",
+        many.seeds,
+        short_duration(totals.elapsed),
+        many.seeds_per_second,
+        many.steps,
+        many.steps_per_second / 1e3,
+        short_duration(totals.lived),
+        many.acknowledged_writes,
+    ))?;
+    for found in &many.violations {
+        tell_violation(found)?;
+    }
+    warn_of_gaps(totals);
+    match many.violations.len() {
+        0 => line("nothing broke"),
+        count => line(&format!("{count} seeds failed")),
+    }
+}
+
+fn warn_of_gaps(totals: &Totals) {
+    let never = totals.coverage.iter().filter(|(_, count)| *count == 0);
+    let never: Vec<_> = never.map(|(kind, _)| kind.words()).collect();
+    if !never.is_empty() {
+        output::warn(format!("never happened, so never tested: {}", never.join("; ")));
+    }
+    if totals.undecided > 0 {
+        let count = totals.undecided;
+        output::warn(format!("{count} histories of a key were too hard to judge within the bound"));
+    }
+    if totals.interrupted {
+        output::warn("interrupted: these are the results so far");
+    }
+}
+
+fn tell_violation(found: &Violation<'_>) -> Result<(), Failure> {
+    line(&format!(
+        "\nseed {} ({} nodes), after {:.3} s: {} is broken\n  {}\n  the rule: {} ({})\n  replay: \
+         {} --trace    make it small: {} --shrink",
+        found.seed,
+        found.nodes,
+        found.at_seconds,
+        found.property,
+        found.how,
+        found.says,
+        found.section,
+        found.replay,
+        found.replay,
+    ))
+}
+
+/// One life, with its story if it was asked for.
+pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure> {
+    let found = violation(report, plan);
+    if global.output == Format::Json {
+        #[derive(Serialize)]
+        struct One<'a> {
+            seed: u64,
+            nodes: u64,
+            steps: u64,
+            digest: String,
+            acknowledged_writes: u64,
+            coverage: BTreeMap<&'static str, u64>,
+            violations: Vec<Violation<'a>>,
+            story: &'a [String],
+        }
+        return output::json(&One {
+            seed: report.seed,
+            nodes: report.nodes,
+            steps: report.steps,
+            digest: format!("{:016x}", report.digest),
+            acknowledged_writes: report.acknowledged,
+            coverage: report.coverage.iter().map(|(kind, count)| (kind.words(), count)).collect(),
+            violations: found.into_iter().collect(),
+            story: &report.story,
+        });
+    }
+    report.story.iter().try_for_each(|told| line(told))?;
+    match found {
+        Some(found) => tell_violation(&found),
+        None => line(&format!(
+            "seed {}: nothing broke in {} steps of {} nodes; {} writes acknowledged (digest \
+             {:016x})",
+            report.seed, report.steps, report.nodes, report.acknowledged, report.digest
+        )),
+    }
+}
+
+/// A failure made small: what its circumstances are, what happens, what it breaks.
+pub fn small(schedule: &Schedule, report: &Report) -> Result<(), Failure> {
+    let clients = schedule.clients.len();
+    line(&format!("{} nodes, {clients} clients, and these faults:", schedule.nodes))?;
+    for fault in &schedule.faults {
+        line(&format!("  {}, for {:?}: {}", fault.when, fault.lasts, fault.what))?;
+    }
+    line("\nWhat happens:\n")?;
+    report.story.iter().try_for_each(|told| line(told))?;
+    if let Some((broken, _)) = &report.broken {
+        let rule = broken.rule;
+        line(&format!("\n{} is broken: {}", rule.name, broken.how))?;
+        line(&format!("The rule: {} ({}).", rule.says, rule.section))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The simulator: lives by the hundred in which nothing may break; and lives in which something was
+//! broken on purpose, which must be noticed.
+//!
+//! `kvctl sim --seed 7 --trace` tells one of them.
+
+use std::time::Duration;
+
+use kvraft::sim::{self, Coverage, Plan, Report};
+
+/// Lives that a person can wait for; `kvctl sim` and `make soak` live longer ones.
+fn short() -> Plan {
+    Plan { duration: Duration::from_secs(6), ..Plan::default() }
+}
+
+fn expect_whole(report: &Report) {
+    if let Some((broken, at)) = &report.broken {
+        let (rule, seed) = (broken.rule, report.seed);
+        panic!(
+            "seed {seed}, after {at}: {} ({}): {}\nreplay: kvctl sim --seed {seed} --duration 6s \
+             --trace",
+            rule.name, rule.section, broken.how
+        );
+    }
+}
+
+#[test]
+fn nothing_breaks_in_hostile_lives() {
+    let mut coverage = Coverage::default();
+    for seed in 0..100 {
+        let report = sim::run(seed, &short());
+        expect_whole(&report);
+        coverage += &report.coverage;
+    }
+    let never: Vec<_> = coverage.iter().filter(|(_, count)| *count == 0).collect();
+    assert!(never.is_empty(), "a quiet world proves nothing: {never:?} never happened");
+}
+
+#[test]
+fn a_seed_is_a_life() {
+    for seed in [3, 4, 5] {
+        let (one, other) = (sim::run(seed, &short()), sim::run(seed, &short()));
+        assert_eq!((one.digest, one.steps), (other.digest, other.steps), "seed {seed}");
+    }
+    let digests: Vec<_> = (0..5).map(|seed| sim::run(seed, &short()).digest).collect();
+    assert!(digests.windows(2).all(|pair| pair[0] != pair[1]), "and another seed, another");
+}
+
+#[test]
+fn disks_that_lie_are_noticed() {
+    let plan = Plan { lying_disks: true, ..short() };
+    let caught = (0..30).find(|seed| sim::run(*seed, &plan).broken.is_some());
+    assert!(caught.is_some(), "thirty lives without a single sync, and nothing was missed");
+}
