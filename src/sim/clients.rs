@@ -229,8 +229,7 @@ impl Client {
         let reads = self.random.chance(self.plan.reads);
         let (action, request) = if reads {
             let stale = self.random.chance(self.plan.stale);
-            let consistency =
-                if stale { Consistency::Stale } else { Consistency::Linearizable };
+            let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
             let query = Query::Get { key: name }.encode();
             (Action::Get, Request::Read { query, consistency })
         } else {
@@ -241,7 +240,8 @@ impl Client {
             let (action, operation) = self.write(key, name, value);
             (action, Request::Write { command: self.command(operation) })
         };
-        self.doing = Some(Doing { key, action, request, called: now, seen, ticket: None, tries: 0 });
+        self.doing =
+            Some(Doing { key, action, request, called: now, seen, ticket: None, tries: 0 });
     }
 
     fn write(&mut self, key: u64, name: Bytes, value: Bytes) -> (Action, Operation) {
@@ -256,9 +256,7 @@ impl Client {
                 };
                 (Action::CompareAndSwap { expected, value }, swap)
             }
-            _ => {
-                (Action::Put(value.clone()), Operation::Put { key: name, value })
-            }
+            _ => (Action::Put(value.clone()), Operation::Put { key: name, value }),
         }
     }
 
@@ -300,10 +298,8 @@ fn meaning(doing: &Doing, response: &Response) -> Result<Meaning, Broken> {
         }
         Response::Answer(bytes) => match Answer::decode(bytes) {
             Ok(answer) => {
-                let stale = matches!(
-                    doing.request,
-                    Request::Read { consistency: Consistency::Stale, .. }
-                );
+                let stale =
+                    matches!(doing.request, Request::Read { consistency: Consistency::Stale, .. });
                 let value = answer.items.first().map(|item| item.value.clone());
                 Ok(if stale {
                     Meaning::Stale

@@ -163,9 +163,11 @@ impl World {
         let one = |target: &Target| vec![self.find(*target)];
         match what {
             What::PowerCut { .. } => (0..self.nodes.len()).collect(),
-            What::Split { group } => {
-                group.iter().map(|id| (id.0 - 1) as usize).filter(|p| *p < self.nodes.len()).collect()
-            }
+            What::Split { group } => group
+                .iter()
+                .map(|id| (id.0 - 1) as usize)
+                .filter(|p| *p < self.nodes.len())
+                .collect(),
             What::Cut { from, to, .. } => vec![self.find(*from), self.find(*to)],
             What::Ring | What::Noise { .. } => Vec::new(),
             What::Crash { target, .. }

@@ -59,9 +59,7 @@ impl World {
             self.arrange(self.now, Happening::Client { client: *client });
         }
         let what = format!("a write through every live node is acknowledged ({who})");
-        self.run_until(&what, |world| {
-            probers.iter().all(|client| world.clients.is_done(*client))
-        })
+        self.run_until(&what, |world| probers.iter().all(|client| world.clients.is_done(*client)))
     }
 
     fn run_until(&mut self, what: &str, done: impl FnMut(&mut World) -> bool) -> Checked {

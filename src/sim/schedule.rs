@@ -82,7 +82,10 @@ pub struct Fault {
 pub enum When {
     At(Duration),
     /// So long after the `nth` time that somebody became leader.
-    AfterElection { nth: u64, wait: Duration },
+    AfterElection {
+        nth: u64,
+        wait: Duration,
+    },
 }
 
 /// Whom a fault meets.
@@ -110,36 +113,75 @@ pub enum Loss {
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// It dies, and comes back when the fault ends.
-    Crash { target: Target, loss: Loss },
+    Crash {
+        target: Target,
+        loss: Loss,
+    },
     /// All die at once.
-    PowerCut { loss: Loss },
+    PowerCut {
+        loss: Loss,
+    },
     /// It stands still, and does not know.
-    Pause { target: Target },
+    Pause {
+        target: Target,
+    },
     /// These on one side, the others on the other.
-    Split { group: Vec<NodeId> },
+    Split {
+        group: Vec<NodeId>,
+    },
     /// Nothing reaches it, nothing leaves it…
-    Isolate { target: Target },
+    Isolate {
+        target: Target,
+    },
     /// …or only one of the two.
-    Deafen { target: Target },
-    Mute { target: Target },
+    Deafen {
+        target: Target,
+    },
+    Mute {
+        target: Target,
+    },
     /// One link, one way or both.
-    Cut { from: Target, to: Target, both: bool },
+    Cut {
+        from: Target,
+        to: Target,
+        both: bool,
+    },
     /// Each talks to two neighbours only.
     Ring,
     /// All links are like this.
-    Noise { policy: Policy },
+    Noise {
+        policy: Policy,
+    },
     /// The links from and to this one are like this.
-    NoiseAround { target: Target, policy: Policy },
-    SlowDisk { target: Target, latency: Range<Duration> },
-    FullDisk { target: Target },
+    NoiseAround {
+        target: Target,
+        policy: Policy,
+    },
+    SlowDisk {
+        target: Target,
+        latency: Range<Duration>,
+    },
+    FullDisk {
+        target: Target,
+    },
     /// A sync fails: the node must stop.
-    FailedSync { target: Target },
+    FailedSync {
+        target: Target,
+    },
     /// Its clock runs at this rate.
-    Drift { target: Target, rate: f64 },
+    Drift {
+        target: Target,
+        rate: f64,
+    },
     /// Its clock jumps ahead.
-    Jump { target: Target, by: Duration },
+    Jump {
+        target: Target,
+        by: Duration,
+    },
     /// It stands for election, whatever it knows.
-    Campaign { target: Target },
+    Campaign {
+        target: Target,
+    },
 }
 
 impl fmt::Display for Target {

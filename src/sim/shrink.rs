@@ -33,10 +33,7 @@ struct Shrinking<'a> {
 
 /// A schedule, as small as was found, in which the same property breaks as in `schedule`; and its
 /// report. `None` if nothing breaks. `progress` is told how many lives were spent.
-pub fn shrink(
-    schedule: Schedule,
-    progress: &mut dyn FnMut(usize),
-) -> Option<(Schedule, Report)> {
+pub fn shrink(schedule: Schedule, progress: &mut dyn FnMut(usize)) -> Option<(Schedule, Report)> {
     let report = live(schedule.clone(), false);
     let rule = report.broken.as_ref()?.0.rule.name;
     let mut shrinking = Shrinking { best: schedule, report, rule, lives: 0, progress };

@@ -26,11 +26,8 @@ pub struct Steering {
 
 /// How `bug` is hunted.
 pub fn steering(bug: Bug) -> Steering {
-    let by_chance = Plan {
-        duration: Duration::from_secs(10),
-        bugs: Bugs::only(bug),
-        ..Plan::default()
-    };
+    let by_chance =
+        Plan { duration: Duration::from_secs(10), bugs: Bugs::only(bug), ..Plan::default() };
     let (seeds, bias, words) = biased(bug);
     Steering { plan: Plan { bias, ..by_chance }, seeds, bias: words }
 }
@@ -62,7 +59,11 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
         ),
         Bug::AckBeforeDisk | Bug::SyncRetried => (
             300,
-            Bias { kinds: &[Kind::Crash, Kind::PowerCut, Kind::FailedSync], rate: Some(2.0), ..none },
+            Bias {
+                kinds: &[Kind::Crash, Kind::PowerCut, Kind::FailedSync],
+                rate: Some(2.0),
+                ..none
+            },
             "crashes, power cuts and failing syncs only",
         ),
         Bug::ShortAppendTruncates | Bug::CommitPastMatch => (
@@ -72,11 +73,7 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
         ),
         Bug::ReadBeforeNoop => (
             500,
-            Bias {
-                kinds: &[Kind::Crash, Kind::Partition, Kind::Pause],
-                rate: Some(2.0),
-                ..none
-            },
+            Bias { kinds: &[Kind::Crash, Kind::Partition, Kind::Pause], rate: Some(2.0), ..none },
             "leaders that change often",
         ),
         _ => (500, none, ""),

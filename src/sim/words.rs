@@ -184,10 +184,12 @@ fn consensus(message: &Message) -> String {
 /// which is about what the wire takes.
 pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
     match message {
-        PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => match entries.is_empty() {
-            true => (Class::Control, 80),
-            false => (Class::Bulk, 80 + entries.iter().map(|e| 40 + e.size()).sum::<usize>()),
-        },
+        PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => {
+            match entries.is_empty() {
+                true => (Class::Control, 80),
+                false => (Class::Bulk, 80 + entries.iter().map(|e| 40 + e.size()).sum::<usize>()),
+            }
+        }
         PeerMessage::Consensus(Message::InstallSnapshot { data, .. }) => {
             (Class::Bulk, 80 + data.len())
         }

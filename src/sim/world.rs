@@ -28,21 +28,40 @@ use crate::types::{Instant, NodeId, Random, Ticket};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     /// A node's deadline may have come.
-    Wake { node: usize, life: u64 },
+    Wake {
+        node: usize,
+        life: u64,
+    },
     /// A disk is done with an operation.
-    Disk { node: usize, life: u64 },
+    Disk {
+        node: usize,
+        life: u64,
+    },
     /// Messages arrive over a link.
-    Arrival { link: usize },
+    Arrival {
+        link: usize,
+    },
     /// A message arrives that nothing held up.
     AtOnce,
     /// A client does something.
-    Client { client: usize },
+    Client {
+        client: usize,
+    },
     /// A client has waited long enough.
-    Patience { client: usize, ticket: Ticket },
-    FaultBegins { fault: usize },
-    FaultEnds { fault: usize },
+    Patience {
+        client: usize,
+        ticket: Ticket,
+    },
+    FaultBegins {
+        fault: usize,
+    },
+    FaultEnds {
+        fault: usize,
+    },
     /// A node that stopped by itself is started again.
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
 }
 
 /// A message on its way.

@@ -15,7 +15,10 @@ pub enum Action {
     Put(Bytes),
     Delete,
     /// Sets the value if the present one is `expected`.
-    CompareAndSwap { expected: Option<Bytes>, value: Bytes },
+    CompareAndSwap {
+        expected: Option<Bytes>,
+        value: Bytes,
+    },
 }
 
 /// What it was told.
@@ -130,9 +133,13 @@ mod tests {
         assert_eq!(judge(vec![unknown(1), put(2), read(4, found("a"))]), Verdict::Linearizable);
         let early = judge(vec![put(2), read(4, found("u")), unknown(6)]);
         assert!(matches!(early, Verdict::Violated { .. }), "{early:?}");
-        let twice =
-            judge(vec![unknown(1), put(2), read(4, found("u")), (6, 7, Action::Put(value("b")), OLD),
-                read(8, found("u"))]);
+        let twice = judge(vec![
+            unknown(1),
+            put(2),
+            read(4, found("u")),
+            (6, 7, Action::Put(value("b")), OLD),
+            read(8, found("u")),
+        ]);
         assert!(matches!(twice, Verdict::Violated { .. }), "it takes effect once: {twice:?}");
     }
 

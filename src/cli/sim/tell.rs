@@ -80,12 +80,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Many lives.
-pub fn many(
-    global: &Global,
-    command: &Sim,
-    plan: &Plan,
-    totals: &Totals,
-) -> Result<(), Failure> {
+pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Result<(), Failure> {
     let seconds = totals.elapsed.as_secs_f64().max(1e-9);
     let many = Many {
         seeds: totals.seeds,

@@ -23,9 +23,8 @@ pub fn check(id: NodeId, mirror: &Mirror, persist: &Persist<HardState>) -> Check
     let Some(term) = mirror.leads else { return Ok(()) };
     let now = persist.hard_state.as_ref().map_or(mirror.held.hard.term, |hard| hard.term);
     match persist.truncate_from {
-        Some(from) if now <= term => {
-            RULE.broken(format!("node {id} leads term {term} and removes its entries from {from} on"))
-        }
+        Some(from) if now <= term => RULE
+            .broken(format!("node {id} leads term {term} and removes its entries from {from} on")),
         _ => Ok(()),
     }
 }

@@ -58,7 +58,9 @@ impl Log {
     /// Where it ends.
     pub fn tail(&self) -> Tail {
         match self.entries.back() {
-            Some((term, _)) => Tail { index: self.start.index + self.entries.len() as u64, term: *term },
+            Some((term, _)) => {
+                Tail { index: self.start.index + self.entries.len() as u64, term: *term }
+            }
             None => self.start,
         }
     }
