@@ -63,7 +63,7 @@ pub struct Progress {
 pub struct CatchingUp {
     /// The leader's last index when the round began.
     target: LogIndex,
-    since: Instant,
+    pub(super) since: Instant,
     /// The last round that ended was short enough.
     done: bool,
 }
@@ -86,7 +86,7 @@ pub struct InFlight {
     messages: VecDeque<(LogIndex, usize)>,
     bytes: usize,
     /// When the oldest became the oldest: the time its answer is due counts from here.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 impl InFlight {

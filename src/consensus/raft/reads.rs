@@ -273,15 +273,15 @@ pub struct Questions {
     last: ReadContext,
     /// They arrived after the open question was asked.
     waiting: Vec<Ticket>,
-    open: Option<Question>,
+    pub(super) open: Option<Question>,
 }
 
 /// A question under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Question {
+pub(super) struct Question {
     context: ReadContext,
     readers: Vec<Ticket>,
-    again_at: Instant,
+    pub(super) again_at: Instant,
 }
 
 impl Questions {

@@ -73,7 +73,7 @@ pub struct Sending {
     /// The chunk from `bytes` on: where it is.
     chunk: Stage,
     /// Since when it is there.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 /// Where the next chunk is.
