@@ -133,6 +133,8 @@ pub enum Fatal {
 /// One replica of one Raft group.
 pub struct Replica<C: Consensus, D: Disk> {
     life: Life<C, D>,
+    /// A checker wants to know what changes.
+    is_observed: bool,
 }
 
 /// What a replica is doing.
@@ -164,7 +166,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             true => Life::Running(Box::new(Running::start(now, options, log, recovered)?)),
             false => Life::Repairing(Box::new(Repairing::begin(now, options, log, recovered)?)),
         };
-        Ok((Replica { life }, OpenReport { last_index, tear, damaged }))
+        Ok((Replica { life, is_observed: false }, OpenReport { last_index, tear, damaged }))
     }
 
     /// Takes in what happened. What must be done comes out of [`Replica::finish_turn`].
@@ -189,6 +191,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.life = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Repairing(repairing) if repairing.is_whole() => {
                 let mut running = repairing.take_part(now)?;
+                if self.is_observed {
+                    running.observe();
+                }
                 outputs.extend(running.finish_turn(now)?);
                 Life::Running(Box::new(running))
             }
@@ -250,6 +255,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     /// From now on, changes are noted.
     pub fn observe(&mut self) {
+        self.is_observed = true;
         if let Some(running) = self.running_mut() {
             running.observe();
         }

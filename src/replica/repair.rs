@@ -2,7 +2,7 @@
 //! recovery, Alagappan et al., FAST '18).
 //!
 //! # The problem
-//! A disk rots. An entry in the middle of a node's log cannot be read any more; other nodes have it.
+//! A disk rots. An entry in the middle of a node's log cannot be read any more; others have it.
 //! Both simple answers are wrong. To cut the log there, like a torn tail, forgets entries that the
 //! node has acknowledged: with its vote, others may then be elected that lack what was committed.
 //! To refuse to start loses the cluster when every node is damaged somewhere, although together
