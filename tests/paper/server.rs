@@ -63,6 +63,13 @@ impl Server {
         Server::start(Config::new(NodeId(1), 7), Instant::default(), log, hard_state)
     }
 
+    /// The same of three, which keeps so many entries that a snapshot covers.
+    pub fn keeping(keep_entries: u64, terms: &[u64]) -> Server {
+        let Server { log, hard_state, now, .. } = Server::new(3, terms);
+        let config = Config { keep_entries, ..Config::new(NodeId(1), 7) };
+        Server::start(config, now, log, hard_state)
+    }
+
     pub fn start(config: Config, now: Instant, log: Vec<Entry>, hard_state: HardState) -> Server {
         let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
         let mut configurations = Vec::new();
