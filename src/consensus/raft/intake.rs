@@ -6,6 +6,9 @@
 //! entries that follow each other, one leader a term, nothing that contradicts what is committed.
 //! What fails is refused, counted and named ([`Effect::PeerRejected`]); the sender is not punished.
 //!
+//! Stories: `bad_messages_are_refused`; `a_forged_conflict_stops_nobody` (it had brought the leader
+//! down) and `a_forged_confirmation_is_refused` (it would have confirmed every read to come).
+//!
 //! [`Effect::PeerRejected`]: crate::consensus::Effect::PeerRejected
 
 use super::message::{AppendResult, Message, SnapshotResult};

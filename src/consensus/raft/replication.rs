@@ -29,6 +29,16 @@
 //! equal *and durable*. The leader never removes or changes an entry of its own (Leader
 //! Append-Only, figure 3).
 //!
+//! ```text
+//!   index      1   2   3   4   5   6        S1 leads term 6, and asks: do you have 6/6?
+//!   S1         1   1   4   4   6   6
+//!   S2         1   1   4   4                "my log ends before 5"       → S1 asks for 4/4: yes
+//!   S3         1   1   2   2   2   3        "I have term 3 there, since 6"
+//!                                           → S1 knows no term 3, asks for 5/6
+//!                                           "I have term 2 there, since 3"
+//!                                           → S1 asks for 2/1: yes. 3 to 6 go, S1's come
+//! ```
+//!
 //! # Caveats
 //! A heartbeat must not wait for a slow disk, or the leader would seem to lose its followers
 //! whenever their disks are busy. So an empty message is answered at once, with what is durable by
@@ -41,8 +51,13 @@
 //! ([`snapshot`](super::snapshot)).
 //!
 //! # When the rule is removed
-//! `a_late_short_append_removes_nothing` with the museum's `short-append-truncates`; the museum's
-//! `commit-past-match` and `ack-before-disk`.
+//! - The place of agreement: `a_diverged_follower_is_repaired` (figure 7).
+//! - Only conflicts are removed: `a_late_short_append_removes_nothing`;
+//!   `museum_short_append_truncates` loses a committed entry.
+//! - No further than what agrees: `museum_commit_past_match` applies what was never committed.
+//! - Acknowledgements wait: `an_acknowledgement_waits_for_the_disk`, and yet
+//!   `a_heartbeat_does_not_wait_for_the_disk`. The museum's `ack-before-disk` is the simulator's.
+//! - Without end: `lost_messages_are_sent_again`.
 
 use std::collections::{BTreeMap, VecDeque};
 
