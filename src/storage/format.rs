@@ -39,10 +39,10 @@
 //! # Versions
 //!
 //! Version 1 knew no snapshot mark that discards the log, and its segments open with the newest
-//! configuration only; its durable marks end after the length of the group. A program of version 1 would take a record that it does not know for the
-//! end of the log, and cut it. So nothing new is ever written into a segment of version 1: the
-//! first thing a newer program does with such a log is to open a segment of version 2, at which
-//! the older program stops and says why.
+//! configuration only; its durable marks end after the length of the group. A program of version 1
+//! would take a record that it does not know for the end of the log, and cut it. So nothing new is
+//! ever written into a segment of version 1: the first thing a newer program does with such a log
+//! is to open a segment of version 2, at which the older program stops and says why.
 //!
 //! # Groups
 //!

@@ -15,8 +15,8 @@ fn times_out(said: &[(NodeId, Message)]) -> Vec<u64> {
     told(said, |m| matches!(m, Message::TimeoutNow { .. }))
 }
 
-/// §3.10: the leader "stops accepting new client requests", "fully updates the target server's log",
-/// and only then "sends a TimeoutNow request".
+/// §3.10: the leader "stops accepting new client requests", "fully updates the target server's
+/// log", and only then "sends a TimeoutNow request".
 #[test]
 fn a_transfer_holds_requests_and_waits_for_the_target() {
     let mut server = server();
@@ -156,8 +156,9 @@ fn leased() -> Server {
     Server::start(config, now, log, hard_state)
 }
 
-/// §6.4.1: once a round was acknowledged by a majority the leader "could respond to read-only queries
-/// … without any communication" for an election time-out from its *start*, less the clocks' error.
+/// §6.4.1: once a round was acknowledged by a majority the leader "could respond to read-only
+/// queries … without any communication" for an election time-out from its *start*, less the clocks'
+/// error.
 #[test]
 fn a_lease_runs_from_the_start_of_its_round() {
     let mut server = leased();

@@ -16,8 +16,8 @@ fn a_newer_term_is_adopted_and_written_down() {
     assert_eq!(server.term(), 5, "terms never go back");
 }
 
-/// §5.1: "if one server's current term is smaller than the other's, then it updates its current term
-/// to the larger value"; a candidate or leader "immediately reverts to follower state".
+/// §5.1: "if one server's current term is smaller than the other's, then it updates its current
+/// term to the larger value"; a candidate or leader "immediately reverts to follower state".
 #[test]
 fn a_candidate_or_leader_of_an_old_term_becomes_a_follower() {
     let mut candidate = server();

@@ -127,8 +127,8 @@ fn time_outs_are_random_within_the_interval() {
     assert!(deadlines.len() > 50, "spread out: {deadlines:?}");
 }
 
-/// "Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of
-/// the other servers to establish its authority." (Ours carry the no-op that opens the term.)
+/// "Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all
+/// of the other servers to establish its authority." (Ours carry the no-op that opens the term.)
 #[test]
 fn a_new_leader_asserts_itself_at_once() {
     let said = server().win();

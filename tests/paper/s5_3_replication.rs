@@ -46,7 +46,10 @@ fn an_entry_is_committed_when_a_majority_has_it() {
 fn followers_learn_what_is_committed() {
     let mut leader = server();
     leader.lead_with(2);
-    let commits = |m: &Message| matches!(m, Message::AppendEntries { leader_commit, .. } if *leader_commit == LogIndex(2));
+    let commits = |m: &Message| match m {
+        Message::AppendEntries { leader_commit, .. } => *leader_commit == LogIndex(2),
+        _ => false,
+    };
     assert_eq!(told(&leader.elapse(50), commits), [2, 3]);
 
     let mut follower = server();
@@ -93,8 +96,8 @@ fn a_follower_removes_conflicts_and_nothing_else() {
     }
 }
 
-/// "Set commitIndex = min(leaderCommit, index of last new entry)" (figure 2, AppendEntries, 5): what
-/// lies past it has not been shown to agree.
+/// "Set commitIndex = min(leaderCommit, index of last new entry)" (figure 2, AppendEntries, 5):
+/// what lies past it has not been shown to agree.
 #[test]
 fn a_follower_commits_no_further_than_it_agrees() {
     let mut server = Server::new(3, &[2, 2]);

@@ -43,8 +43,8 @@ fn an_election_needs_both_majorities() {
     assert_eq!(server.role(), Role::Leader);
 }
 
-/// The same for commitment; and "once C_old,new has been committed", the leader creates "a log entry
-/// describing C_new".
+/// The same for commitment; and "once C_old,new has been committed", the leader creates "a log
+/// entry describing C_new".
 #[test]
 fn a_change_is_committed_by_both_majorities_and_then_ended() {
     let mut server = server();
@@ -64,8 +64,8 @@ fn a_change_is_committed_by_both_majorities_and_then_ended() {
     assert_eq!((end.voters.clone(), end.outgoing.len()), (voters([1, 2, 4]).voters, 0));
 }
 
-/// "New servers … join the cluster as non-voting members (the leader replicates log entries to them,
-/// but they are not considered for majorities)."
+/// "New servers … join the cluster as non-voting members (the leader replicates log entries to
+/// them, but they are not considered for majorities)."
 #[test]
 fn a_learner_gets_entries_and_counts_for_nothing() {
     let mut server = server();
@@ -80,8 +80,8 @@ fn a_learner_gets_entries_and_counts_for_nothing() {
     assert_eq!(server.commit(), 3);
 }
 
-/// "The leader steps down (returns to follower state) once it has committed the C_new log entry"; it
-/// "does not count itself in majorities".
+/// "The leader steps down (returns to follower state) once it has committed the C_new log entry";
+/// it "does not count itself in majorities".
 #[test]
 fn a_leader_that_is_removed_does_not_count_and_steps_down() {
     let mut server = server();

@@ -6,8 +6,8 @@ use kvraft::types::{LogIndex, NodeId};
 
 use crate::server::{append, confirmed, entries_to, matched, server, told};
 
-/// "If the client's first choice is not the leader, that server will reject the client's request and
-/// supply information about the most recent leader it has heard from."
+/// "If the client's first choice is not the leader, that server will reject the client's request
+/// and supply information about the most recent leader it has heard from."
 #[test]
 fn a_follower_refuses_and_names_the_leader() {
     let mut server = server();

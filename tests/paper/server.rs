@@ -1,5 +1,5 @@
-//! One server, its disk and its state machine; whatever it says is looked at, and what others say is
-//! made up.
+//! One server, its disk and its state machine; whatever it says is looked at, and what others say
+//! is made up.
 
 use std::time::Duration;
 

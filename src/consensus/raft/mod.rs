@@ -30,8 +30,8 @@
 //! is the command `x=1` at index 3, of term 2, and `disk [1 2 2]` are the terms of a log's entries.
 //! A story whose name begins with `museum_` puts a bug back (an exhibit of the
 //! [`museum`](crate::museum)) and ends with `BROKEN:` and the property that broke, or with a group
-//! that goes nowhere. The simulator finds such bugs by chance, in whole
-//! clusters, and tells what happened: `kvctl sim --bug figure-8`.
+//! that goes nowhere. The simulator finds such bugs by chance, in whole clusters, and tells what
+//! happened: `kvctl sim --bug figure-8`.
 //!
 //! What the paper claims, section by section, `tests/paper` asks of one server at a time.
 //!

@@ -5,8 +5,8 @@
 //! has it. Only then may it be applied, and its client told.
 //!
 //! # What can go wrong
-//! "It is on a majority" is not enough. The story of figure 8, with five servers; each row is a log,
-//! as the terms of its entries, and `L` leads:
+//! "It is on a majority" is not enough. The story of figure 8, with five servers; each row is a
+//! log, as the terms of its entries, and `L` leads:
 //!
 //! ```text
 //!          (a)         (b)         (c)             (d)       or else  (e)

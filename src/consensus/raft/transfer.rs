@@ -36,8 +36,8 @@
 //!
 //! # When the rule is removed
 //! `a_transfer_waits_for_the_target_to_catch_up`. `museum_transfer_to_lagging` tells the target at
-//! once and takes proposals meanwhile: nobody leads until a time-out passes, which is what a transfer
-//! is to spare. `a_transfer_to_the_dead_is_abandoned`.
+//! once and takes proposals meanwhile: nobody leads until a time-out passes, which is what a
+//! transfer is to spare. `a_transfer_to_the_dead_is_abandoned`.
 
 use super::message::Message;
 use super::state::Raft;
