@@ -3,8 +3,8 @@
 use crate::server::{Server, append, entry, matched, request_vote, says_yes};
 
 /// §5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the
-/// candidate": "the log with the later term is more up-to-date"; "if the logs end with the same term,
-/// then whichever log is longer". The voter's log: terms 1 2 2.
+/// candidate": "the log with the later term is more up-to-date"; "if the logs end with the same
+/// term, then whichever log is longer". The voter's log: terms 1 2 2.
 #[test]
 fn a_voter_denies_a_candidate_whose_log_is_older() {
     let cases = [
