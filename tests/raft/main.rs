@@ -257,3 +257,26 @@ fn every_bug_of_the_core_has_its_story() {
         assert!(told != elsewhere.contains(&slug), "{script} for {slug}: {told}");
     }
 }
+
+/// A chapter that names a story which is not there would send its reader nowhere.
+#[test]
+fn the_chapters_name_stories_that_exist() {
+    let beginnings = ["a_", "all_", "an_", "figure_8", "museum_", "reads_", "the_", "two_", "who_"];
+    let mut named = 0;
+    for chapter in std::fs::read_dir("src/consensus/raft").expect("the chapters are there") {
+        let path = chapter.expect("readable").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for line in text.lines().filter(|line| line.starts_with("//!")) {
+            // What stands between backticks is every other part.
+            for name in line.split('`').skip(1).step_by(2) {
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                if plain && beginnings.iter().any(|beginning| name.starts_with(beginning)) {
+                    let script = format!("tests/raft/scripts/{name}");
+                    assert!(std::path::Path::new(&script).exists(), "{}: {name}", path.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 40, "the chapters name their stories: {named}");
+}

@@ -28,10 +28,14 @@
 //! The names in `code` at a chapter's end are *stories*: golden scripts in `tests/raft/scripts`,
 //! each a few servers on a table, every message and every write moved by hand. In them, `3/2 x=1`
 //! is the command `x=1` at index 3, of term 2, and `disk [1 2 2]` are the terms of a log's entries.
-//! A story whose name begins with `museum_` puts a bug back (an exhibit of the
+//! A story whose name begins with *museum* puts a bug back (an exhibit of the
 //! [`museum`](crate::museum)) and ends with `BROKEN:` and the property that broke, or with a group
 //! that goes nowhere. The simulator finds such bugs by chance, in whole clusters, and tells what
 //! happened: `kvctl sim --bug figure-8`.
+//!
+//! Begin with the usual life: `a_leader_is_elected`, `a_split_vote_is_settled_by_time`,
+//! `entries_are_replicated_and_committed`, `a_minority_commits_nothing`,
+//! `all_restart_and_nothing_is_lost`.
 //!
 //! What the paper claims, section by section, `tests/paper` asks of one server at a time.
 //!
