@@ -11,7 +11,8 @@
 //! - *catch-up*: a follower is down for `--missed` entries and comes back under load. How long it
 //!   takes, in bytes a second, beside what the disk gives one writer; the leader's throughput
 //!   meanwhile, beside what it was.
-//! - *dead follower*: `--dead` entries with one follower down; the leader's resident memory and log.
+//! - *dead follower*: `--dead` entries with one follower down; the leader's resident memory, and
+//!   its log.
 //!
 //! **The caveats.** Load and nodes share the machine's cores. The disk's speed is that of one
 //! writer of 1 MiB with a sync each, through the same file system.

@@ -28,9 +28,9 @@ Examples:
   kvctl bench --op stale-get -o json
 
 JSON fields: schema_version, op, clients, connections, value_bytes, keys, seconds, operations,
-ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; gap_seconds (between
-one answer and the next, of all clients): p99 p999 max; cluster: name, nodes, running, durability,
-transport, build (null where unknown); build (of kvctl)")]
+ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; gap_seconds
+(between one answer and the next, of all clients): p99 p999 max; cluster: name, nodes, running,
+durability, transport, build (null where unknown); build (of kvctl)")]
 pub struct Bench {
     /// What the clients do; mixed is half puts, half gets
     #[arg(long, value_enum, default_value_t = Op::Put)]
