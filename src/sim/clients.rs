@@ -157,7 +157,7 @@ impl Clients {
         waits.then_some(place)
     }
 
-    /// What a client does now: the ticket, whom it asks, for what. Nothing, if it has no more to do.
+    /// What a client does now: the ticket, whom it asks, for what. Nothing, if it has done all.
     fn next(
         &mut self,
         place: usize,

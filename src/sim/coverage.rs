@@ -56,6 +56,8 @@ kinds! {
     Demoted "voters demoted",
     Removed "members removed",
     LeaderRemoved "leaders removed or demoted",
+    Rotten "nodes that refuse to start from a damaged disk",
+    Wiped "nodes that lost their disk",
     Upgraded "nodes started with a newer program",
     SnapshotTaken "snapshots taken",
     SnapshotSent "parts of snapshots sent",

@@ -95,6 +95,18 @@ impl World {
                     self.nodes[*place].supports = LATEST_VERSION;
                 }
             }
+            What::Rot { place: share, .. } => {
+                for place in nodes {
+                    self.nodes[*place].held_down += 1;
+                    self.damage(*place, Some(*share));
+                }
+            }
+            What::Wipe { .. } => {
+                for place in nodes {
+                    self.nodes[*place].held_down += 1;
+                    self.damage(*place, None);
+                }
+            }
             What::Operator(errand) => self.run_errand(*errand)?,
             _ => self.apply_policies(),
         }
@@ -106,7 +118,11 @@ impl World {
         let Some(InForce { what, nodes }) = self.in_force.remove(&fault) else { return Ok(()) };
         self.story.tell(self.now, || format!("— no longer: {what}"));
         match what {
-            What::Crash { .. } | What::PowerCut { .. } | What::Upgrade { .. } => {
+            What::Crash { .. }
+            | What::PowerCut { .. }
+            | What::Upgrade { .. }
+            | What::Rot { .. }
+            | What::Wipe { .. } => {
                 for place in nodes {
                     self.nodes[place].held_down -= 1;
                     self.start(place)?;
@@ -115,6 +131,7 @@ impl World {
             What::Pause { .. } => {
                 for place in nodes {
                     self.nodes[place].paused -= 1;
+                    self.nodes[place].superseded = None;
                     self.go_on(place)?;
                 }
             }
@@ -162,6 +179,7 @@ impl World {
             What::Drift { .. } | What::Jump { .. } => Seen::ClockFault,
             What::Campaign { .. } => Seen::Campaign,
             What::Upgrade { .. } => Seen::Upgraded,
+            What::Rot { .. } | What::Wipe { .. } => return,
             What::Operator(_) => return,
         };
         self.coverage.count(kind);
@@ -193,6 +211,8 @@ impl World {
             | What::Drift { target, .. }
             | What::Jump { target, .. }
             | What::Upgrade { target }
+            | What::Rot { target, .. }
+            | What::Wipe { target }
             | What::Campaign { target } => one(target),
         }
     }

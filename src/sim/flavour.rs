@@ -59,6 +59,10 @@ pub struct Bias {
     pub idle: f64,
     /// Disks are slow, and differ.
     pub slow_disks: bool,
+    /// Leaders serve reads by a lease.
+    pub lease: bool,
+    /// Snapshots are taken all the time, and nothing stays behind them.
+    pub snapshots: bool,
 }
 
 /// The kinds of fault that a flavour turns on or off.
@@ -79,6 +83,8 @@ pub enum Kind {
     Transfer,
     Snapshot,
     Upgrade,
+    Rot,
+    Wipe,
 }
 
 /// All of them.
@@ -98,6 +104,8 @@ pub const KINDS: &[Kind] = &[
     Kind::Transfer,
     Kind::Snapshot,
     Kind::Upgrade,
+    Kind::Rot,
+    Kind::Wipe,
 ];
 
 /// Milliseconds, for short.
@@ -118,7 +126,11 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
     let spares = if has(Kind::Membership) { 1 + random.below(4) } else { 0 };
     let mut setting = setting(random, plan);
     // A lease rests on clocks that keep their bound.
-    setting.lease = !has(Kind::Clock) && random.chance(0.4);
+    setting.lease = !has(Kind::Clock) && (random.chance(0.4) || plan.bias.lease);
+    if plan.bias.snapshots {
+        setting.snapshot_log_bytes = 1_000;
+        setting.keep_entries = 0;
+    }
     setting.old_programs = has(Kind::Upgrade);
     let faults = faults(random, plan, nodes, &kinds);
     let clients = clients(random, plan);
@@ -183,6 +195,11 @@ fn kinds(random: &mut Random, plan: &Plan) -> Vec<Kind> {
         [] => KINDS.iter().copied().filter(|_| random.chance(0.35)).collect(),
         kinds => kinds.to_vec(),
     };
+    // A node that is gone for good is the most that may be missing.
+    let gone = |kind: &Kind| matches!(kind, Kind::Rot | Kind::Wipe);
+    if plan.nodes.0 < 3 || kinds.contains(&Kind::Membership) && plan.bias.kinds.is_empty() {
+        kinds.retain(|kind| !gone(kind));
+    }
     if kinds.is_empty() {
         kinds.push(Kind::Crash);
     }
@@ -286,6 +303,8 @@ fn what(random: &mut Random, kind: Kind, nodes: u64) -> What {
         Kind::Clock => What::Jump { target, by: random.duration(ms(20)..ms(5_000)) },
         Kind::Campaign => What::Campaign { target },
         Kind::Upgrade => What::Upgrade { target },
+        Kind::Rot => What::Rot { target, place: random.below(1000) as f64 / 1000.0 },
+        Kind::Wipe => What::Wipe { target },
         Kind::Membership => What::Operator(membership(random, target)),
         Kind::Transfer => {
             let to = random.chance(0.7).then_some(Target::Follower(random.below(nodes)));

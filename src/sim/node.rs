@@ -29,6 +29,8 @@ pub struct Node {
     pub clock: Clock,
     /// It has a log: a spare node gets one when it is to join.
     pub born: bool,
+    /// Its disk lost what was durable: it must refuse to start.
+    pub damaged: bool,
     /// It was removed, and will not come back.
     pub retired: bool,
     /// The newest version of the state machine that its program knows.
@@ -50,6 +52,8 @@ pub struct Node {
     pub asked: BTreeSet<Ticket>,
     /// It believes to lead.
     pub leads: bool,
+    /// Since when another leads a newer term, if it still believes to lead.
+    pub superseded: Option<Instant>,
     random: Random,
 }
 
@@ -74,8 +78,10 @@ impl Node {
             latency: setting.disk.clone(),
             asked: BTreeSet::new(),
             leads: false,
+            superseded: None,
             random,
             born: false,
+            damaged: false,
             retired: false,
             supports: if setting.old_programs { FIRST_VERSION } else { LATEST_VERSION },
         }
@@ -83,6 +89,10 @@ impl Node {
 
     /// It gets a log: a member's of a new cluster, or the empty one of a node that is to join.
     pub fn bear(&mut self, initial: Option<&Configuration>) -> Result<(), LogError> {
+        // A node that joins brings the newest program: the cluster may rely on it already.
+        if initial.is_none() {
+            self.supports = LATEST_VERSION;
+        }
         let identity = Identity { cluster: CLUSTER, node: self.id };
         match initial {
             Some(initial) => SegmentLog::create(&mut self.disk, identity, initial)?,
@@ -134,6 +144,7 @@ impl Node {
         self.wake = None;
         self.disk_busy = false;
         self.leads = false;
+        self.superseded = None;
         self.inbox.clear();
         let crash = match loss {
             Loss::Nothing => Crash::LoseNothing,
@@ -141,13 +152,31 @@ impl Node {
             Loss::Some => Crash::KeepSome(self.random.bits()),
         };
         if loss != Loss::Nothing {
-            // The disk was in the middle of what it had been asked to do: mostly between a write and
-            // its sync.
+            // The disk was in the middle of what it had been asked to do: mostly between a write
+            // and its sync.
             self.disk.power_off_after([0, 1, 1, 1, 2, 3][self.random.below(6) as usize]);
             while self.disk.step() {}
         }
         self.disk.crash(crash);
         std::mem::take(&mut self.asked)
+    }
+
+    /// Its disk loses everything.
+    pub fn wipe(&mut self) {
+        self.disk = MemoryDisk::new();
+        self.disk.set_stepped(true);
+    }
+
+    /// A bit of what its log surely holds durably is another. False if there is nothing.
+    pub fn rot(&mut self, share: f64) -> bool {
+        let files = self.disk.files();
+        let logs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+        let place = (share * 997.0) as usize % logs.len().max(1);
+        let Some((name, bytes)) = logs.get(place) else { return false };
+        // Rot at the very end cannot be told from a tear: that limit is stated.
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 2;
+        let offset = (share * used as f64) as u64;
+        self.disk.flip_bit(name, offset, (share * 8.0) as u32)
     }
 
     /// Whether it can be told something.

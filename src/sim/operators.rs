@@ -9,6 +9,7 @@ use super::schedule::{Errand, Loss, Target};
 use super::world::{Happening, World, unsound};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Change, Configuration, Consensus, Payload};
+use crate::museum::Bug;
 use crate::replica::{Event, Observation, Order, OrderResult};
 use crate::types::{LogIndex, NodeId, Ticket};
 
@@ -85,6 +86,9 @@ impl World {
         };
         let first = self.schedule.nodes as usize;
         let Some(place) = (first..self.nodes.len()).find(fresh) else { return Ok(None) };
+        if !self.nodes[place].born && self.disk_is_at_fault(place) {
+            return Ok(None);
+        }
         let node = &mut self.nodes[place];
         let id = node.id;
         if !node.born {
@@ -119,6 +123,30 @@ impl World {
     pub fn retire(&mut self, place: usize) {
         self.crash(place, Loss::Nothing);
         self.nodes[place].retired = true;
+    }
+
+    /// A node crashes, and its disk rots at some place, or is empty. It must refuse to start from
+    /// it, and the others must do without it: so once a life at most.
+    pub fn damage(&mut self, place: usize, rots_at: Option<f64>) {
+        let bug = self.schedule.setting.bugs.has(Bug::WipedNodeReturns);
+        let once = self.nodes.iter().all(|node| !node.damaged) || bug;
+        if !once || !self.nodes[place].born {
+            return;
+        }
+        self.crash(place, Loss::Nothing);
+        let node = &mut self.nodes[place];
+        match rots_at {
+            Some(share) => node.damaged = node.rot(share),
+            None => {
+                node.wipe();
+                node.damaged = true;
+                self.coverage.count(Seen::Wiped);
+                if bug && self.nodes[place].bear(None).is_ok() {
+                    self.nodes[place].damaged = false;
+                    self.properties.wiped(self.nodes[place].id);
+                }
+            }
+        }
     }
 
     /// Counts what is seen to change; true if something was applied.

@@ -2,8 +2,8 @@
 //!
 //! Everything that chance decides about a life is drawn at its beginning, as a list. So a life that
 //! went wrong can be lived again with pieces of the list left out: that is how a failure is made
-//! small (`shrink`). Each fault is complete in itself (it ends by itself), so that any of them may be
-//! left out. Whom a fault meets is said in words (`the leader`) and resolved when it begins.
+//! small (`shrink`). Each fault is complete in itself (it ends by itself), so that any may be left
+//! out. Whom a fault meets is said in words (`the leader`) and resolved when it begins.
 
 use std::fmt;
 use std::ops::Range;
@@ -195,6 +195,15 @@ pub enum What {
     Campaign {
         target: Target,
     },
+    /// It crashes, and something that was durable is not what it was. Once a life at most.
+    Rot {
+        target: Target,
+        place: f64,
+    },
+    /// It crashes, and its disk is empty. Once a life at most.
+    Wipe {
+        target: Target,
+    },
     /// It comes back with a newer program.
     Upgrade {
         target: Target,
@@ -276,6 +285,8 @@ impl fmt::Display for What {
             What::Drift { target, rate } => write!(f, "the clock of {target} runs at {rate:.2}"),
             What::Jump { target, by } => write!(f, "the clock of {target} jumps ahead by {by:?}"),
             What::Campaign { target } => write!(f, "{target} stands for election"),
+            What::Rot { target, .. } => write!(f, "the disk of {target} rots"),
+            What::Wipe { target } => write!(f, "{target} loses its disk"),
             What::Upgrade { target } => write!(f, "{target} is started with a newer program"),
             What::Operator(errand) => write!(f, "an operator wants {errand}"),
         }

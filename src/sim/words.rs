@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload, Persist};
-use crate::kv::{Command, Expected, Operation};
+use crate::kv::{Answer, Command, Effect, Expected, Operation, Outcome, Query};
 use crate::link::Class;
 use crate::replica::{Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
@@ -23,10 +23,13 @@ pub fn payload(payload: &Payload) -> String {
     }
 }
 
+/// Keys and values; values are padded with dots.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned()
+}
+
 /// What a command does.
 pub fn command(bytes: &[u8]) -> String {
-    // Values are padded with dots.
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned();
     match Command::decode(bytes).map(|command| command.operation) {
         Ok(Operation::Put { key, value }) => format!("{} := {}", text(&key), text(&value)),
         Ok(Operation::Delete { key }) => format!("delete {}", text(&key)),
@@ -124,15 +127,35 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
 pub fn request(request: &Request) -> String {
     match request {
         Request::Write { command } => self::command(command),
-        Request::Read { consistency, .. } => format!("a {consistency:?} read").to_lowercase(),
+        Request::Read { consistency, query } => {
+            let key = match Query::decode(query) {
+                Ok(Query::Get { key }) => text(&key),
+                _ => "many keys".to_owned(),
+            };
+            format!("{key}? ({})", format!("{consistency:?}").to_lowercase())
+        }
     }
 }
 
 /// An answer in words.
 pub fn response(response: &Response) -> String {
     match response {
-        Response::Written(_) => "written".to_owned(),
-        Response::Answer(_) => "answered".to_owned(),
+        Response::Written(outcome) => match Outcome::decode(outcome) {
+            Ok(Outcome { revision, effect: Effect::Unchanged { found } }) => {
+                let found = found.map_or("absent".to_owned(), |found| text(&found.value));
+                format!("unchanged: it is {found} (revision {revision})")
+            }
+            Ok(outcome) => format!("written (revision {})", outcome.revision),
+            Err(_) => "written".to_owned(),
+        },
+        Response::Answer(answer) => match Answer::decode(answer) {
+            Ok(answer) => {
+                let item = answer.items.first();
+                let value = item.map_or("absent".to_owned(), |item| text(&item.value));
+                format!("{value} (revision {})", answer.revision)
+            }
+            Err(_) => "answered".to_owned(),
+        },
         Response::Refused { message, .. } => format!("refused: {message}"),
         Response::Unknown(why) => format!("unknown: {why}"),
     }

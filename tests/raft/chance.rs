@@ -31,6 +31,7 @@ impl Life {
             leases: random.chance(0.5),
             keep_entries: random.below(4),
             bugs,
+            ..Setup::default()
         };
         let group = Group::new(size, setup, None)?;
         let nodes = group.node_ids();

@@ -21,7 +21,7 @@ pub struct Durability {
     pub hard_state: Seq,
     /// Writes under way that hold entries or a snapshot's mark: each number, and the last entry it
     /// still vouches for.
-    pending: VecDeque<(Seq, LogIndex)>,
+    pub(super) pending: VecDeque<(Seq, LogIndex)>,
 }
 
 impl Durability {

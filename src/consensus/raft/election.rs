@@ -213,9 +213,13 @@ impl Raft {
 /// The election itself.
 impl Raft {
     /// An operator, or a test, wants an election. It is as if the leader had handed over; but where
-    /// reads rest on leases, nobody may break the loyalty that they rest on.
+    /// reads rest on leases, nobody may break the loyalty that they rest on: neither others' nor,
+    /// with its vote for itself, its own.
     pub(super) fn campaign_on_request(&mut self, now: Instant) {
-        self.campaign(now, self.config.lease.is_none());
+        let leased = self.config.lease.is_some();
+        if !(leased && self.is_loyal(now)) {
+            self.campaign(now, !leased);
+        }
     }
 
     /// Stands for election in a new term.

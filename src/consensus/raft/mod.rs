@@ -21,7 +21,7 @@
 //!
 //! Beside them: [`message`] (what is said), [`intake`] (what is refused), [`log`] (the log as terms
 //! and a cached tail), [`durability`] (what the disk has), [`applying`] (what the state machine
-//! has) and [`quorum`] (majorities).
+//! has), [`quorum`] (majorities) and [`canonical`] (what a model checker may take for the same).
 //!
 //! Each chapter ends with what breaks when its rule is removed. The stories are golden scripts in
 //! `tests/raft/scripts`; the bugs are exhibits of the [`museum`](crate::museum), which the
@@ -33,6 +33,7 @@
 //! nothing else does (dissertation §10.2.1).
 
 pub mod applying;
+pub mod canonical;
 pub mod durability;
 pub mod election;
 pub mod intake;

@@ -63,9 +63,9 @@ pub struct Progress {
 pub struct CatchingUp {
     /// The leader's last index when the round began.
     target: LogIndex,
-    since: Instant,
+    pub(super) since: Instant,
     /// The last round that ended was short enough.
-    pub done: bool,
+    done: bool,
 }
 
 /// How messages are sent.
@@ -86,7 +86,7 @@ pub struct InFlight {
     messages: VecDeque<(LogIndex, usize)>,
     bytes: usize,
     /// When the oldest became the oldest: the time its answer is due counts from here.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 impl InFlight {
@@ -141,6 +141,12 @@ impl Progress {
             let done = now.since(since) <= limit;
             self.catching_up = CatchingUp { target: last, since: now, done };
         }
+    }
+
+    /// Whether it lacks no more than what a round of at most `limit` brings it: the last round was
+    /// short enough, and this one is not too long already (it may have died since).
+    pub fn has_caught_up(&self, now: Instant, limit: std::time::Duration) -> bool {
+        self.catching_up.done && now.since(self.catching_up.since) <= limit
     }
 
     /// The snapshot that is being sent, if one is.

@@ -47,7 +47,7 @@ pub struct Transfer {
     pub to: NodeId,
     ticket: Option<Ticket>,
     /// When the leader gives up.
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// Proposals that came meanwhile.
     held: Vec<Proposal>,
     held_bytes: usize,

@@ -51,6 +51,11 @@ impl Promises {
         }
     }
 
+    /// What a node promised is not asked for any more.
+    pub fn forget(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+
     /// A node has come back.
     pub fn survived(&self, id: NodeId, mirror: &Mirror) -> Checked {
         match self.0.get(&id) {

@@ -15,6 +15,7 @@
 //! found at once. When a bug is put back on purpose, only its harm counts, because harm is what an
 //! exhibit is to show.
 
+pub mod check_quorum;
 pub mod durability;
 pub mod election_safety;
 pub mod exactly_once;
@@ -23,10 +24,12 @@ pub mod leader_completeness;
 pub mod linearizability;
 pub mod log_matching;
 pub mod mirror;
+pub mod pre_vote;
 pub mod progress;
 pub mod replica_equality;
 pub mod soundness;
 pub mod state_machine_safety;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 
@@ -101,6 +104,20 @@ impl Properties {
     /// A node is created that will join, with an empty log.
     pub fn created_empty(&mut self, id: NodeId) {
         self.mirrors.insert(id, Mirror::default());
+    }
+
+    /// A node begins again with an empty log, as if it had never promised anything.
+    pub fn wiped(&mut self, id: NodeId) {
+        self.created_empty(id);
+        self.durability.forget(id);
+    }
+
+    /// A leader tells another to stand for election.
+    pub fn hands_over(&mut self, id: NodeId, to: NodeId) -> Checked {
+        match (self.mirrors.get(&id), self.mirrors.get(&to)) {
+            (Some(leader), Some(target)) => transfer::hands_over((id, leader), (to, target)),
+            _ => Ok(()),
+        }
     }
 
     /// A node starts, for the first time or after a crash, and this is how it stands. Says how
