@@ -71,7 +71,7 @@ fn a_member_comes_and_another_goes_and_the_history_tells() {
     assert!(err.contains(&format!("node {leader} was removed")), "{err}");
     let listed = home.json(&["member", "list"]);
     let members = listed["members"].as_array().unwrap();
-    let role = |id: &str| members.iter().find(|it| it["node"].to_string() == id).unwrap();
+    let role = |id: &str| members.iter().find(|it| it["node"].to_string().as_str() == id).unwrap();
     assert_eq!(role(&leader)["role"], "retired");
     assert_eq!(role("5")["role"], "voter");
     assert_eq!(home.ok(&["member", "list", "-o", "name"]).lines().count(), 4);

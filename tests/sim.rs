@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use kvraft::museum::Bug;
+use kvraft::museum::{Bug, Bugs};
 use kvraft::sim::steering::steering;
 use kvraft::sim::{self, Coverage, Plan, Report};
 
@@ -70,6 +70,9 @@ fn bugs_of_the_museum_are_caught() {
         let steering = steering(bug);
         let caught = (0..steering.seeds).find_map(|seed| sim::run(seed, &steering.plan).broken);
         assert!(caught.is_some(), "{bug}: {} seeds, and nobody noticed", steering.seeds);
+        // The bias alone breaks nothing.
+        let honest = Plan { bugs: Bugs::none(), ..steering.plan };
+        (0..2).for_each(|seed| expect_whole(&sim::run(seed, &honest)));
     }
 }
 

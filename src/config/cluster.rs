@@ -281,8 +281,8 @@ impl ClusterConfig {
              \n\
              [storage]\n\
              segment_bytes = {}\n\
-             # A snapshot is taken about every so many bytes of log; so many entries before it are\n\
-             # kept for followers that are only a little behind.\n\
+             # A snapshot is taken about every so many bytes of log; so many entries before it\n\
+             # are kept for followers that are only a little behind.\n\
              snapshot_log_bytes = {}\n\
              keep_entries = {}\n\
              \n\

@@ -86,6 +86,9 @@ impl World {
         };
         let first = self.schedule.nodes as usize;
         let Some(place) = (first..self.nodes.len()).find(fresh) else { return Ok(None) };
+        if !self.nodes[place].born && self.disk_is_at_fault(place) {
+            return Ok(None);
+        }
         let node = &mut self.nodes[place];
         let id = node.id;
         if !node.born {

@@ -12,7 +12,7 @@ use super::clients::Clients;
 use super::coverage::{Coverage, Seen};
 use super::faults::InForce;
 use super::node::Node;
-use super::properties::{Broken, Checked, Properties, pre_vote, soundness};
+use super::properties::{Broken, Checked, Properties, pre_vote, progress, soundness};
 use super::schedule::Schedule;
 use super::story::Story;
 use super::words;
@@ -170,6 +170,10 @@ impl World {
             }
             self.queue.pop();
             self.now = at;
+            if self.steps >= MAX_STEPS {
+                let how = format!("{MAX_STEPS} things happened, and no end:\n{}", self.describe());
+                return Err(Broken { rule: &progress::RULE, how });
+            }
             self.happen(happening)?;
             if done(self) {
                 return Ok(true);
@@ -344,6 +348,9 @@ impl World {
         }
     }
 }
+
+/// More than happens in any life that gets on: somebody goes round in circles.
+const MAX_STEPS: u64 = 3_000_000;
 
 /// What cannot be, and is.
 pub fn unsound(how: String) -> Broken {

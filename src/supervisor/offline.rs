@@ -1,5 +1,5 @@
-//! The log of a node that does not run: looking at it, giving it a beginning, and, after the loss of
-//! a quorum, an end.
+//! The log of a node that does not run: looking at it, giving it a beginning, and, after the loss
+//! of a quorum, an end.
 //!
 //! # What can go wrong
 //!

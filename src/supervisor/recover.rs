@@ -126,8 +126,8 @@ pub struct Recovery {
     _lock: File,
 }
 
-/// Looks at the survivors in `from`, and says what recovering would do. Changes nothing. `keep`: all
-/// of them go on as voters, and not only the most advanced one.
+/// Looks at the survivors in `from`, and says what recovering would do. Changes nothing. `keep`:
+/// all of them go on as voters, and not only the most advanced one.
 pub fn plan(
     directory: &ClusterDirectory,
     from: &BTreeSet<NodeId>,

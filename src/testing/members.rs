@@ -12,7 +12,7 @@ impl Cluster {
         })
     }
 
-    /// Adds a node that only receives the log, and waits until it has caught up; returns its number.
+    /// Adds a node that only receives the log, and waits until it has caught up; its number.
     pub fn add_learner(&self) -> Result<NodeId, TestError> {
         self.block_on(async {
             Ok(self.supervisor().await?.member_add(None, true, PATIENCE).await?)

@@ -157,6 +157,14 @@ macro_rules! stories {
 }
 
 stories! {
+    museum_truncation_keeps_configuration
+    a_loyal_server_does_not_stand_on_request
+    a_learner_that_died_after_catching_up_gets_no_vote
+    who_is_added_and_promoted_at_once_gets_no_vote
+    a_forged_conflict_stops_nobody
+    a_forged_confirmation_is_refused
+    a_round_is_confirmed_though_the_next_has_begun
+    a_late_snapshot_answer_does_not_stop_the_transfer
     a_leader_is_elected
     a_split_vote_is_settled_by_time
     a_vote_waits_for_the_disk
@@ -213,29 +221,6 @@ stories! {
     a_leader_that_hears_nobody_steps_down
     museum_pre_vote_raises_term
     a_server_that_was_cut_off_disturbs_nobody
-}
-
-/// Stories of what does not hold yet, told as it should be.
-macro_rules! findings {
-    ($($name:ident)*) => {$(
-        #[test]
-        #[ignore = "does not hold yet"]
-        fn $name() {
-            let path = concat!("tests/raft/scripts/", stringify!($name));
-            goldenscript::run(&mut Script::default(), path).expect("the script runs as told");
-        }
-    )*};
-}
-
-findings! {
-    museum_truncation_keeps_configuration
-    a_loyal_server_does_not_stand_on_request
-    a_learner_that_died_after_catching_up_gets_no_vote
-    who_is_added_and_promoted_at_once_gets_no_vote
-    a_forged_conflict_stops_nobody
-    a_forged_confirmation_is_refused
-    a_round_is_confirmed_though_the_next_has_begun
-    a_late_snapshot_answer_does_not_stop_the_transfer
 }
 
 #[test]

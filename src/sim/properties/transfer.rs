@@ -18,8 +18,9 @@ pub static RULE: Rule = Rule {
 
 /// A leader tells `to` to stand for election.
 pub fn hands_over((id, leader): (NodeId, &Mirror), (to, target): (NodeId, &Mirror)) -> Checked {
-    // It may have heard of a newer leader meanwhile, who took entries from it.
-    if target.held.hard.term > leader.held.hard.term {
+    // A leader that was removed leaves in any case, and names whoever is furthest. And the target
+    // may have heard of a newer leader meanwhile, who took entries from it.
+    if leader.leads.is_none() || target.held.hard.term > leader.held.hard.term {
         return Ok(());
     }
     let (ours, theirs) = (leader.held.tail().index, target.held.tail().index);
