@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::super::disk::{Completion, Disk, DiskError, FileName, Operation, OperationId, Outcome};
 use super::{describe, list_files};
 
-/// The view; see the [module](self).
+/// A view of a directory: what would change something is taken for done, and not done.
 #[derive(Debug)]
 pub struct FileView {
     directory: PathBuf,
