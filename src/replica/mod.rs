@@ -144,6 +144,8 @@ pub struct Replica<C: Consensus, D: Disk> {
     pending: PendingRequests,
     /// What each node has relayed here lately.
     relays_seen: BTreeMap<NodeId, Seen>,
+    /// The first term that this replica has led since its start.
+    first_led: Option<Term>,
     /// This turn's writes, which become one batch.
     proposals: Vec<Proposal>,
     /// Messages that wait for a write to be durable.
@@ -198,6 +200,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             stopping: false,
             pending: PendingRequests::starting_from(seed),
             relays_seen: BTreeMap::new(),
+            first_led: None,
             proposals: Vec::new(),
             held: BTreeMap::new(),
             outputs: vec![Output::Configuration(announced.clone())],
@@ -335,8 +338,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 }
                 self.step(now, Input::Receive { from, message });
             }
-            PeerMessage::Relay { ticket, request, timeout } => {
-                self.peer_relays(now, from, ticket, request, timeout);
+            PeerMessage::Relay { ticket, term, request, timeout } => {
+                self.peer_relays(now, (from, ticket), term, request, timeout);
             }
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);

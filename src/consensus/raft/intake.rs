@@ -59,12 +59,15 @@ pub(super) fn check_message(raft: &Raft, from: NodeId, message: &Message) -> Res
         }
         Message::AppendEntriesReply { term, round, result } => {
             check_round(raft, *term, *round)?;
-            // Rejected is what this leader named, so it has that, too.
-            let (AppendResult::Matched(index) | AppendResult::Conflict { rejected: index, .. }) =
-                *result;
-            if let AppendResult::Conflict { index, .. } = result {
-                within("index", index.0)?;
-            }
+            let index = match *result {
+                AppendResult::Stale => return Ok(()),
+                AppendResult::Matched(index) => index,
+                AppendResult::Conflict { rejected, index, .. } => {
+                    within("index", index.0)?;
+                    // It is what this leader named, so this leader has it, too.
+                    rejected
+                }
+            };
             within("index", index.0)?;
             check_acknowledged(raft, *term, index)
         }

@@ -35,6 +35,13 @@
 //! then. It asks about `match_index`, which the follower surely has, so that it may overtake the
 //! entries in flight without seeming to reveal a gap.
 //!
+//! The answer to a leader whose term is over says so and nothing else:
+//! 1. S1 leads term 4. Its heartbeat of round 7 to S2 is late.
+//! 2. S1 loses its leadership, and wins term 5 with S2's vote. Its rounds begin anew.
+//! 3. The heartbeat of term 4 arrives at S2, which refuses it, in term 5. If it echoed the round,
+//!    S1 would take it for S2's word that it still follows in round 7 of term 5, and serve stale
+//!    reads for a long time ([`reads`](super::reads)).
+//!
 //! What is compacted away was committed, and so is equal everywhere. A follower therefore takes a
 //! previous entry before the beginning of its log for one that matches; and a leader that has none
 //! to name, since it is compacted, sends a heartbeat "after entry 0", and the follower a snapshot
@@ -251,6 +258,7 @@ impl Raft {
                 progress.matched(now, index);
                 progress.count_rounds(now, log.last_index(), limit);
             }
+            AppendResult::Stale => {}
             AppendResult::Conflict { rejected, term, index } => {
                 // An answer to a question that is no longer open changes nothing.
                 let open = match progress.state {
@@ -292,8 +300,12 @@ impl Raft {
         };
         if term < self.term() {
             // Its time is over; this server's term in the reply tells it so.
-            let refusal = self.conflict_at(prev_log_index);
-            self.send_durably(from, reply(self, refusal), None);
+            let stale = Message::AppendEntriesReply {
+                term: self.term(),
+                round: 0,
+                result: AppendResult::Stale,
+            };
+            self.send_durably(from, stale, None);
             return;
         }
         self.follow(now, term, Some(from));
