@@ -42,7 +42,7 @@ fn trial() {
     bounds.max_states = std::env::var("MAX").map_or(5_000_000, |m| m.parse().unwrap());
     if let Ok(bug) = std::env::var("BUG") {
         bounds.setup.bugs = kvraft::museum::Bugs::only(bug.parse().unwrap());
-        bounds.harm_only = true;
+        bounds.setup.harm_only = true;
     }
     holds(bounds);
 }

@@ -153,6 +153,16 @@ pub struct Broken {
     pub why: String,
 }
 
+/// The name under which a node that stops itself is reported.
+const OF_CORE: &str = "An invariant of the core";
+
+impl Broken {
+    /// A node stopped itself, or refused what it was told: nobody came to harm.
+    pub fn is_of_core(&self) -> bool {
+        self.property == OF_CORE
+    }
+}
+
 /// What is known of one event of one node.
 struct Known {
     node: u32,
@@ -393,10 +403,10 @@ impl Lab {
         let after = self.node(outcome.node.clone());
         let facts = [node, after].map(|number| &self.facts[number as usize]);
         let crashed = event == Event::Crash;
-        let of_core = outcome.broken.as_ref().map(|why| Broken {
-            property: "An invariant of the core".into(),
-            why: format!("node {from}: {why}"),
-        });
+        let of_core = outcome
+            .broken
+            .as_ref()
+            .map(|why| Broken { property: OF_CORE.into(), why: format!("node {from}: {why}") });
         let of_step = properties::ALL.iter().filter(|_| !crashed).find_map(|property| {
             let why = (property.of_step)(facts[0], facts[1])?;
             Some(Broken { property: name(property), why })
