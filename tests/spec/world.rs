@@ -215,12 +215,16 @@ impl Lab {
         let members = (1..=voters).map(NodeId).collect();
         let configuration = Configuration { voters: members, ..Configuration::default() };
         let logs: Vec<&str> = logs.map(|logs| logs.split('|').collect()).unwrap_or_default();
+        let terms = logs.iter().flat_map(|log| log.split(',')).filter_map(|t| t.parse().ok());
+        let newest = Term(terms.max().unwrap_or_default());
         let mut nodes = Vec::new();
         for id in 1..=voters + spare {
             let mut disk = Disk::default();
             if id <= voters {
                 let past = logs.get(id as usize - 1).copied().unwrap_or_default();
                 disk.log = log_with_past(&configuration, past);
+                // Whoever led a term, everyone has heard of it.
+                disk.hard_state.term = newest;
             }
             nodes.push(self.node(Node::new(NodeId(id), &setup, disk)));
         }
