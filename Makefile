@@ -7,7 +7,7 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test watch-tests bench docs help
+.PHONY: install up down test soak watch-tests bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -21,11 +21,17 @@ down: ## Stop them; their data stays
 test: ## Everything that must pass: format, lints, docs, all tests
 	@bash ops/test.sh
 
+soak: ## Simulated lives by the ten thousand, and every bug of the museum (SEEDS=20000 FROM=0)
+	@bash ops/soak.sh
+
 watch-tests: ## Run the tests again on every change
 	@bash ops/watch-tests.sh
 
 bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
 	@bash ops/bench.sh $(ARGS)
+
+bench-housekeeping: ## What snapshots and followers that come back cost (ARGS=--help lists all)
+	@KVRAFT_COMMIT= cargo bench --locked --bench housekeeping -- $(ARGS)
 
 docs: ## Build the documentation and say where it is
 	@bash ops/docs.sh

@@ -11,6 +11,9 @@ const EXAMPLES: &str = "\
 Examples:
   kvnode init --config nodes/1/node.toml --initial members.toml
       Once in a node's life: creates its log, which begins with who the members are.
+  kvnode init --config nodes/6/node.toml --join
+      The same for a node that joins a cluster that runs: its log is empty, and it waits for a
+      leader to send it what it lacks.
   kvnode run --config nodes/1/node.toml
       Runs the node until SIGTERM or SIGINT. It logs to node.log in its directory; KVRAFT_LOG
       chooses what (such as `debug`).
@@ -36,9 +39,12 @@ enum Command {
         /// What the node needs to know: node.toml.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Who the members are: members.toml.
-        #[arg(long, value_name = "FILE")]
-        initial: PathBuf,
+        /// Who the members of a new cluster are: members.toml.
+        #[arg(long, value_name = "FILE", required_unless_present = "join")]
+        initial: Option<PathBuf>,
+        /// Create an empty log, for a node that is to join a cluster that runs.
+        #[arg(long, conflicts_with = "initial")]
+        join: bool,
     },
     /// Run the node until it is told to stop.
     Run {
@@ -67,10 +73,11 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Init { config, initial } => {
+        Command::Init { config, initial: Some(initial), .. } => {
             let (config, members) = (NodeConfig::read(&config)?, Members::read(&initial)?);
             Ok(node::init(&config, &members, &initial)?)
         }
+        Command::Init { config, initial: None, .. } => Ok(node::join(&NodeConfig::read(&config)?)?),
         Command::Run { config } => Ok(node::run(NodeConfig::read(&config)?)?),
     }
 }

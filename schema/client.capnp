@@ -45,5 +45,7 @@ struct Refused {
     noSpace          @4 :Void;    # the disk is full
     timedOut         @5 :Void;    # never proposed within its time
     stopping         @6 :Void;    # this node is going down: ask another
+    disagreement     @7 :Void;    # the replicas' states differ: no writes until an operator decides
+    repairing        @8 :Void;    # this node repairs its log: ask another
   }
 }

@@ -4,13 +4,55 @@
 interface Node {
   status   @0 () -> (status :NodeStatus);
   shutdown @1 () -> ();           # stops gracefully; answers when no new request is taken
+
+  # Orders: of the leader, where only it can do it; nobody hands them on. `timeoutMillis` 0: 5 s.
+  transfer         @2 (to :UInt64, timeoutMillis :UInt32) -> (outcome :Outcome);
+                                  # to 0: whoever is furthest
+  changeMembership @3 (changes :List(Change), timeoutMillis :UInt32) -> (outcome :Outcome);
+                                  # all of them at once, or none
+  takeSnapshot     @4 (timeoutMillis :UInt32) -> (outcome :Outcome);
+  openSnapshot     @5 () -> (snapshot :Snapshot, refused :Text);
+                                  # the newest; refused: there is none
+}
+
+struct Outcome {
+  # What became of an order.
+  kind     @0 :Kind;
+  leader   @1 :UInt64;            # refused, and that one leads; 0: unknown
+  message  @2 :Text;              # for people
+
+  enum Kind {
+    done    @0;
+    refused @1;                   # certainly no effect
+    unknown @2;                   # begun; whether it takes effect is unknown
+  }
+}
+
+struct Change {
+  node    @0 :UInt64;
+  address @1 :Text;               # of a new learner: where its peers reach it
+  kind    @2 :Kind;
+
+  enum Kind {
+    addLearner @0;
+    promote    @1;
+    demote     @2;
+    remove     @3;
+  }
+}
+
+interface Snapshot {
+  # A snapshot's file, open: it can be read to its end although a newer one replaces it.
+  describe @0 () -> (index :UInt64, term :UInt64, bytes :UInt64);
+  read     @1 (offset :UInt64, maxBytes :UInt32) -> (data :Data);
+                                  # at most 1 MiB; nothing at the end
 }
 
 struct NodeStatus {
   node           @0 :UInt64;
   cluster        @1 :UInt64;
   pid            @2 :UInt32;
-  role           @3 :Text;        # follower, candidate, leader, learner
+  role           @3 :Text;        # follower, pre-candidate, candidate, leader, learner
   term           @4 :UInt64;
   votedFor       @5 :UInt64;      # 0: nobody
   leader         @6 :UInt64;      # 0: unknown
@@ -32,6 +74,10 @@ struct NodeStatus {
   learners       @22 :List(UInt64);
   durability     @23 :Text;       # fsync, none
   build          @24 :Text;
+  outgoing       @25 :List(UInt64);  # during a change of membership: the voters of before
+  snapshotIndex  @26 :UInt64;     # the last entry that the newest snapshot covers; 0: none
+  snapshotBytes  @27 :UInt64;
+  transferTarget @28 :UInt64;     # of a transfer of leadership under way; 0: none
 }
 
 struct PeerStatus {
@@ -39,7 +85,7 @@ struct PeerStatus {
   node            @0 :UInt64;
   matchIndex      @1 :UInt64;
   nextIndex       @2 :UInt64;
-  state           @3 :Text;       # probe, replicate
+  state           @3 :Text;       # probe, replicate, snapshot
   silentMillis    @4 :UInt64;     # since it last answered; the largest number: never
 }
 
@@ -55,6 +101,23 @@ interface Supervisor {
   events     @3 (after :UInt64, limit :UInt32, waitMillis :UInt32) -> (events :List(Event));
                                   # after 0: the newest; else the first ones after that sequence;
                                   # waits so long for one if there is none
+
+  # Membership and leadership. Each ends where it is when the one who asked goes away, and can be
+  # asked for again: what is done already is not done twice. `refused`: not possible as things stand.
+  # `unfinished`: not within the time; what is missing. `timeoutMillis` 0: a minute.
+  memberAdd     @4 (node :UInt64, learner :Bool, timeoutMillis :UInt32)
+                -> (node :UInt64, refused :Text, unfinished :Text);
+                                  # node 0: a new one, or the one whose joining is not finished
+  memberPromote @5 (node :UInt64, timeoutMillis :UInt32) -> (refused :Text, unfinished :Text);
+  memberRemove  @6 (node :UInt64, purge :Bool, timeoutMillis :UInt32)
+                -> (refused :Text, unfinished :Text);
+                                  # purge: its data, too
+  transfer      @7 (to :UInt64, timeoutMillis :UInt32)
+                -> (handover :Handover, refused :Text, unfinished :Text);
+                                  # to 0: whoever is furthest
+  takeSnapshot  @8 (node :UInt64, timeoutMillis :UInt32)
+                -> (taken :List(Taken), refused :Text, unfinished :Text);
+                                  # node 0: every one that runs
 
   enum Action {
     start   @0;                   # also: try a crash-looping node again
@@ -81,6 +144,26 @@ struct ClusterStatus {
   ready         @11 :Bool;        # there is a leader, and every node that should run is ready
   foreground    @12 :Bool;        # the supervisor takes the nodes with it when it ends
   sinceMillis   @13 :UInt64;      # Unix time of the supervisor's own start
+  retired       @14 :List(Retired);  # who was a member and is not any more
+}
+
+struct Retired {
+  node        @0 :UInt64;
+  sinceMillis @1 :UInt64;         # Unix time
+  purged      @2 :Bool;           # its data, too, is gone
+}
+
+struct Handover {
+  from       @0 :UInt64;
+  to         @1 :UInt64;
+  term       @2 :UInt64;          # the new leader's
+  tookMillis @3 :UInt64;          # from the order until the new leader said that it leads
+}
+
+struct Taken {
+  node    @0 :UInt64;
+  done    @1 :Bool;
+  message @2 :Text;
 }
 
 struct NodeState {
@@ -101,6 +184,15 @@ struct NodeState {
   problem       @13 :Text;        # why it does not run as asked, with its last words; else empty
   report        @14 :NodeStatus;  # what the node itself said last; absent: nothing since its start
   reportMillis  @15 :UInt64;      # Unix time of the report
+  standing      @16 :Standing;
+  progress      @17 :Text;        # of a change of its membership under way; else empty
+
+  enum Standing {
+    # What people want it to be, as far as the supervisor was told; the log says what it is.
+    member      @0;
+    joining     @1;               # it is to become a member
+    leaving     @2;               # it is to be removed
+  }
 
   enum State {
     starting      @0;             # spawned, does not answer yet

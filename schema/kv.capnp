@@ -17,6 +17,7 @@ struct Command {
     put            @6 :Put;
     delete         @7 :Delete;
     compareAndSwap @8 :CompareAndSwap;
+    raiseVersion   @9 :UInt16;    # from now on the state machine is of this version; without session
   }
 }
 
@@ -48,6 +49,7 @@ struct Outcome {
     swapped   @3 :Void;
     unchanged @4 :KeyValue;       # compare-and-swap found this instead (an empty key: nothing)
     refused   @5 :Refusal;
+    raised    @6 :UInt16;         # the state machine's version now
   }
 
   enum Refusal {

@@ -34,6 +34,10 @@ struct Message {
     timeoutNow         @10 :UInt64;   # the leader's term
     readIndex          @11 :ReadIndex;
     readIndexReply     @12 :ReadIndexReply;
+    stateHash          @13 :StateHash;
+    supports           @14 :UInt16;   # the newest version of the state machine that the sender knows
+    repairRequest      @15 :RepairRequest;
+    repairReply        @16 :RepairReply;
   }
 }
 
@@ -120,6 +124,28 @@ struct Relay {
   # A client's request, handed on to the leader. The leader answers once; nobody sends it twice.
   ticket  @0 :UInt64;
   request @1 :Client.Request;
+}
+
+struct StateHash {
+  # The sender's state at an index that all compare at.
+  index @0 :UInt64;
+  high  @1 :UInt64;
+  low   @2 :UInt64;
+}
+
+struct RepairRequest {
+  # The sender's entry at index is damaged: what does the receiver have there?
+  index @0 :UInt64;
+  term  @1 :UInt64;               # of the damaged entry; 0: not known
+}
+
+struct RepairReply {
+  index @0 :UInt64;               # from the request
+  union {
+    entry      @1 :Log.Entry;     # what stands there, undamaged
+    lacks      @2 :Void;          # the log is undamaged around there, and has no such entry
+    cannotTell @3 :UInt64;        # damaged there too, or compacted up to this index
+  }
 }
 
 struct RelayReply {

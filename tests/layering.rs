@@ -105,6 +105,40 @@ fn every_arrow_points_down_and_the_core_touches_nothing() {
     assert!(broken.is_empty(), "the layering is broken:\n{}", broken.join("\n"));
 }
 
+/// Rooms that may put a bug back, and choose which.
+const CHOOSE_BUGS: &[&str] = &["src/museum", "src/sim/", "src/cli/sim/"];
+
+/// Rooms that honour one, where its rule stands: by asking whether it is in force, and no more.
+const HONOUR_BUGS: &[&str] = &["src/consensus/", "src/storage/", "src/replica/", "src/kv/"];
+
+/// A switch that puts a bug back is a value; nothing that becomes a node may ever make one.
+#[test]
+fn no_node_can_be_given_a_bug() {
+    let files = sources(&["src", "bin"]);
+    let broken: Vec<String> = files.iter().flat_map(|(name, text)| bugs(name, text)).collect();
+    assert!(broken.is_empty(), "bugs where none may be:\n{}", broken.join("\n"));
+    let honoured = |(name, text): &(String, String)| {
+        HONOUR_BUGS.iter().any(|room| name.starts_with(room)) && text.contains("has(Bug::")
+    };
+    assert!(files.iter().any(honoured), "the test must find the lines that honour bugs");
+}
+
+/// Places that name a bug and must not.
+fn bugs(name: &str, text: &str) -> Vec<String> {
+    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
+    if is_test || CHOOSE_BUGS.iter().any(|room| name.starts_with(room)) {
+        return Vec::new();
+    }
+    let honours = HONOUR_BUGS.iter().any(|room| name.starts_with(room));
+    let is_wrong = |line: &&str| {
+        let code = line.split("//").next().unwrap_or_default();
+        let asked = if honours { code.matches("has(Bug::").count() } else { 0 };
+        code.contains("Bugs::only") || code.matches("Bug::").count() > asked
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| is_wrong(line));
+    lines.map(|(at, line)| format!("{name}:{}: {}", at + 1, line.trim())).collect()
+}
+
 #[test]
 fn files_and_lines_keep_their_size() {
     let files = sources(&["src", "bin", "tests", "benches", "build.rs"]);
@@ -281,6 +315,19 @@ mod the_test_itself {
             assert!(!bites("src/node/mod.rs", text), "the shell may: {text}");
             assert!(!bites(&format!("{}.rs", REAL_DISK[0]), text), "the real disk may: {text}");
         }
+    }
+
+    #[test]
+    fn bugs_are_chosen_in_few_places_and_honoured_in_few_more() {
+        let honest = "if self.has(Bug::CommitOldTerm) {}\n// Bugs::only(Bug::NoSessions)";
+        let chosen = "let bugs = Bugs::only(bug);";
+        assert!(bugs("src/consensus/raft/safety.rs", honest).is_empty());
+        assert_eq!(bugs("src/consensus/raft/safety.rs", "let b = Bug::NoSessions;").len(), 1);
+        assert_eq!(bugs("src/replica/mod.rs", chosen).len(), 1);
+        assert_eq!(bugs("src/node/run.rs", honest).len(), 1, "a node honours none");
+        assert_eq!(bugs("bin/kvnode.rs", chosen).len(), 1);
+        assert!(bugs("src/sim/steering.rs", chosen).is_empty());
+        assert!(bugs("src/kv/tests/version.rs", chosen).is_empty());
     }
 
     #[test]

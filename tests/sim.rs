@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use kvraft::museum::{Bug, Bugs};
+use kvraft::sim::steering::steering;
 use kvraft::sim::{self, Coverage, Plan, Report};
 
 /// Lives that a person can wait for; `kvctl sim` and `make soak` live longer ones.
@@ -50,4 +52,40 @@ fn disks_that_lie_are_noticed() {
     let plan = Plan { lying_disks: true, ..short() };
     let caught = (0..30).find(|seed| sim::run(*seed, &plan).broken.is_some());
     assert!(caught.is_some(), "thirty lives without a single sync, and nothing was missed");
+}
+
+/// A sampling of the museum: each of these bugs is caught, within the number of seeds that its
+/// exhibit states. `make soak` hunts all of them.
+#[test]
+fn bugs_of_the_museum_are_caught() {
+    for bug in [
+        Bug::ReadBeforeNoop,
+        Bug::CommitPastMatch,
+        Bug::VoteBeforeDisk,
+        Bug::ForgottenTerm,
+        Bug::AckBeforeDisk,
+        Bug::NoSessions,
+        Bug::DivergentApply,
+    ] {
+        let steering = steering(bug);
+        let caught = (0..steering.seeds).find_map(|seed| sim::run(seed, &steering.plan).broken);
+        assert!(caught.is_some(), "{bug}: {} seeds, and nobody noticed", steering.seeds);
+        // The bias alone breaks nothing.
+        let honest = Plan { bugs: Bugs::none(), ..steering.plan };
+        (0..2).for_each(|seed| expect_whole(&sim::run(seed, &honest)));
+    }
+}
+
+/// A failure is made small, and what is left of it fails in the same way.
+#[test]
+fn a_failure_is_made_small() {
+    let plan = steering(Bug::ReadBeforeNoop).plan;
+    let seed = (0..500).find(|seed| sim::run(*seed, &plan).broken.is_some());
+    let schedule = sim::draw(seed.expect("a stale read"), &plan);
+    let rule = |report: &Report| report.broken.as_ref().map(|(broken, _)| broken.rule.name);
+    let first = rule(&sim::live(schedule.clone(), false));
+    let (small, report) = sim::shrink(schedule.clone(), &mut |_| {}).expect("it fails again");
+    assert_eq!(rule(&report), first, "another failure would be another story");
+    assert!(small.faults.len() < schedule.faults.len(), "{} faults", small.faults.len());
+    assert!(report.story.last().is_some_and(|line| line.contains('✗')), "the story ends there");
 }

@@ -3,6 +3,8 @@
 //!
 //! The script never answers on a control socket, so its nodes stay `starting`; what is tested here
 //! is who lives, who is started again, and what is left.
+//!
+//! Why this file is long: one stand-in, and every bad day that it plays.
 
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +14,13 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use kvraft::config::{ClusterConfig, ClusterDirectory};
-use kvraft::control::{Action, ClusterStatus, Event, NodeState, State, Stopped, SupervisorClient};
+use kvraft::control::{
+    Action, ClusterStatus, ControlError, Event, NodeState, Retired, Standing, State, Stopped,
+    SupervisorClient,
+};
 use kvraft::supervisor::process::{self, Identity};
 use kvraft::supervisor::receipt;
+use kvraft::supervisor::state::{Retirement, StateFile};
 use kvraft::types::NodeId;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +32,7 @@ directory=$(dirname "$3")
 if [ "$1" = init ]; then
     [ -e "$directory/no-init" ] && { echo "the disk is full of eels" >&2; exit 78; }
     [ -e "$directory/initialised" ] && { echo "initialised twice" >&2; exit 78; }
-    touch "$directory/initialised"
+    echo "$@" >"$directory/initialised"
     exit 0
 fi
 if [ -e "$directory/exit" ]; then
@@ -288,7 +294,7 @@ fn a_node_that_cannot_be_initialised_says_why_and_is_initialised_once() {
     assert!(!output.status.success() && said.contains("is missing although"), "{said}");
 
     let config = ClusterConfig::read(&cluster.directory.cluster_toml()).unwrap();
-    let state = kvraft::supervisor::state::StateFile::new(&config, &cluster.directory).unwrap();
+    let state = StateFile::new(&config, &cluster.directory).unwrap();
     state.write(&cluster.directory.supervisor_json()).unwrap();
     cluster.start();
     let status = cluster.wait("its being given up", |it| it.nodes[0].state == State::CrashLooping);
@@ -475,4 +481,47 @@ fn the_history_tells_what_happened_and_can_be_waited_for() {
     assert_eq!(kinds, expected);
     assert!(events.windows(2).all(|pair| pair[0].sequence + 1 == pair[1].sequence));
     cluster.down();
+}
+
+#[test]
+fn without_a_leader_nothing_is_created_for_a_node_that_is_to_join() {
+    let mut cluster = Cluster::up(2);
+    let patience = Duration::from_millis(200);
+    let added = cluster.ask(|client| async move { client.member_add(None, false, patience).await });
+    assert!(matches!(&added, Err(ControlError::Unfinished(why)) if why == "there is no leader"));
+    assert_eq!(cluster.status().nodes.len(), 2);
+    assert!(!cluster.directory.node(NodeId(3)).path().exists());
+    let finish = |client: SupervisorClient| async move {
+        client.member_add(Some(NodeId(2)), true, patience).await
+    };
+    let why = cluster.ask(finish).unwrap_err().to_string();
+    assert_eq!(why, "node 2 was added already");
+    cluster.down();
+}
+
+#[test]
+fn who_joins_is_started_again_and_who_was_removed_never() {
+    let mut cluster = Cluster::up(2);
+    cluster.down();
+    // As a supervisor left it that ended in the middle of adding node 4, after node 3 was removed.
+    let mut state = StateFile::read(&cluster.directory).unwrap().unwrap();
+    assert_eq!(state.reserve(&cluster.directory).unwrap(), NodeId(3));
+    state.nodes.get_mut(&NodeId(3)).unwrap().retired =
+        Some(Retirement { since_millis: 7, purged: true });
+    assert_eq!(state.reserve(&cluster.directory).unwrap(), NodeId(4));
+    state.write(&cluster.directory.supervisor_json()).unwrap();
+    cluster.start();
+    let status = cluster.wait("all but node 3", |status| {
+        status.nodes.len() == 3 && status.nodes.iter().all(|node| cluster.is_up(node))
+    });
+    let joining: Vec<_> = status.nodes.iter().map(|node| node.standing).collect();
+    assert_eq!(joining, [Standing::Member, Standing::Member, Standing::Joining]);
+    assert_eq!(status.retired, [Retired { node: NodeId(3), since_millis: 7, purged: true }]);
+    let arguments = fs::read_to_string(cluster.file(4, "initialised")).unwrap();
+    assert!(arguments.ends_with("--join\n"), "{arguments}");
+    let toml = fs::read_to_string(cluster.file(4, "node.toml")).unwrap();
+    assert!(toml.contains("[join]") && !toml.contains("nodes/3/"), "{toml}");
+    let why = cluster.act(3, Action::Start).unwrap_err();
+    assert!(why.contains("node 3 was removed") && why.ends_with("are 1, 2, 4"), "{why}");
+    assert_eq!(cluster.down().len(), 3);
 }

@@ -28,8 +28,9 @@ Examples:
   kvctl bench --op stale-get -o json
 
 JSON fields: schema_version, op, clients, connections, value_bytes, keys, seconds, operations,
-ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; cluster: name,
-nodes, running, durability, transport, build (null where unknown); build (of kvctl)")]
+ops_per_second, errors, first_error, latency_seconds: p50 p90 p99 p999 max mean; gap_seconds
+(between one answer and the next, of all clients): p99 p999 max; cluster: name, nodes, running,
+durability, transport, build (null where unknown); build (of kvctl)")]
 pub struct Bench {
     /// What the clients do; mixed is half puts, half gets
     #[arg(long, value_enum, default_value_t = Op::Put)]
@@ -106,6 +107,7 @@ struct Printed {
     errors: u64,
     first_error: Option<String>,
     latency_seconds: Latency,
+    gap_seconds: Gaps,
     cluster: Measured,
     build: &'static str,
 }
@@ -118,6 +120,14 @@ struct Latency {
     p999: f64,
     max: f64,
     mean: f64,
+}
+
+/// How long nobody was answered.
+#[derive(Serialize)]
+struct Gaps {
+    p99: f64,
+    p999: f64,
+    max: f64,
 }
 
 /// The cluster that was measured.
@@ -243,11 +253,17 @@ fn print(
                 max: at(1.0).as_secs_f64(),
                 mean: if mean.is_finite() { mean / 1e6 } else { 0.0 },
             },
+            gap_seconds: Gaps {
+                p99: report.gap_at(0.99).as_secs_f64(),
+                p999: report.gap_at(0.999).as_secs_f64(),
+                max: report.gap_at(1.0).as_secs_f64(),
+            },
             cluster,
             build: env!("CARGO_PKG_VERSION"),
         });
     }
-    let head = ["op", "clients", "ops/s", "p50", "p90", "p99", "p99.9", "max", "errors"];
+    let head =
+        ["op", "clients", "ops/s", "p50", "p90", "p99", "p99.9", "max", "longest gap", "errors"];
     let mut table = output::table(&head);
     let latency = |quantile| short_duration(at(quantile));
     table.add_row([
@@ -259,6 +275,7 @@ fn print(
         latency(0.99),
         latency(0.999),
         latency(1.0),
+        short_duration(report.gap_at(1.0)),
         report.errors.to_string(),
     ]);
     output::print_table(&mut table)?;

@@ -112,7 +112,7 @@ impl From<ClientError> for Failure {
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Failure {
         let exit = match &error {
-            ControlError::Timeout { .. } => Exit::NoQuorum,
+            ControlError::Timeout { .. } | ControlError::Unfinished(_) => Exit::NoQuorum,
             _ => Exit::Failed,
         };
         Failure::new(exit, error.to_string())

@@ -18,12 +18,15 @@ mod failure;
 mod get;
 mod import;
 mod interrupt;
+mod leader;
+mod member;
 mod node;
 mod output;
 mod put;
 mod reach;
 mod scan;
 mod sim;
+mod snapshot;
 mod units;
 
 #[cfg(test)]
@@ -130,6 +133,15 @@ pub enum Command {
     /// Start, stop, kill, pause one node
     #[command(subcommand)]
     Node(node::Node),
+    /// Add and remove nodes while the cluster runs
+    #[command(subcommand)]
+    Member(member::Member),
+    /// Hand the leadership over
+    #[command(subcommand)]
+    Leader(leader::Leader),
+    /// The whole state in one file: take, save, inspect and restore it
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     Put(put::Put),
     Get(get::Get),
     Del(del::Del),
@@ -177,6 +189,9 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
     match command {
         Command::Cluster(command) => cluster::run(global, command).await,
         Command::Node(command) => node::run(global, command).await,
+        Command::Member(command) => member::run(global, command).await,
+        Command::Leader(command) => leader::run(global, command).await,
+        Command::Snapshot(command) => snapshot::run(global, command).await,
         Command::Put(command) => put::run(global, command).await,
         Command::Get(command) => get::run(global, command).await,
         Command::Del(command) => del::run(global, command).await,

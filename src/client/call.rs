@@ -137,11 +137,15 @@ impl Attempts {
                 self.leaderless = true;
                 Verdict::Again(pause)
             }
-            Refused::Stopping => Verdict::Again(pause),
+            Refused::Stopping | Refused::Repairing => Verdict::Again(pause),
             Refused::Invalid if !self.ambiguous => Verdict::Fail(ClientError::Invalid(message)),
-            Refused::NoSpace if !self.ambiguous => Verdict::Fail(ClientError::Refused(message)),
+            Refused::NoSpace | Refused::Disagreement if !self.ambiguous => {
+                Verdict::Fail(ClientError::Refused(message))
+            }
             // An earlier try may have gone through where this one did not: ask for its result.
-            Refused::Invalid | Refused::NoSpace => Verdict::Again(PAUSE_MAX),
+            Refused::Invalid | Refused::NoSpace | Refused::Disagreement => {
+                Verdict::Again(PAUSE_MAX)
+            }
         }
     }
 

@@ -93,6 +93,9 @@ pub struct Report {
     pub duration: Duration,
     /// In microseconds, of all that ended well.
     pub latency: Histogram<u64>,
+    /// In microseconds, between one good end and the next, whichever clients they belong to: how
+    /// long the system as a whole was silent.
+    pub gaps: Histogram<u64>,
 }
 
 impl Report {
@@ -104,6 +107,11 @@ impl Report {
     /// The latency that a share of `quantile` (0 to 1) of the operations did not exceed.
     pub fn latency_at(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_quantile(quantile))
+    }
+
+    /// The silence that a share of `quantile` (0 to 1) of the gaps did not exceed.
+    pub fn gap_at(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.gaps.value_at_quantile(quantile))
     }
 }
 
@@ -147,6 +155,8 @@ struct Tally {
     begin: Instant,
     /// …to here.
     end: Instant,
+    /// When the last one ended well.
+    last: Option<Instant>,
 }
 
 /// Runs `workload` against `targets` (the clients are spread over them evenly).
@@ -157,10 +167,11 @@ pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
         errors: 0,
         first_error: None,
         duration: workload.duration,
-        latency: Histogram::new_with_bounds(1, LATENCY_MAX, 3)
-            .unwrap_or_else(|error| unreachable!("the bounds are constants: {error}")),
+        latency: histogram(),
+        gaps: histogram(),
     };
-    let tally = RefCell::new(Tally { report, begin, end: begin + workload.duration });
+    let end = begin + workload.duration;
+    let tally = RefCell::new(Tally { report, begin, end, last: None });
     let value = value(workload.value_bytes);
     let mut clients: FuturesUnordered<_> = (0..workload.clients)
         .zip(targets.iter().cycle())
@@ -169,6 +180,11 @@ pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
     while clients.next().await.is_some() {}
     drop(clients);
     tally.into_inner().report
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX, 3)
+        .unwrap_or_else(|error| unreachable!("the bounds are constants: {error}"))
 }
 
 /// One client: operation after operation until time is over.
@@ -216,6 +232,10 @@ impl Tally {
                 }
                 let micros = now.duration_since(began).as_micros() as u64;
                 self.report.latency.saturating_record(micros.max(1));
+                if let Some(last) = self.last.replace(now) {
+                    let micros = now.duration_since(last).as_micros() as u64;
+                    self.report.gaps.saturating_record(micros.max(1));
+                }
             }
             Err(error) => {
                 self.report.errors += 1;
@@ -272,6 +292,7 @@ mod tests {
         // Four clients, ten milliseconds a put (and ten more after each error).
         assert!((300.0..400.0).contains(&report.rate()), "{}", report.rate());
         assert_eq!(report.latency_at(0.5), Duration::from_millis(10).max(report.latency_at(0.01)));
+        assert!(report.gap_at(1.0) <= Duration::from_millis(21), "{:?}", report.gap_at(1.0));
         assert!((report.errors as f64 / report.operations as f64 - 1.0 / 9.0).abs() < 0.01);
         assert_eq!(report.first_error.as_deref(), Some("tenth"));
     }

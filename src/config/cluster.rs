@@ -107,11 +107,15 @@ impl Default for Timings {
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
     pub segment_bytes: u64,
+    /// A snapshot is taken about every so many bytes of log.
+    pub snapshot_log_bytes: u64,
+    /// So many entries before a snapshot are kept, for followers that are only a little behind.
+    pub keep_entries: u64,
 }
 
 impl Default for Storage {
     fn default() -> Storage {
-        Storage { segment_bytes: 64 << 20 }
+        Storage { segment_bytes: 64 << 20, snapshot_log_bytes: 64 << 20, keep_entries: 10_000 }
     }
 }
 
@@ -168,6 +172,10 @@ pub struct Override {
     pub heartbeat_millis: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_log_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_entries: Option<u64>,
 }
 
 impl ClusterConfig {
@@ -241,6 +249,8 @@ impl ClusterConfig {
                 .unwrap_or(all.election_timeout_max_millis),
             heartbeat_millis: own.heartbeat_millis.unwrap_or(all.heartbeat_millis),
             segment_bytes: own.segment_bytes.unwrap_or(self.storage.segment_bytes),
+            snapshot_log_bytes: own.snapshot_log_bytes.unwrap_or(self.storage.snapshot_log_bytes),
+            keep_entries: own.keep_entries.unwrap_or(self.storage.keep_entries),
         }
     }
 
@@ -271,6 +281,10 @@ impl ClusterConfig {
              \n\
              [storage]\n\
              segment_bytes = {}\n\
+             # A snapshot is taken about every so many bytes of log; so many entries before it\n\
+             # are kept for followers that are only a little behind.\n\
+             snapshot_log_bytes = {}\n\
+             keep_entries = {}\n\
              \n\
              [supervisor]\n\
              # After a death: started again at once, then after min, then twice as long each.\n\
@@ -293,6 +307,8 @@ impl ClusterConfig {
             self.transport,
             self.durability,
             self.storage.segment_bytes,
+            self.storage.snapshot_log_bytes,
+            self.storage.keep_entries,
             it.backoff_min_millis,
             it.backoff_max_millis,
             it.crash_loop_deaths,
@@ -316,6 +332,8 @@ pub struct Tuned {
     pub election_timeout_max_millis: u64,
     pub heartbeat_millis: u64,
     pub segment_bytes: u64,
+    pub snapshot_log_bytes: u64,
+    pub keep_entries: u64,
 }
 
 impl Tuned {
@@ -340,6 +358,12 @@ impl Tuned {
                 self.segment_bytes
             ));
         }
+        if self.snapshot_log_bytes < 64 << 10 {
+            return Err(format!(
+                "`snapshot_log_bytes` is {}: a snapshot is taken every 65536 bytes of log at most",
+                self.snapshot_log_bytes
+            ));
+        }
         Ok(())
     }
 
@@ -350,6 +374,8 @@ impl Tuned {
         config.election_timeout_max_millis = self.election_timeout_max_millis;
         config.heartbeat_millis = self.heartbeat_millis;
         config.segment_bytes = self.segment_bytes;
+        config.snapshot_log_bytes = self.snapshot_log_bytes;
+        config.keep_entries = self.keep_entries;
     }
 }
 
@@ -388,12 +414,13 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_the_reason() {
         type Change = fn(&mut ClusterConfig);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
             (|it| it.nodes = 0, "from 1 to 31"),
             (|it| it.timings.heartbeat_millis = 150, "heartbeat_millis"),
             (|it| it.timings.election_timeout_max_millis = 150, "tie"),
             (|it| it.supervisor.crash_loop_deaths = 0, "crash_loop_deaths"),
             (|it| it.storage.segment_bytes = 5, "4194304"),
+            (|it| it.storage.snapshot_log_bytes = 5, "65536"),
             (|it| _ = it.node.insert("6".into(), Override::default()), "numbered 1 to 5"),
         ];
         for (change, expected) in cases {

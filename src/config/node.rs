@@ -3,6 +3,7 @@
 //! Membership is *not* in here: it lives in the log from its first entry. What is here belongs to
 //! this machine: where its files and sockets are, and how it is tuned.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,16 @@ pub struct NodeConfig {
     /// Size of a log segment.
     #[serde(default = "default_segment")]
     pub segment_bytes: u64,
+    /// A snapshot is taken about every so many bytes of log.
+    #[serde(default = "default_snapshot")]
+    pub snapshot_log_bytes: u64,
+    /// So many entries before a snapshot are kept, for followers that are only a little behind.
+    #[serde(default = "default_keep")]
+    pub keep_entries: u64,
+    /// Where other nodes are of which this node's log may not know yet, by number: one that joins
+    /// must answer a leader of which it has never heard. Where the log knows, it counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub join: BTreeMap<String, Address>,
 }
 
 impl NodeConfig {
@@ -68,7 +79,17 @@ impl NodeConfig {
         if !self.http.ip().is_loopback() {
             return Err("`http` must be on the loopback interface, such as 127.0.0.1".into());
         }
+        if let Some(key) = self.join.keys().find(|key| !key.parse().is_ok_and(|id: u64| id > 0)) {
+            return Err(format!("[join]: `{key}` is no node: they are numbered from 1"));
+        }
         self.tuned().validate()
+    }
+
+    /// Where nodes are of which the log may not know.
+    pub fn join_addresses(&self) -> BTreeMap<NodeId, Address> {
+        let known =
+            |(id, address): (&String, &Address)| Some((NodeId(id.parse().ok()?), address.clone()));
+        self.join.iter().filter_map(known).collect()
     }
 
     fn tuned(&self) -> Tuned {
@@ -78,6 +99,8 @@ impl NodeConfig {
             election_timeout_max_millis: self.election_timeout_max_millis,
             heartbeat_millis: self.heartbeat_millis,
             segment_bytes: self.segment_bytes,
+            snapshot_log_bytes: self.snapshot_log_bytes,
+            keep_entries: self.keep_entries,
         }
     }
 
@@ -149,4 +172,12 @@ fn default_heartbeat() -> u64 {
 
 fn default_segment() -> u64 {
     64 << 20
+}
+
+fn default_snapshot() -> u64 {
+    64 << 20
+}
+
+fn default_keep() -> u64 {
+    10_000
 }

@@ -8,11 +8,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::convert::ControlError;
-use super::types::{Action, ClusterStatus, Event, NodeStatus, Stopped};
+use super::orders::wire_millis;
+use super::types::{Action, ClusterStatus, Event, Handover, NodeStatus, Stopped, Taken};
 use crate::config::Address;
 use crate::rpc::{Connection, Limits, connect};
 use crate::schema::control_capnp as schema;
-use crate::types::NodeId;
+use crate::types::{NodeId, Term};
 
 /// For what is answered at once.
 const SHORT: Duration = Duration::from_secs(5);
@@ -86,7 +87,34 @@ fn refused(text: capnp::Result<capnp::text::Reader<'_>>) -> Result<(), ControlEr
     }
 }
 
+/// `refused` and `unfinished` in an answer: both empty when it was done.
+fn unfinished(
+    refusal: capnp::Result<capnp::text::Reader<'_>>,
+    missing: capnp::Result<capnp::text::Reader<'_>>,
+) -> Result<(), ControlError> {
+    refused(refusal)?;
+    match refused(missing) {
+        Err(ControlError::Refused(why)) => Err(ControlError::Unfinished(why)),
+        other => other,
+    }
+}
+
+/// The supervisor's answer may come so much later than the time that it was given is over.
+const LATE: Duration = Duration::from_secs(10);
+
 impl NodeClient {
+    pub(super) fn client(&self) -> &schema::node::Client {
+        &self.conversation.client
+    }
+
+    pub(super) async fn call<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, capnp::Error>>,
+    ) -> Result<T, ControlError> {
+        self.conversation.call(deadline, call).await
+    }
+
     /// Connects to the control socket of `node`.
     pub async fn connect(node: NodeId, address: &Address) -> Result<NodeClient, ControlError> {
         let conversation = Conversation::open(&format!("node {node}"), address).await?;
@@ -178,5 +206,91 @@ impl SupervisorClient {
     /// Whether the conversation is over.
     pub fn is_closed(&self) -> bool {
         self.conversation.connection.is_closed()
+    }
+
+    /// Adds a node to the cluster: a new one, or `node`, whose joining is not finished. It becomes
+    /// a voter once it has caught up, unless it is to stay a learner. Returns its number.
+    pub async fn member_add(
+        &self,
+        node: Option<NodeId>,
+        learner: bool,
+        timeout: Duration,
+    ) -> Result<NodeId, ControlError> {
+        let mut request = self.conversation.client.member_add_request();
+        request.get().set_node(node.map_or(0, |node| node.0));
+        request.get().set_learner(learner);
+        request.get().set_timeout_millis(wire_millis(timeout));
+        let response = self.conversation.call(timeout + LATE, request.send().promise).await?;
+        let answer = response.get().map_err(ControlError::malformed("memberAdd"))?;
+        unfinished(answer.get_refused(), answer.get_unfinished())?;
+        Ok(NodeId(answer.get_node()))
+    }
+
+    /// Gives a learner a vote, once it has caught up.
+    pub async fn member_promote(
+        &self,
+        node: NodeId,
+        timeout: Duration,
+    ) -> Result<(), ControlError> {
+        let mut request = self.conversation.client.member_promote_request();
+        request.get().set_node(node.0);
+        request.get().set_timeout_millis(wire_millis(timeout));
+        let response = self.conversation.call(timeout + LATE, request.send().promise).await?;
+        let answer = response.get().map_err(ControlError::malformed("memberPromote"))?;
+        unfinished(answer.get_refused(), answer.get_unfinished())
+    }
+
+    /// Removes a node from the cluster and ends its process; with `purge`, its data goes too.
+    pub async fn member_remove(
+        &self,
+        node: NodeId,
+        purge: bool,
+        timeout: Duration,
+    ) -> Result<(), ControlError> {
+        let mut request = self.conversation.client.member_remove_request();
+        request.get().set_node(node.0);
+        request.get().set_purge(purge);
+        request.get().set_timeout_millis(wire_millis(timeout));
+        let response = self.conversation.call(timeout + LATE, request.send().promise).await?;
+        let answer = response.get().map_err(ControlError::malformed("memberRemove"))?;
+        unfinished(answer.get_refused(), answer.get_unfinished())
+    }
+
+    /// Hands the leadership to `to`, or to whoever is furthest.
+    pub async fn transfer(
+        &self,
+        to: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Handover, ControlError> {
+        let mut request = self.conversation.client.transfer_request();
+        request.get().set_to(to.map_or(0, |node| node.0));
+        request.get().set_timeout_millis(wire_millis(timeout));
+        let response = self.conversation.call(timeout + LATE, request.send().promise).await?;
+        let wrong = ControlError::malformed("transfer");
+        let answer = response.get().map_err(&wrong)?;
+        unfinished(answer.get_refused(), answer.get_unfinished())?;
+        let handover = answer.get_handover().map_err(&wrong)?;
+        Ok(Handover {
+            from: NodeId(handover.get_from()),
+            to: NodeId(handover.get_to()),
+            term: Term(handover.get_term()),
+            took_millis: handover.get_took_millis(),
+        })
+    }
+
+    /// Has snapshots taken: by `node`, or by every node that runs.
+    pub async fn take_snapshot(
+        &self,
+        node: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Vec<Taken>, ControlError> {
+        let mut request = self.conversation.client.take_snapshot_request();
+        request.get().set_node(node.map_or(0, |node| node.0));
+        request.get().set_timeout_millis(wire_millis(timeout));
+        let response = self.conversation.call(timeout + LATE, request.send().promise).await?;
+        let wrong = ControlError::malformed("takeSnapshot");
+        let answer = response.get().map_err(&wrong)?;
+        unfinished(answer.get_refused(), answer.get_unfinished())?;
+        answer.get_taken().map_err(&wrong)?.iter().map(Taken::read).collect()
     }
 }

@@ -21,6 +21,9 @@ pub enum ControlError {
     /// It understood, and will not: nothing was done.
     #[error("{0}")]
     Refused(String),
+    /// It was begun, and is not finished within the time that was given; says what is missing.
+    #[error("{0}")]
+    Unfinished(String),
     /// The connection broke, or the other side failed: whether it was done is unknown.
     #[error("the conversation with {who} broke off: {why}")]
     Broken { who: String, why: String },
@@ -35,9 +38,9 @@ impl ControlError {
     }
 }
 
-type Text<'a> = capnp::Result<text::Reader<'a>>;
+pub(super) type Text<'a> = capnp::Result<text::Reader<'a>>;
 
-fn text(field: &'static str, reader: Text<'_>) -> Result<String, ControlError> {
+pub(super) fn text(field: &'static str, reader: Text<'_>) -> Result<String, ControlError> {
     let wrong = ControlError::malformed(field);
     reader.map_err(&wrong)?.to_string().map_err(|error| wrong(error.into()))
 }
@@ -56,8 +59,13 @@ where
         .map_err(|error: T::Err| ControlError::Malformed { field, why: error.to_string() })
 }
 
+/// A variant of a newer schema.
+pub(super) fn not_in_schema(field: &'static str) -> impl Fn(capnp::NotInSchema) -> ControlError {
+    move |error| ControlError::Malformed { field, why: capnp::Error::from(error).to_string() }
+}
+
 /// Zero means nobody.
-fn somebody(id: u64) -> Option<NodeId> {
+pub(super) fn somebody(id: u64) -> Option<NodeId> {
     Some(NodeId(id)).filter(|id| id.0 != 0)
 }
 
@@ -102,6 +110,13 @@ impl NodeStatus {
         for (at, learner) in (0..).zip(&self.learners) {
             learners.set(at, learner.0);
         }
+        let mut outgoing = to.reborrow().init_outgoing(self.outgoing.len() as u32);
+        for (at, voter) in (0..).zip(&self.outgoing) {
+            outgoing.set(at, voter.0);
+        }
+        to.set_snapshot_index(self.snapshot_index.map_or(0, |index| index.0));
+        to.set_snapshot_bytes(self.snapshot_bytes);
+        to.set_transfer_target(self.transfer_target.map_or(0, |id| id.0));
     }
 
     /// Reads what arrived.
@@ -109,6 +124,7 @@ impl NodeStatus {
         let peers = from.get_peers().map_err(ControlError::malformed("peers"))?;
         let voters = from.get_voters().map_err(ControlError::malformed("voters"))?;
         let learners = from.get_learners().map_err(ControlError::malformed("learners"))?;
+        let outgoing = from.get_outgoing().map_err(ControlError::malformed("outgoing"))?;
         Ok(NodeStatus {
             node: NodeId(from.get_node()),
             cluster: ClusterId(from.get_cluster()),
@@ -133,6 +149,10 @@ impl NodeStatus {
             peers: peers.iter().map(PeerStatus::read).collect::<Result<_, _>>()?,
             voters: voters.iter().map(NodeId).collect(),
             learners: learners.iter().map(NodeId).collect(),
+            outgoing: outgoing.iter().map(NodeId).collect(),
+            snapshot_index: nonzero(LogIndex(from.get_snapshot_index())),
+            snapshot_bytes: from.get_snapshot_bytes(),
+            transfer_target: somebody(from.get_transfer_target()),
             durability: parse("durability", from.get_durability())?,
             build: text("build", from.get_build())?,
         })
@@ -175,15 +195,28 @@ impl ClusterStatus {
         to.set_foreground(self.foreground);
         to.set_since_millis(self.since_millis);
         to.set_build(self.build.as_str());
-        let mut nodes = to.init_nodes(self.nodes.len() as u32);
+        let mut nodes = to.reborrow().init_nodes(self.nodes.len() as u32);
         for (at, node) in (0..).zip(&self.nodes) {
             node.write(nodes.reborrow().get(at));
+        }
+        let mut retired = to.init_retired(self.retired.len() as u32);
+        for (at, node) in (0..).zip(&self.retired) {
+            let mut to = retired.reborrow().get(at);
+            to.set_node(node.node.0);
+            to.set_since_millis(node.since_millis);
+            to.set_purged(node.purged);
         }
     }
 
     /// Reads what arrived.
     pub fn read(from: schema::cluster_status::Reader<'_>) -> Result<ClusterStatus, ControlError> {
         let nodes = from.get_nodes().map_err(ControlError::malformed("nodes"))?;
+        let retired = from.get_retired().map_err(ControlError::malformed("retired"))?;
+        let retired = retired.iter().map(|node| Retired {
+            node: NodeId(node.get_node()),
+            since_millis: node.get_since_millis(),
+            purged: node.get_purged(),
+        });
         Ok(ClusterStatus {
             name: text("name", from.get_name())?,
             cluster: ClusterId(from.get_cluster()),
@@ -198,6 +231,7 @@ impl ClusterStatus {
             foreground: from.get_foreground(),
             since_millis: from.get_since_millis(),
             nodes: nodes.iter().map(NodeState::read).collect::<Result<_, _>>()?,
+            retired: retired.collect(),
             build: text("build", from.get_build())?,
         })
     }
@@ -221,6 +255,8 @@ impl NodeState {
         to.set_next_start_millis(self.next_start_millis.unwrap_or(0));
         to.set_problem(self.problem.as_deref().unwrap_or(""));
         to.set_report_millis(self.report_millis.unwrap_or(0));
+        to.set_standing(self.standing.into());
+        to.set_progress(self.progress.as_deref().unwrap_or(""));
         if let Some(report) = &self.report {
             report.write(to.init_report());
         }
@@ -228,10 +264,8 @@ impl NodeState {
 
     /// Reads what arrived.
     pub fn read(from: schema::node_state::Reader<'_>) -> Result<NodeState, ControlError> {
-        let state = from.get_state().map_err(|error| ControlError::Malformed {
-            field: "state",
-            why: capnp::Error::from(error).to_string(),
-        })?;
+        let state = from.get_state().map_err(not_in_schema("state"))?;
+        let standing = from.get_standing().map_err(not_in_schema("standing"))?;
         let report = match from.has_report() {
             false => None,
             true => Some(NodeStatus::read(
@@ -255,6 +289,8 @@ impl NodeState {
             problem: optional("problem", from.get_problem())?,
             report,
             report_millis: nonzero(from.get_report_millis()),
+            standing: standing.into(),
+            progress: optional("progress", from.get_progress())?,
         })
     }
 }
@@ -269,6 +305,21 @@ impl Stopped {
     /// Reads what arrived.
     pub fn read(from: schema::stopped::Reader<'_>) -> Result<Stopped, ControlError> {
         Ok(Stopped { node: NodeId(from.get_node()), how: text("how", from.get_how())? })
+    }
+}
+
+impl Taken {
+    /// Writes it where Cap'n Proto wants it.
+    pub fn write(&self, mut to: schema::taken::Builder<'_>) {
+        to.set_node(self.node.0);
+        to.set_done(self.done);
+        to.set_message(self.message.as_str());
+    }
+
+    /// Reads what arrived.
+    pub fn read(from: schema::taken::Reader<'_>) -> Result<Taken, ControlError> {
+        let message = text("message", from.get_message())?;
+        Ok(Taken { node: NodeId(from.get_node()), done: from.get_done(), message })
     }
 }
 
@@ -312,6 +363,7 @@ macro_rules! same_variants {
 }
 
 same_variants!(Action, schema::supervisor::Action, { Start, Stop, Kill, Pause, Resume, Restart });
+same_variants!(Standing, schema::node_state::Standing, { Member, Joining, Leaving });
 same_variants!(State, schema::node_state::State, {
     Starting, Running, Unresponsive, Paused, Stopping, Stopped, BackingOff, CrashLooping,
 });

@@ -22,12 +22,18 @@
 
 mod client;
 mod convert;
+mod orders;
 mod types;
 
 pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
 pub use convert::ControlError;
+pub use orders::{
+    MAX_CHANGES, MAX_CHUNK, SnapshotClient, SnapshotFacts, order_timeout, read_changes,
+    write_outcome,
+};
 pub use types::{
-    Action, ClusterStatus, Event, NodeState, NodeStatus, PeerStatus, Role, State, Stopped,
+    Action, ClusterStatus, Event, Handover, NodeState, NodeStatus, PeerStatus, Retired, Role,
+    Standing, State, Stopped, Taken,
 };
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ fn report() -> NodeStatus {
         }],
         voters: vec![NodeId(1), NodeId(3)],
         learners: vec![NodeId(4)],
+        outgoing: vec![NodeId(2)],
+        snapshot_index: Some(LogIndex(5)),
+        snapshot_bytes: 1 << 33,
+        transfer_target: Some(NodeId(1)),
         durability: Durability::FsyncDropUnsynced,
         build: "0.1.0".into(),
     }
@@ -71,7 +75,10 @@ fn cluster() -> ClusterStatus {
             problem: Some("died".into()),
             report: Some(report()),
             report_millis: Some(6),
+            standing: Standing::Leaving,
+            progress: Some("waits".into()),
         }],
+        retired: vec![Retired { node: NodeId(2), since_millis: 3, purged: true }],
         build: "0.1.0".into(),
     }
 }
@@ -94,6 +101,7 @@ fn absent_is_absent_on_the_other_side_too() {
     let node = &mut before.nodes[0];
     (node.last_exit, node.next_start_millis, node.problem) = (None, None, None);
     (node.report, node.report_millis, node.pid) = (None, None, Some(1));
+    (node.standing, node.progress) = (Standing::Member, None);
     let mut message = capnp::message::Builder::new_default();
     before.write(message.init_root());
     let read = message.get_root_as_reader::<schema::cluster_status::Reader<'_>>().unwrap();
@@ -105,6 +113,9 @@ fn every_state_and_action_keeps_its_meaning() {
     for state in State::ALL {
         assert_eq!(State::from(schema::node_state::State::from(*state)), *state);
         assert_eq!(state.as_str().parse(), Ok(*state));
+    }
+    for standing in Standing::ALL {
+        assert_eq!(Standing::from(schema::node_state::Standing::from(*standing)), *standing);
     }
     for action in Action::ALL {
         assert_eq!(Action::from(schema::supervisor::Action::from(*action)), *action);

@@ -113,6 +113,18 @@ impl State {
 }
 
 words! {
+    /// What people want a node to be, as far as the supervisor was told. What it *is*, the log
+    /// says.
+    Standing {
+        Member = "member",
+        /// It is to become a member.
+        Joining = "joining",
+        /// It is to be removed.
+        Leaving = "leaving",
+    }
+}
+
+words! {
     /// What can be asked of the supervisor for one node.
     Action {
         /// Start it, if it is stopped or crash-looping.
@@ -163,9 +175,24 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
+    /// During a change of membership: the voters of before, whose majority is needed too.
+    pub outgoing: Vec<NodeId>,
+    /// The last entry that its newest snapshot covers.
+    pub snapshot_index: Option<LogIndex>,
+    /// That snapshot's size.
+    pub snapshot_bytes: u64,
+    /// To whom it is handing its leadership.
+    pub transfer_target: Option<NodeId>,
     pub durability: Durability,
     /// Version of the program.
     pub build: String,
+}
+
+impl NodeStatus {
+    /// Whether `node` is a member, as this node's newest configuration has it.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        [&self.voters, &self.learners, &self.outgoing].iter().any(|list| list.contains(&node))
+    }
 }
 
 /// A leader's view of another member.
@@ -174,7 +201,7 @@ pub struct PeerStatus {
     pub node: NodeId,
     pub match_index: LogIndex,
     pub next_index: LogIndex,
-    /// `probe` or `replicate`.
+    /// `probe`, `replicate` or `snapshot`.
     pub state: String,
     /// Since it last answered; `None`: never.
     pub silent_millis: Option<u64>,
@@ -201,8 +228,39 @@ pub struct ClusterStatus {
     /// Unix time of the supervisor's own start.
     pub since_millis: u64,
     pub nodes: Vec<NodeState>,
+    /// Who was a member and is not any more.
+    pub retired: Vec<Retired>,
     /// Version of the supervisor's program.
     pub build: String,
+}
+
+/// A node that was removed from its cluster; its number is never given to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    pub node: NodeId,
+    /// Unix time of its removal.
+    pub since_millis: u64,
+    /// Its data, too, is gone.
+    pub purged: bool,
+}
+
+/// How a leadership was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    pub from: NodeId,
+    pub to: NodeId,
+    /// The new leader's.
+    pub term: Term,
+    /// From the order until the new leader said that it leads.
+    pub took_millis: u64,
+}
+
+/// What became of the order to one node to take a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub node: NodeId,
+    pub done: bool,
+    pub message: String,
 }
 
 impl ClusterStatus {
@@ -240,6 +298,9 @@ pub struct NodeState {
     pub report: Option<NodeStatus>,
     /// Unix time of `report`.
     pub report_millis: Option<u64>,
+    pub standing: Standing,
+    /// Of a change of its membership under way.
+    pub progress: Option<String>,
 }
 
 impl NodeState {

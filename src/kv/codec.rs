@@ -80,6 +80,7 @@ impl Command {
                     };
                     2 + 3 + words(key) + words(value) + expected
                 }
+                Operation::RaiseVersion { .. } => 0,
             },
         )
     }
@@ -117,7 +118,7 @@ fn decode_session(
     Ok(None)
 }
 
-fn encode_operation(operation: &Operation, root: schema::command::Builder<'_>) {
+fn encode_operation(operation: &Operation, mut root: schema::command::Builder<'_>) {
     match operation {
         Operation::Put { key, value } => {
             let mut put = root.init_put();
@@ -136,6 +137,7 @@ fn encode_operation(operation: &Operation, root: schema::command::Builder<'_>) {
                 Expected::ModRevision(revision) => wanted.set_mod_revision(revision.0),
             }
         }
+        Operation::RaiseVersion { to } => root.set_raise_version(*to),
     }
 }
 
@@ -160,6 +162,7 @@ fn decode_operation(root: schema::command::Reader<'_>) -> Result<Operation, Fail
                 },
             }
         }
+        Which::RaiseVersion(to) => Operation::RaiseVersion { to },
     })
 }
 
@@ -230,6 +233,7 @@ impl Outcome {
                         encode_item(found, item);
                     }
                 }
+                Effect::Raised { version } => root.set_raised(*version),
                 Effect::Refused(refusal) => root.set_refused(encode_refusal(*refusal)),
             }
         })
@@ -259,6 +263,7 @@ impl Outcome {
                     let item = decode_item(item?)?;
                     Effect::Unchanged { found: (!item.key.is_empty()).then_some(item) }
                 }
+                Which::Raised(version) => Effect::Raised { version },
                 Which::Refused(refusal) => Effect::Refused(decode_refusal(refusal?)),
             };
             Ok(Outcome { revision: Revision(root.get_revision()), effect })

@@ -28,12 +28,26 @@ pub struct SessionStamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u128);
 
-/// A change to one key.
+/// A change to one key, or to the state machine itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    Put { key: Bytes, value: Bytes },
-    Delete { key: Bytes },
-    CompareAndSwap { key: Bytes, expected: Expected, value: Bytes },
+    Put {
+        key: Bytes,
+        value: Bytes,
+    },
+    Delete {
+        key: Bytes,
+    },
+    CompareAndSwap {
+        key: Bytes,
+        expected: Expected,
+        value: Bytes,
+    },
+    /// From here on the state machine is of version `to`: see [`version`](super::version). Only the
+    /// cluster itself proposes it, never a client.
+    RaiseVersion {
+        to: u16,
+    },
 }
 
 /// What compare-and-swap wants to find.
@@ -63,6 +77,8 @@ pub enum Effect {
     Swapped,
     /// Compare-and-swap found this instead.
     Unchanged { found: Option<KeyValue> },
+    /// The state machine is of this version now.
+    Raised { version: u16 },
     /// The command was not applied.
     Refused(Refusal),
 }

@@ -58,6 +58,7 @@ enum Tag {
     Session = 2,
     Result = 3,
     Counters = 4,
+    Version = 5,
 }
 
 /// A key with what is stored under it.
@@ -101,8 +102,9 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
         Effect::Swapped => (3, [0, 0]),
         Effect::Unchanged { found: None } => (4, [0, 0]),
         Effect::Unchanged { found: Some(found) } => (5, halves(of_item(found))),
-        // No session keeps one; were it so, the order of the refusals would have to be fixed.
+        // No session keeps these; were it so, the order of the refusals would have to be fixed.
         Effect::Refused(refusal) => (6, [*refusal as u64, 0]),
+        Effect::Raised { version } => (7, [u64::from(*version), 0]),
     };
     of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])
 }
@@ -110,6 +112,12 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
 /// The numbers that the state has only one of.
 pub fn of_counters(revision: Revision, eviction_floor: LogIndex) -> u128 {
     of_words([Tag::Counters as u64, revision.0, eviction_floor.0])
+}
+
+/// The state machine's version. The first one has no word of its own, because programs that knew no
+/// other hash without it, and must agree with those that do.
+pub fn of_version(version: u16) -> u128 {
+    if version <= 1 { 0 } else { of_words([Tag::Version as u64, u64::from(version)]) }
 }
 
 fn of_words<const N: usize>(words: [u64; N]) -> u128 {

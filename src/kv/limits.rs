@@ -34,6 +34,8 @@ pub struct SessionLimits {
     pub session_bytes: usize,
     /// Bytes of results in all sessions; beyond it the least recently used session goes.
     pub total_bytes: usize,
+    /// From version 2 on: a session that was not used for so many entries of the log goes.
+    pub idle_entries: u64,
 }
 
 /// The limits of every cluster.
@@ -42,6 +44,8 @@ pub const SESSION_LIMITS: SessionLimits = SessionLimits {
     results: 1024,
     session_bytes: 8 << 20,
     total_bytes: 32 << 20,
+    // At ten thousand writes a second, half an hour.
+    idle_entries: 1 << 24,
 };
 
 /// A request that is wrong in itself: trying again cannot help.
@@ -62,6 +66,8 @@ pub enum Invalid {
          among them"
     )]
     AcknowledgedAhead { sequence: u64, acknowledged: u64 },
+    #[error("a command that raises the state machine's version belongs to no session")]
+    RaiseInSession,
 }
 
 impl Command {
@@ -70,7 +76,11 @@ impl Command {
         if let Some(stamp) = &self.session {
             stamp.validate()?;
         }
-        non_empty(self.operation.key())?;
+        match (self.operation.key(), &self.session) {
+            (Some(key), _) => non_empty(key)?,
+            (None, Some(_)) => return Err(Invalid::RaiseInSession),
+            (None, None) => {}
+        }
         small_enough(self.encoded_bytes())
     }
 }
@@ -92,12 +102,13 @@ impl SessionStamp {
 }
 
 impl Operation {
-    /// The key that it is about.
-    pub fn key(&self) -> &[u8] {
+    /// The key that it is about, if it is about one.
+    pub fn key(&self) -> Option<&[u8]> {
         match self {
             Operation::Put { key, .. }
             | Operation::Delete { key }
-            | Operation::CompareAndSwap { key, .. } => key,
+            | Operation::CompareAndSwap { key, .. } => Some(key),
+            Operation::RaiseVersion { .. } => None,
         }
     }
 }

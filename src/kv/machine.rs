@@ -1,23 +1,75 @@
 //! The state machine as the replica drives it: one entry after another, none twice, none left out.
 
 use super::hash;
+use super::limits::{SESSION_LIMITS, SessionLimits};
+use super::restore::Restore;
 use super::session::Sessions;
+use super::snapshot::MachineSnapshot;
 use super::store::Store;
-use super::{Answer, Command, DecodeError, Effect, Outcome, Query, Refusal};
+use super::version::{FIRST_VERSION, IDLE_SESSIONS_EXPIRE, LATEST_VERSION};
+use super::{Answer, Command, DecodeError, Effect, Operation, Outcome, Query, Refusal};
+use crate::museum::{Bug, Bugs};
 use crate::types::{LogIndex, Revision};
 
 /// The replicated state. Cloning it costs O(1): a snapshot is a clone, and writes go on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Machine {
-    applied: LogIndex,
-    store: Store,
-    sessions: Sessions,
+    pub(super) applied: LogIndex,
+    pub(super) version: u16,
+    pub(super) store: Store,
+    pub(super) sessions: Sessions,
+    /// A raise that this program does not know was applied: what is here is not the state any more.
+    outgrown: Option<u16>,
+    options: MachineOptions,
+}
+
+/// What a program brings to the machine; none of it is state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineOptions {
+    /// The newest [`version`](super::version) that it knows.
+    pub supports: u16,
+    /// All replicas of a cluster must agree on them.
+    pub sessions: SessionLimits,
+    /// For the simulator: a bug put back. See [`museum`](crate::museum).
+    pub bugs: Bugs,
+    /// Whose replica this is, for a bug that makes replicas differ. Nothing else may look at it.
+    pub replica: u64,
+}
+
+impl Default for MachineOptions {
+    fn default() -> MachineOptions {
+        let (supports, sessions) = (LATEST_VERSION, SESSION_LIMITS);
+        MachineOptions { supports, sessions, bugs: Bugs::none(), replica: 0 }
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::new()
+    }
 }
 
 impl Machine {
     /// The state before the first entry of the log.
     pub fn new() -> Machine {
-        Machine::default()
+        Machine::with(MachineOptions::default())
+    }
+
+    /// The same, of a program that knows versions up to `version`.
+    pub fn supporting(version: u16) -> Machine {
+        Machine::with(MachineOptions { supports: version, ..MachineOptions::default() })
+    }
+
+    /// The same, of a program with these options.
+    pub fn with(options: MachineOptions) -> Machine {
+        Machine {
+            applied: LogIndex(0),
+            version: FIRST_VERSION,
+            store: Store::default(),
+            sessions: Sessions::with_limits(options.sessions),
+            outgrown: None,
+            options,
+        }
     }
 
     /// Applies the command at `index`. It cannot fail, and depends on nothing but the state and
@@ -31,15 +83,39 @@ impl Machine {
         self.advance(index);
         let result = match understand(command) {
             Err(refusal) => Err(refusal),
-            Ok(Command { session: None, operation }) => Ok(self.store.operate(operation)),
-            Ok(Command { session: Some(stamp), operation }) => {
+            Ok(Command { operation: Operation::RaiseVersion { to }, .. }) => self.raise(to),
+            Ok(Command { session: Some(stamp), operation }) if !self.has(Bug::NoSessions) => {
                 self.sessions.once(index, &stamp, || self.store.operate(operation))
             }
+            Ok(Command { operation, .. }) => Ok(self.store.operate(operation)),
         };
+        if self.has(Bug::DivergentApply)
+            && self.options.replica % 2 == 1
+            && index.0.is_multiple_of(16)
+        {
+            self.store.consume_revision();
+        }
         result.unwrap_or_else(|refusal| Outcome {
             revision: self.store.revision(),
             effect: Effect::Refused(refusal),
         })
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.options.bugs.has(bug)
+    }
+
+    fn raise(&mut self, to: u16) -> Result<Outcome, Refusal> {
+        if self.version.checked_add(1) != Some(to) {
+            return Err(Refusal::UnknownVersion);
+        }
+        if to > self.options.supports {
+            self.outgrown.get_or_insert(to);
+        }
+        self.version = to;
+        self.expire_sessions();
+        let revision = self.store.revision();
+        Ok(Outcome { revision, effect: Effect::Raised { version: to } })
     }
 
     /// Takes note of an entry at `index` that does not concern the state machine: a leader's no-op,
@@ -60,12 +136,49 @@ impl Machine {
             self.applied
         );
         self.applied = index;
+        self.expire_sessions();
+    }
+
+    fn expire_sessions(&mut self) {
+        if self.version >= IDLE_SESSIONS_EXPIRE {
+            self.sessions.expire(self.applied);
+        }
     }
 
     /// Answers a query from the state as it is. A query that is not [valid](Query::validate) finds
     /// nothing.
     pub fn query(&self, query: &Query) -> Answer {
         self.store.query(query)
+    }
+
+    /// The state as it is now, to be written down while writes go on. It costs O(1).
+    pub fn snapshot(&self) -> MachineSnapshot {
+        MachineSnapshot::of(self.clone())
+    }
+
+    /// The way back: a machine with this one's options, from the parts of a snapshot.
+    pub fn restore(&self) -> Restore {
+        Restore::with(self.options)
+    }
+
+    /// The state machine's version, part of the state: see [`version`](super::version).
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// The newest version that this program knows.
+    pub fn supports(&self) -> u16 {
+        self.options.supports
+    }
+
+    pub(super) fn session_limits(&self) -> SessionLimits {
+        self.options.sessions
+    }
+
+    /// The version that the log raised the machine to and that this program does not know. Its
+    /// replica must answer nobody any more, and stop.
+    pub fn outgrown(&self) -> Option<u16> {
+        self.outgrown
     }
 
     /// The revision of the key space.
@@ -96,24 +209,26 @@ impl Machine {
     /// One number for the whole replicated state, sessions included: see [`hash`]. Replicas must
     /// agree on it at the same applied index.
     pub fn state_hash(&self) -> u128 {
-        let mut digest = self.store.digest();
-        digest.add(self.sessions.digest().value());
-        digest.add(hash::of_counters(self.store.revision(), self.sessions.floor()));
-        digest.value()
+        self.sum(self.store.digest(), self.sessions.digest())
     }
 
     /// The same number, computed from scratch in time proportional to the state: what
     /// [`Machine::state_hash`] must equal, or this replica's memory is damaged.
     pub fn recompute_state_hash(&self) -> u128 {
-        let mut digest = self.store.recompute_digest();
-        digest.add(self.sessions.recompute_digest().value());
+        self.sum(self.store.recompute_digest(), self.sessions.recompute_digest())
+    }
+
+    fn sum(&self, keys: hash::Digest, sessions: hash::Digest) -> u128 {
+        let mut digest = keys;
+        digest.add(sessions.value());
         digest.add(hash::of_counters(self.store.revision(), self.sessions.floor()));
+        digest.add(hash::of_version(self.version));
         digest.value()
     }
 
     #[cfg(test)]
-    pub(super) fn with_limits(limits: super::limits::SessionLimits) -> Machine {
-        Machine { sessions: Sessions::with_limits(limits), ..Machine::new() }
+    pub(super) fn with_limits(sessions: SessionLimits) -> Machine {
+        Machine::with(MachineOptions { sessions, ..MachineOptions::default() })
     }
 
     #[cfg(test)]

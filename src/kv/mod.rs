@@ -22,6 +22,10 @@
 //! - *A snapshot stops the writes.* Store and sessions are persistent maps (`imbl::OrdMap`): to
 //!   clone the machine is to count a few references, and later writes copy only the path that they
 //!   touch.
+//! - *Programs of two versions apply one log.* What a later version does differently begins at an
+//!   entry of the log, the same for all ([`version`]).
+//! - *A snapshot is damaged, or not the state it says.* It is checked part by part, and at the end
+//!   against the state's hash ([`snapshot`]).
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
 //!   keys themselves are not: a quota comes with the multi-version store.
 //!
@@ -37,8 +41,11 @@ mod command;
 pub mod hash;
 pub mod limits;
 mod machine;
+mod restore;
 pub mod session;
+pub mod snapshot;
 pub mod store;
+pub mod version;
 
 #[cfg(test)]
 mod tests;
@@ -46,4 +53,6 @@ mod tests;
 pub use codec::{COMMAND_VERSION, DecodeError};
 pub use command::*;
 pub use limits::Invalid;
-pub use machine::Machine;
+pub use machine::{Machine, MachineOptions};
+pub use restore::Restore;
+pub use snapshot::{MachineSnapshot, SnapshotError};

@@ -37,6 +37,11 @@
 //! later, when there is room again. So the session remembers the highest number that it refused,
 //! and never afterwards applies one at or below it. The client goes on with higher numbers.
 //!
+//! *What nobody uses any more* goes too, from the state machine's [version](super::version) 2 on:
+//! a session that was not used for so many entries of the log. It is forgotten like any other, so
+//! the floor rises with it and the argument above holds: it was used last at an index at or below
+//! the floor, and opened before.
+//!
 //! # Cost
 //!
 //! Two ordered maps, O(log n) each; a clone is O(1). A session's results are a short queue, by
@@ -47,6 +52,7 @@
 //! [`SessionFull`]: Refusal::SessionFull
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -83,6 +89,15 @@ struct Session {
     /// By number, ascending; all above `acknowledged`.
     results: VecDeque<(u64, Outcome)>,
     kept_bytes: usize,
+}
+
+/// A session without its results, as a snapshot holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionMark {
+    pub id: SessionId,
+    pub last_used: LogIndex,
+    pub acknowledged: u64,
+    pub full: u64,
 }
 
 /// What to do with a command of a session.
@@ -191,6 +206,14 @@ impl Sessions {
         Ok(())
     }
 
+    /// Forgets the sessions that were not used for too many entries before `index`.
+    pub fn expire(&mut self, index: LogIndex) {
+        let idle = self.limits.idle_entries;
+        while self.by_use.get_min().is_some_and(|(used, _)| used.distance_to(index) > idle) {
+            self.forget_oldest();
+        }
+    }
+
     fn forget_oldest(&mut self) {
         let Some(&(last_used, id)) = self.by_use.get_min() else { return };
         self.by_use.remove(&last_used);
@@ -215,9 +238,71 @@ impl Sessions {
         digest
     }
 
-    #[cfg(test)]
+    /// None yet, and no more than `limits` allow.
     pub fn with_limits(limits: SessionLimits) -> Sessions {
         Sessions { limits, ..Sessions::default() }
+    }
+
+    /// The sessions from `id` on, or all, in order, each with its results in order.
+    pub fn from(
+        &self,
+        id: Option<SessionId>,
+    ) -> impl Iterator<Item = (SessionMark, impl Iterator<Item = &(u64, Outcome)>)> {
+        let lower = id.map_or(Bound::Unbounded, Bound::Included);
+        self.by_id.range((lower, Bound::Unbounded)).map(|(id, session)| {
+            let Session { last_used, acknowledged, full, .. } = **session;
+            (SessionMark { id: *id, last_used, acknowledged, full }, session.results.iter())
+        })
+    }
+
+    /// None yet, and the floor as it was, to be filled from a snapshot.
+    pub fn restoring(limits: SessionLimits, floor: LogIndex) -> Sessions {
+        Sessions { floor, ..Sessions::with_limits(limits) }
+    }
+
+    /// Puts back a session that was there when `applied` was applied. It must come after all that
+    /// are there, in order.
+    pub fn restore(&mut self, mark: SessionMark, applied: LogIndex) -> Result<(), &'static str> {
+        let SessionMark { id, last_used, acknowledged, full } = mark;
+        if id.0 == 0 || self.by_id.get_max().is_some_and(|(last, _)| *last >= id) {
+            return Err("the sessions are out of order");
+        }
+        if self.by_id.len() >= self.limits.sessions {
+            return Err("there are more sessions than this cluster's limits allow");
+        }
+        let known = self.by_use.contains_key(&last_used);
+        if last_used == LogIndex(0) || last_used > applied || known {
+            return Err("a session was used last when it cannot have been");
+        }
+        let results = VecDeque::new();
+        let session = Session { last_used, acknowledged, full, results, kept_bytes: 0 };
+        self.digest.add(session.hash(id));
+        self.by_use.insert(last_used, id);
+        self.by_id.insert(id, Arc::new(session));
+        Ok(())
+    }
+
+    /// Puts back a result of the session that was restored last, after its others.
+    pub fn restore_result(&mut self, sequence: u64, outcome: Outcome) -> Result<(), &'static str> {
+        let Some(id) = self.by_id.get_max().map(|(id, _)| *id) else {
+            return Err("a result belongs to no session");
+        };
+        let Some(slot) = self.by_id.get_mut(&id) else {
+            return Err("a result belongs to no session");
+        };
+        let session = Arc::make_mut(slot);
+        let last = session.results.back().map_or(session.acknowledged, |(last, _)| *last);
+        if sequence <= last {
+            return Err("a session's results are out of order");
+        }
+        if session.results.len() >= self.limits.results
+            || session.kept_bytes >= self.limits.session_bytes
+        {
+            return Err("a session keeps more results than this cluster's limits allow");
+        }
+        self.kept_bytes += result_bytes(&outcome);
+        session.keep(id, sequence, outcome, &mut self.digest);
+        Ok(())
     }
 
     /// Panics if the parts contradict each other.

@@ -36,7 +36,8 @@ pub fn text(bug: Bug) -> Text {
         ),
         Bug::ReadBeforeNoop => (
             "A new leader serves reads before anything of its own term is committed. Its commit \
-             index may lie behind what the leader before it has acknowledged, and so does the read.",
+             index may lie behind what the leader before it has acknowledged, and so does the \
+             read.",
             "a leader answers reads only once it has committed an entry of its own term",
             "paper, §8; dissertation, §6.4",
             "etcd#7331, tikv",

@@ -50,6 +50,8 @@ impl NodeError {
                 LogError::Disk(_) => 1,
                 _ => EXIT_CONFIGURATION,
             },
+            // Another start on the same data would end the same way.
+            NodeError::Fatal(Fatal::Outgrown { .. } | Fatal::Diverged { .. }) => EXIT_CONFIGURATION,
             _ => 1,
         }
     }

@@ -36,6 +36,7 @@ use super::clock::Clock;
 use super::desk::Desk;
 use super::inbox::Inbox;
 use super::metrics::NodeMetrics;
+use super::operator_desk::OperatorDesk;
 use super::peers::Peers;
 use super::stop::Stop;
 use crate::consensus::raft::{Message, Raft};
@@ -90,6 +91,7 @@ pub struct EventLoop<D: Disk> {
     pub clock: Clock,
     pub inbox: Rc<Inbox>,
     pub desk: Rc<Desk>,
+    pub operators: Rc<OperatorDesk>,
     pub peers: Rc<RefCell<Peers>>,
     pub disk: DiskBell,
     pub stop: Rc<Stop>,
@@ -165,7 +167,7 @@ impl<D: Disk> EventLoop<D> {
             match output {
                 Output::Send { to, message } => peers.send(now, to, message),
                 Output::Reply { ticket, response } => self.desk.answer(ticket, response),
-                Output::OrderDone { .. } => {}
+                Output::OrderDone { ticket, result } => self.operators.answer(ticket, result),
                 Output::Configuration(configuration) => {
                     let members: Vec<_> =
                         configuration.members().iter().map(NodeId::to_string).collect();
@@ -202,6 +204,7 @@ impl<D: Disk> EventLoop<D> {
         if self.stop.is_asked() && self.stopping_since.get().is_none() {
             self.stopping_since.set(Some(TokioInstant::now()));
             self.desk.close();
+            self.operators.close();
             self.inbox.push(Event::Stop);
             self.stop.take();
         }
@@ -217,8 +220,10 @@ impl<D: Disk> EventLoop<D> {
             );
             return true;
         }
-        let status = self.replica.borrow().status().consensus;
+        let replica = self.replica.borrow();
+        let status = replica.status().consensus;
         self.desk.waiting() == 0
+            && !replica.is_handing_over()
             && self.inbox.is_empty()
             && status.durable_index == status.last_index
     }

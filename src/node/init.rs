@@ -19,3 +19,15 @@ pub fn init(config: &NodeConfig, members: &Members, file: &Path) -> Result<(), N
     SegmentLog::create(&mut disk, identity, &members.configuration())
         .map_err(|source| NodeError::Log { directory, source })
 }
+
+/// Creates the log of a node that is to join a cluster that runs. It holds nothing, so the node
+/// waits for a leader that sends it the log, and stands for no election before. It refuses if there
+/// is a log.
+pub fn join(config: &NodeConfig) -> Result<(), NodeError> {
+    let _lock = DirectoryLock::take(&config.directory)?;
+    let directory = config.directory.join("log");
+    let mut disk = FileDisk::open(&directory, config.durability, Box::new(|| {}))?;
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    SegmentLog::create_empty(&mut disk, identity)
+        .map_err(|source| NodeError::Log { directory, source })
+}

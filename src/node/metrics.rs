@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use super::peers::Peers;
 use crate::consensus::Role;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
-use crate::replica::{Refused, ReplicaStatus, Response};
+use crate::replica::{Order, OrderResult, Refused, ReplicaStatus, Response};
 use crate::rpc::ServerCounters;
 
 /// What a client asked for.
@@ -30,8 +30,18 @@ pub enum Kind {
 
 const KINDS: [&str; 4] = ["write", "read", "stale_read", "invalid"];
 
-const OUTCOMES: [&str; 8] =
-    ["ok", "unknown", "no_leader", "busy", "invalid", "no_space", "timed_out", "stopping"];
+const OUTCOMES: [&str; 10] = [
+    "ok",
+    "unknown",
+    "no_leader",
+    "busy",
+    "invalid",
+    "no_space",
+    "timed_out",
+    "stopping",
+    "disagreement",
+    "repairing",
+];
 
 fn outcome(response: &Response) -> usize {
     match response {
@@ -44,6 +54,8 @@ fn outcome(response: &Response) -> usize {
             Refused::NoSpace => 5,
             Refused::TimedOut => 6,
             Refused::Stopping => 7,
+            Refused::Disagreement => 8,
+            Refused::Repairing => 9,
         },
     }
 }
@@ -84,6 +96,45 @@ impl ClientMetrics {
     }
 }
 
+const ORDERS: [&str; 3] = ["transfer", "change_membership", "take_snapshot"];
+
+const ORDER_OUTCOMES: [&str; 3] = ["done", "refused", "unknown"];
+
+/// Orders of operators.
+#[derive(Debug)]
+pub struct OrderMetrics {
+    orders: IntCounterVec,
+}
+
+impl OrderMetrics {
+    pub fn new(registry: &Registry) -> Result<OrderMetrics, MetricError> {
+        let orders = registry.counters(
+            "kvraft_orders_total",
+            "Orders of operators given to this node, by kind and by what became of them.",
+            &["order", "outcome"],
+        )?;
+        for order in ORDERS {
+            ORDER_OUTCOMES.iter().for_each(|it| drop(orders.with_label_values(&[order, it])));
+        }
+        Ok(OrderMetrics { orders })
+    }
+
+    /// It is known what became of an order.
+    pub fn ended(&self, order: &Order, result: &OrderResult) {
+        let order = match order {
+            Order::Transfer { .. } => ORDERS[0],
+            Order::ChangeMembership { .. } => ORDERS[1],
+            Order::TakeSnapshot => ORDERS[2],
+        };
+        let outcome = match result {
+            OrderResult::Done(_) => ORDER_OUTCOMES[0],
+            OrderResult::Refused { .. } => ORDER_OUTCOMES[1],
+            OrderResult::Unknown(_) => ORDER_OUTCOMES[2],
+        };
+        self.orders.with_label_values(&[order, outcome]).inc();
+    }
+}
+
 /// Declares a struct of metrics, each registered under its name with its help.
 macro_rules! metrics {
     ($(#[$doc:meta])* $struct:ident {
@@ -116,6 +167,15 @@ metrics! {
         commit_index: IntGauge = gauge("kvraft_commit_index", "Last entry known to be committed.");
         applied_index: IntGauge = gauge("kvraft_applied_index",
             "Last entry applied to the state machine.");
+        voters: IntGauge = gauge("kvraft_voters", "Voters in the newest configuration here.");
+        learners: IntGauge = gauge("kvraft_learners",
+            "Learners in the newest configuration here.");
+        changing: IntGauge = gauge("kvraft_membership_change_under_way",
+            "1 while two majorities are needed, because the voters change.");
+        transferring: IntGauge = gauge("kvraft_leader_transfer_under_way",
+            "1 while this leader hands its leadership over.");
+        snapshot_index: IntGauge = gauge("kvraft_snapshot_index",
+            "Last entry that the newest snapshot here covers; 0 without one.");
         elections_started: IntCounter = counter("kvraft_elections_started_total",
             "Elections that this node started.");
         elections_won: IntCounter = counter("kvraft_elections_won_total",
@@ -187,7 +247,8 @@ metrics! {
     }
 }
 
-const ROLES: [Role; 4] = [Role::Follower, Role::Candidate, Role::Leader, Role::Learner];
+const ROLES: [Role; 5] =
+    [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader, Role::Learner];
 
 /// Brings a counter up to what somebody else has counted.
 fn catch_up(counter: &IntCounter, total: u64) {
@@ -263,6 +324,11 @@ impl NodeMetrics {
             (&node.durable_index, core.durable_index.0),
             (&node.commit_index, core.commit_index.0),
             (&node.applied_index, core.applied_index.0),
+            (&node.voters, core.configuration.voters.len() as u64),
+            (&node.learners, core.configuration.learners.len() as u64),
+            (&node.changing, u64::from(!core.configuration.outgoing.is_empty())),
+            (&node.transferring, u64::from(core.transfer_to.is_some())),
+            (&node.snapshot_index, core.snapshot_index.0),
             (&node.pending, status.pending_requests as u64),
             (&node.log_bytes, log.disk_bytes),
             (&node.segments, log.segments),

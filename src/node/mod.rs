@@ -12,7 +12,7 @@
 //!   peers ◄──────── sender (one a peer) ◄── outgoing ◄──┐
 //!   peers ───► peer server ───┐                         │
 //!   clients ─► client server ─┼─► inbox ─► event loop ──┼──► desk ──► client server ─► clients
-//!   operators ► control server ─ ─ ─(status)─ ─ ┘ ▲     │
+//!   operators ► control server ─(orders, status) ┘ ▲     │
 //!   Prometheus ► http ─ ─ ─ ─ ─ ─ ─(figures)─ ─ ─ ┘     └──► the log ──► disk's thread
 //!                                                                          └─(bell)─► event loop
 //! ```
@@ -41,16 +41,18 @@ mod init;
 mod lock;
 mod log_file;
 pub mod metrics;
+pub mod operator_desk;
 pub mod outgoing;
 pub mod peer_server;
 pub mod peers;
 mod run;
 pub mod sender;
+pub mod snapshot_file;
 pub mod status;
 pub mod stop;
 
 pub use error::{EXIT_CONFIGURATION, NodeError};
-pub use init::init;
+pub use init::{init, join};
 pub use lock::{DirectoryLock, LockError};
 pub use log_file::LogFile;
 pub use run::run;

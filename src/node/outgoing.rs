@@ -72,7 +72,12 @@ pub fn is_urgent(message: &PeerMessage<Message>) -> bool {
         PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => entries.is_empty(),
         PeerMessage::Consensus(Message::InstallSnapshot { .. }) => false,
         PeerMessage::Consensus(_) => true,
-        PeerMessage::Relay { .. } | PeerMessage::RelayReply { .. } => false,
+        PeerMessage::Relay { .. }
+        | PeerMessage::RelayReply { .. }
+        | PeerMessage::StateHash { .. }
+        | PeerMessage::Supports { .. }
+        | PeerMessage::RepairRequest { .. }
+        | PeerMessage::RepairReply { .. } => false,
     }
 }
 

@@ -1,7 +1,12 @@
 //! All peers, as the event loop sees them.
 //!
 //! Who the peers are, and where, comes out of the log: the replica says it at its start and at
-//! every change. For each there is a [`Sender`] task, and before it the
+//! every change. A node whose log is behind may be spoken to by a member that it has never heard
+//! of, and must be able to answer: one that joins knows nobody at all, and one that was down while
+//! every other member was replaced knows only those who are gone. For them there are addresses in
+//! `node.toml`, used only where the configuration has none.
+//!
+//! For each peer there is a [`Sender`] task, and before it the
 //! directed link's fault policy ([`link`](crate::link)): whatever goes to a peer passes it, and
 //! nothing can sneak past a partition. The empty policy costs one branch.
 
@@ -42,14 +47,22 @@ pub struct Peers {
     /// For the links' faults.
     random: Random,
     peers: BTreeMap<NodeId, Peer>,
+    /// Where those are whom the configuration does not know.
+    strangers: BTreeMap<NodeId, Address>,
     /// Messages to somebody who is no member, or has no address.
     unroutable: u64,
 }
 
 impl Peers {
-    /// Nobody yet. `random` is what the links' faults are drawn from.
-    pub fn new(cluster: ClusterId, own: NodeId, random: Random) -> Peers {
-        Peers { cluster, own, random, peers: BTreeMap::new(), unroutable: 0 }
+    /// Nobody yet. `random` is what the links' faults are drawn from, `strangers` where those are
+    /// whom the configuration does not know.
+    pub fn new(
+        cluster: ClusterId,
+        own: NodeId,
+        random: Random,
+        strangers: BTreeMap<NodeId, Address>,
+    ) -> Peers {
+        Peers { cluster, own, random, peers: BTreeMap::new(), strangers, unroutable: 0 }
     }
 
     /// The members are now these. Wants a `LocalSet`.
@@ -88,6 +101,14 @@ impl Peers {
 
     /// Hands a message to the link to `to`.
     pub fn send(&mut self, now: Instant, to: NodeId, message: PeerMessage<Message>) {
+        if !self.peers.contains_key(&to)
+            && to != self.own
+            && let Some(address) = self.strangers.get(&to).cloned()
+        {
+            tracing::info!(peer = %to, "not in the configuration here; node.toml says where it is");
+            let peer = self.start(to, address);
+            self.peers.insert(to, peer);
+        }
         let Some(peer) = self.peers.get_mut(&to) else {
             self.unroutable += 1;
             return;

@@ -14,7 +14,8 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::inbox::Inbox;
-use super::metrics::{ClientMetrics, NodeMetrics, Seen};
+use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
+use super::operator_desk::OperatorDesk;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
 use super::sender::PEER_LIMITS;
@@ -91,6 +92,7 @@ struct Node<D: Disk> {
     window: Rc<Window<D>>,
     inbox: Rc<Inbox>,
     desk: Rc<Desk>,
+    operators: Rc<OperatorDesk>,
     peers: Rc<RefCell<Peers>>,
     peer_server: Rc<PeerServer>,
     stop: Rc<Stop>,
@@ -109,6 +111,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         clock: node.window.clock,
         inbox: node.inbox.clone(),
         desk: node.desk.clone(),
+        operators: node.operators.clone(),
         peers: node.peers.clone(),
         disk: disk_bell,
         stop: node.stop.clone(),
@@ -143,13 +146,15 @@ fn open(
     tracing::info!(last_index = %report.last_index, "recovered the log in {:?}", clock.uptime());
     let registry = Registry::new("kvnode")?;
     let random = Random::from_seed(rand::random());
-    let peers = Rc::new(RefCell::new(Peers::new(config.cluster, config.node, random)));
+    let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());
+    let peers = Rc::new(RefCell::new(peers));
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
     Ok(Node {
         window: Rc::new(Window { replica, clock, config: config.clone() }),
         config,
         desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
+        operators: Rc::new(OperatorDesk::new(inbox.clone())),
         peers,
         peer_server: Rc::new(peer_server),
         stop: Rc::new(Stop::new(inbox.bell().clone())),
@@ -165,6 +170,7 @@ fn options(config: &NodeConfig) -> Options {
         election_timeout: millis(config.election_timeout_min_millis)
             ..millis(config.election_timeout_max_millis),
         heartbeat_interval: millis(config.heartbeat_millis),
+        keep_entries: config.keep_entries,
         ..Config::new(config.node, rand::random())
     };
     // A message's entries must fit what a follower's log surely has room for, or it would drop
@@ -173,7 +179,12 @@ fn options(config: &NodeConfig) -> Options {
         consensus.max_message_bytes.min(config.segment_bytes as usize / MESSAGES_A_SEGMENT);
     let consensus = Config { max_message_bytes, ..consensus };
     let log = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
-    Options { log, max_requests: MAX_REQUESTS, ..Options::new(config.cluster, consensus) }
+    Options {
+        log,
+        max_requests: MAX_REQUESTS,
+        snapshot_log_bytes: config.snapshot_log_bytes,
+        ..Options::new(config.cluster, consensus)
+    }
 }
 
 /// A task that ends with this value.
@@ -197,7 +208,13 @@ async fn serve<D: Disk + 'static>(
     servers.push(spawn(peer.run(move || peer_server.capability())));
 
     let control = node.window.clone();
-    let control = Rc::new(ControlServer::new(move || control.node_status(), node.stop.clone()));
+    let control = Rc::new(ControlServer {
+        status: Box::new(move || control.node_status()),
+        stop: node.stop.clone(),
+        operators: node.operators.clone(),
+        metrics: OrderMetrics::new(&node.registry)?,
+        directory: node.config.directory.clone(),
+    });
     let server = bind(&node.config.control, "operators", MAX_OPERATORS, Limits::default()).await?;
     sockets.push(("control", server.counters()));
     servers.push(spawn(server.run(move || control.capability())));

@@ -91,6 +91,10 @@ impl<D: Disk> Window<D> {
             peers: peers.collect(),
             voters: core.configuration.voters.iter().copied().collect(),
             learners: core.configuration.learners.iter().copied().collect(),
+            outgoing: core.configuration.outgoing.iter().copied().collect(),
+            snapshot_index: Some(core.snapshot_index).filter(|index| index.0 > 0),
+            snapshot_bytes: 0,
+            transfer_target: core.transfer_to,
             durability: self.config.durability,
             build: VERSION.to_owned(),
         }

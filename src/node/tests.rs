@@ -1,5 +1,6 @@
 //! Senders against peers that misbehave, over real sockets.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -150,7 +151,7 @@ fn what_waits_together_leaves_together_and_in_order() {
 fn nothing_passes_a_link_that_is_cut() {
     local(async {
         let fixture = fixture();
-        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1));
+        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), BTreeMap::new());
         peers.reconcile(&Configuration {
             voters: [US, THEM].into(),
             addresses: [(THEM, fixture.address.to_string())].into(),
@@ -180,7 +181,7 @@ fn nothing_passes_a_link_that_is_cut() {
 fn whoever_is_no_member_any_more_is_not_spoken_to() {
     local(async {
         let fixture = fixture();
-        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1));
+        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), BTreeMap::new());
         let both = Configuration {
             voters: [US, THEM].into(),
             addresses: [(THEM, fixture.address.to_string())].into(),
@@ -193,6 +194,32 @@ fn whoever_is_no_member_any_more_is_not_spoken_to() {
         let mut bytes = Vec::new();
         tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await.unwrap();
         peers.send(Instant::default(), THEM, vote(1));
+        assert_eq!(peers.unroutable(), 1);
+    });
+}
+
+#[test]
+fn a_stranger_whose_place_is_written_down_is_answered_until_the_log_knows_better() {
+    local(async {
+        let (before, after) = (fixture(), fixture());
+        let strangers = BTreeMap::from([(THEM, before.address.clone())]);
+        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), strangers);
+        // As of a node that joins: its log is empty.
+        peers.reconcile(&Configuration::default());
+        assert_eq!(peers.links().count(), 0, "nobody is called before there is something to say");
+        let peer = Rc::new(Peer::default());
+        peers.send(Instant::default(), THEM, vote(1));
+        answer(before.listener.accept().await.unwrap(), &peer);
+        until(|| *peer.messages.borrow() == [vote(1)]).await;
+        peers.reconcile(&Configuration {
+            voters: [THEM].into(),
+            addresses: [(THEM, after.address.to_string())].into(),
+            ..Configuration::default()
+        });
+        peers.send(Instant::default(), THEM, vote(2));
+        answer(after.listener.accept().await.unwrap(), &peer);
+        until(|| peer.messages.borrow().len() == 2).await;
+        peers.send(Instant::default(), NodeId(9), vote(3));
         assert_eq!(peers.unroutable(), 1);
     });
 }

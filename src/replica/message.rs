@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Request, Response};
-use crate::consensus::{Change, Configuration};
-use crate::types::{NodeId, Ticket};
+use crate::consensus::{Change, Configuration, Entry};
+use crate::types::{LogIndex, NodeId, Term, Ticket};
 
 /// What happened, seen from outside a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,4 +74,25 @@ pub enum PeerMessage<M> {
     Relay { ticket: Ticket, request: Request, timeout: Duration },
     /// The answer to a relay.
     RelayReply { ticket: Ticket, response: Response },
+    /// The sender's state at `index`: see [`agreement`](super::agreement).
+    StateHash { index: LogIndex, hash: u128 },
+    /// The newest version of the state machine that the sender's program knows: see
+    /// [`upgrade`](super::upgrade).
+    Supports { version: u16 },
+    /// The sender's entry at `index` is damaged; its term is known or not. Who has it?
+    RepairRequest { index: LogIndex, term: Option<Term> },
+    /// The answer to it.
+    RepairReply { index: LogIndex, verdict: RepairVerdict },
+}
+
+/// What a replica has where another one's log is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RepairVerdict {
+    /// This entry, undamaged.
+    Entry(Entry),
+    /// Certainly not such an entry: the log is undamaged there, and ends before it or has an entry
+    /// of another term.
+    Lacks,
+    /// It is damaged here as well, or a snapshot covers it: up to `compacted_to`; zero without one.
+    CannotTell { compacted_to: LogIndex },
 }

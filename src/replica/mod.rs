@@ -22,29 +22,40 @@
 //! A follower hands its clients' requests on to the leader, in messages on the same links as all
 //! else. [`pending`] says what a client is told when that fails.
 
+pub mod agreement;
+pub mod install;
 mod message;
 mod observe;
+pub mod orders;
 pub mod pending;
 mod request;
 mod serve;
+pub mod snapshots;
+mod status;
+mod step;
+pub mod upgrade;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use message::*;
 pub use observe::Observation;
 pub use request::*;
+pub use status::*;
 
 use crate::consensus::{
-    self, Config, Configuration, Consensus, Effect, Entry, Input, Payload, Persist, Proposal,
-    Saved, ToBytes,
+    Config, Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes,
 };
-use crate::kv::Machine;
-use crate::storage::{
-    Disk, Identity, LogError, LogEvent, LogOptions, LogStatus, Recovered, SegmentLog, Tear,
-};
-use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Ticket};
+use crate::kv::{Machine, MachineOptions};
+use crate::museum::Bugs;
+use crate::storage::{Disk, Identity, LogError, LogOptions, Recovered, SegmentLog, Tear};
+use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Term, Ticket};
+use agreement::Agreement;
+use install::Installing;
+use orders::Orders;
 use pending::{PendingRequests, Seen};
+use snapshots::Snapshots;
+use upgrade::Upgrade;
 
 /// What a replica is told once, at its start.
 #[derive(Clone, Debug)]
@@ -57,13 +68,36 @@ pub struct Options {
     /// Bytes of log that clients' writes must leave free, for what a cluster needs to go on: votes,
     /// no-ops, configurations.
     pub log_reserve: u64,
+    /// A snapshot is taken about every so many bytes of commands: see [`snapshots`].
+    pub snapshot_log_bytes: u64,
+    /// The replicas compare their states at each multiple of this index; zero: never. All members
+    /// must say the same: see [`agreement`].
+    pub hash_every: u64,
+    /// What the program brings to the state machine.
+    pub machine: MachineOptions,
 }
 
 impl Options {
     /// The defaults, for a member of `cluster` that `consensus` describes.
     pub fn new(cluster: ClusterId, consensus: Config) -> Options {
-        let log = LogOptions::default();
-        Options { cluster, consensus, log, max_requests: 16_384, log_reserve: 64 << 10 }
+        Options {
+            cluster,
+            consensus,
+            log: LogOptions::default(),
+            max_requests: 16_384,
+            log_reserve: 64 << 10,
+            snapshot_log_bytes: 64 << 20,
+            hash_every: 1024,
+            machine: MachineOptions::default(),
+        }
+    }
+
+    /// For the simulator: the same, with `bugs` put back, wherever they live.
+    pub fn with_bugs(mut self, bugs: Bugs) -> Options {
+        self.consensus.bugs = bugs;
+        self.log.bugs = bugs;
+        self.machine.bugs = bugs;
+        self
     }
 }
 
@@ -80,6 +114,22 @@ pub struct OpenReport {
 pub enum Fatal {
     #[error("the log failed: {0}")]
     Log(#[from] LogError),
+    #[error(
+        "the cluster raised its state machine to version {to}, and this program knows versions up \
+         to {supports}: start this node with a newer program"
+    )]
+    Outgrown { to: u16, supports: u16 },
+    #[error(
+        "at index {index} this node's state has the hash {own:032x}, and a majority of the voters \
+         has {majority:032x}: this node is wrong. Keep its directory for whoever looks into it, \
+         and let the node come back without its data, under a new id"
+    )]
+    Diverged { index: LogIndex, own: u128, majority: u128 },
+    #[error(
+        "the received snapshot of index {index} cannot be installed: {why}. The disk or the memory \
+         of this machine is not to be trusted; if it is sound, start the node again"
+    )]
+    Snapshot { index: LogIndex, why: String },
 }
 
 /// One replica of one Raft group.
@@ -102,43 +152,22 @@ pub struct Replica<C: Consensus, D: Disk> {
     /// The leader that waiting requests were last looked at for.
     known_leader: Option<NodeId>,
     announced: Configuration,
+    /// Of the last entry applied, and in force as of it: what a snapshot's mark says.
+    applied_term: Term,
+    applied_configuration: Configuration,
+    orders: Orders,
+    snapshots: Snapshots,
+    /// The snapshot that was received last, until the core says what to do with it.
+    received: Option<SnapshotMark>,
+    installing: Option<Installing>,
+    agreement: Agreement,
+    upgrade: Upgrade,
+    bugs: Bugs,
     counters: Counters,
     commit_latencies: Vec<Duration>,
-    failure: Option<LogError>,
+    failure: Option<Fatal>,
     /// Of a replica that a checker observes; see [`Observation`].
     observations: Option<Vec<Observation<C>>>,
-}
-
-/// What a replica has done since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Writes taken into the log here.
-    pub proposals_accepted: u64,
-    /// Writes refused by the core: not leading, or busy.
-    pub proposals_refused: u64,
-    /// Requests handed on to a leader.
-    pub relayed: u64,
-    /// Entries applied to the state machine.
-    pub entries_applied: u64,
-    /// Messages dropped because the disk has no room for what they carry.
-    pub dropped_for_space: u64,
-    /// Messages that no correct member sends.
-    pub peers_rejected: u64,
-}
-
-/// A replica as others may see it.
-#[derive(Clone, Debug)]
-pub struct ReplicaStatus {
-    pub consensus: consensus::Status,
-    pub log: LogStatus,
-    pub revision: crate::types::Revision,
-    pub keys: u64,
-    /// Bytes of keys and values in the state machine.
-    pub bytes: u64,
-    pub sessions: u64,
-    pub state_hash: u128,
-    pub pending_requests: usize,
-    pub counters: Counters,
 }
 
 /// Samples of commit latency kept until somebody takes them.
@@ -150,29 +179,39 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// # Errors
     /// As [`SegmentLog::open`]: not initialised, damaged, another node's.
     pub fn open(now: Instant, options: Options, disk: D) -> Result<(Self, OpenReport), LogError> {
-        let Options { cluster, consensus, log, max_requests, log_reserve } = options;
-        let id = consensus.id;
-        let pending = PendingRequests::starting_from(consensus.seed);
-        let identity = Identity { cluster, node: id };
-        let (log, recovered) = SegmentLog::open(disk, identity, log)?;
+        let Options { cluster, consensus, log, machine, .. } = options;
+        let (id, seed, bugs) = (consensus.id, consensus.seed, consensus.bugs);
+        let (mut log, recovered) = SegmentLog::open(disk, Identity { cluster, node: id }, log)?;
         let report = OpenReport { last_index: recovered.last_index, tear: recovered.tear.clone() };
+        let machine = Machine::with(MachineOptions { replica: id.0, ..machine });
+        let machine = load(&mut log, &recovered.snapshot, machine)?;
+        let SnapshotMark { index, term, configuration } = recovered.snapshot.clone();
         let core = C::recover(now, consensus, saved(recovered)?);
         let announced = core.status().configuration;
         let replica = Replica {
             id,
             core,
             log,
-            machine: Machine::new(),
-            max_requests,
-            log_reserve,
+            machine,
+            max_requests: options.max_requests,
+            log_reserve: options.log_reserve,
             stopping: false,
-            pending,
+            pending: PendingRequests::starting_from(seed),
             relays_seen: BTreeMap::new(),
             proposals: Vec::new(),
             held: BTreeMap::new(),
             outputs: vec![Output::Configuration(announced.clone())],
             known_leader: None,
             announced,
+            applied_term: term,
+            applied_configuration: configuration,
+            orders: Orders::default(),
+            snapshots: Snapshots::starting_from(index, options.snapshot_log_bytes, seed),
+            received: None,
+            installing: None,
+            agreement: Agreement::at_every(options.hash_every),
+            upgrade: Upgrade::starting_at(now),
+            bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
             failure: None,
@@ -191,13 +230,12 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.client_asks(now, ticket, request, timeout);
             }
             Event::Forget { ticket } => self.forget(ticket),
-            Event::Order { ticket, .. } => {
-                let message = "not understood yet".into();
-                let result = OrderResult::Refused { leader: None, message };
-                self.outputs.push(Output::OrderDone { ticket, result });
-            }
+            Event::Order { ticket, order, timeout } => self.order(now, ticket, order, timeout),
             Event::Campaign => self.step(now, Input::Campaign),
-            Event::Stop => self.stopping = true,
+            Event::Stop => {
+                self.stopping = true;
+                self.say_farewell(now);
+            }
         }
     }
 
@@ -211,17 +249,24 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
         }
+        self.look_after_transfers();
+        self.look_after_snapshots(now);
         self.log.flush();
         match self.failure.take() {
-            Some(error) => Err(error.into()),
+            Some(fatal) => Err(fatal),
             None => Ok(std::mem::take(&mut self.outputs)),
         }
     }
 
     /// When [`Event::Elapsed`] is wanted, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines =
-            [self.core.next_deadline(), self.log.next_deadline(), self.pending.next_deadline()];
+        let deadlines = [
+            self.core.next_deadline(),
+            self.log.next_deadline(),
+            self.pending.next_deadline(),
+            self.orders.next_deadline(),
+            self.upgrade_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -234,6 +279,13 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             bytes: self.machine.bytes(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
+            machine_applied: self.machine.applied_index(),
+            machine_version: self.machine.version(),
+            machine_supports: self.machine.supports(),
+            snapshot_index: self.snapshots.newest(),
+            snapshot_being_taken: self.snapshots.taking(),
+            snapshot_being_installed: self.installing.as_ref().map(Installing::index),
+            disagreed_at: self.agreement.disagreed_at(),
             pending_requests: self.pending.count(),
             counters: self.counters,
         }
@@ -268,6 +320,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.answer(pending.origin, response);
             }
         }
+        self.orders_expired(now);
+        self.look_after_upgrade(now);
     }
 
     fn peer_says(&mut self, now: Instant, from: NodeId, message: PeerMessage<C::Message>) {
@@ -287,136 +341,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);
             }
+            PeerMessage::StateHash { index, hash } => self.state_told(from, index, hash),
+            PeerMessage::Supports { version } => self.support_told(now, from, version),
+            PeerMessage::RepairRequest { .. } | PeerMessage::RepairReply { .. } => {}
         }
-    }
-
-    /// Collects what the disk has done.
-    fn poll_log(&mut self, now: Instant) {
-        let events = match self.log.poll(now) {
-            Ok(events) => events,
-            Err(error) => {
-                self.failure.get_or_insert(error);
-                return;
-            }
-        };
-        for event in events {
-            match event {
-                LogEvent::Durable(seq) => {
-                    self.note(|| Observation::Durable(seq));
-                    self.step(now, Input::Persisted { seq });
-                    self.release(seq);
-                }
-                LogEvent::Read { from, entries } => {
-                    self.step(now, Input::LogRead { from, entries });
-                }
-                LogEvent::ReadFailed { from } => {
-                    self.step(now, Input::LogRead { from, entries: Vec::new() });
-                }
-                LogEvent::SnapshotPartWritten
-                | LogEvent::SnapshotSaved { .. }
-                | LogEvent::SnapshotFailed { .. }
-                | LogEvent::SnapshotWritten { .. }
-                | LogEvent::SnapshotReceived { .. }
-                | LogEvent::SnapshotRejected { .. }
-                | LogEvent::SnapshotBytes { .. }
-                | LogEvent::SnapshotPart { .. } => {}
-            }
-        }
-    }
-
-    /// Sends what waited for `seq`.
-    fn release(&mut self, seq: Seq) {
-        while let Some(first) = self.held.first_entry().filter(|entry| *entry.key() <= seq) {
-            for (to, message) in first.remove() {
-                self.outputs.push(Output::Send { to, message: PeerMessage::Consensus(message) });
-            }
-        }
-    }
-
-    /// Steps the core, and does what it says until it has nothing more to say.
-    fn step(&mut self, now: Instant, input: Input<C>) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let before = self.core.checkpoint();
-            let effects = self.core.step(now, input);
-            self.core.assert_invariants(&before);
-            for effect in effects {
-                inputs.extend(self.carry_out(now, effect));
-            }
-        }
-    }
-
-    /// Does one thing that the core wants done; the input that answers it, if that is known now.
-    fn carry_out(&mut self, now: Instant, effect: Effect<C>) -> Option<Input<C>> {
-        match effect {
-            Effect::Persist(persist) => self.persist(&persist),
-            Effect::Send { to, message, after: Some(seq) } => {
-                self.held.entry(seq).or_default().push((to, message));
-            }
-            Effect::Send { to, message, after: None } => {
-                self.outputs.push(Output::Send { to, message: PeerMessage::Consensus(message) });
-            }
-            Effect::Apply { entries, .. } => {
-                let index = self.apply(now, entries)?;
-                return Some(Input::Applied { index });
-            }
-            Effect::ReadLog { from, to, max_bytes } => {
-                self.note(|| Observation::ReadLog { from });
-                self.log.read(from, to, max_bytes);
-            }
-            Effect::Accepted { ticket, index, term } => {
-                self.counters.proposals_accepted += 1;
-                self.pending.advance(ticket, pending::Stage::Proposed { index, term });
-            }
-            Effect::ServeRead { ticket, at } => self.read_confirmed(ticket, at),
-            Effect::Refuse { ticket, why } => self.core_refused(ticket, why),
-            Effect::ReadSnapshot { .. }
-            | Effect::WriteSnapshot { .. }
-            | Effect::InstallSnapshot { .. }
-            | Effect::Compact { .. } => {}
-            Effect::PeerRejected { from, why } => {
-                self.counters.peers_rejected += 1;
-                self.outputs.push(Output::PeerRejected { from, why });
-            }
-        }
-        None
-    }
-
-    fn persist(&mut self, persist: &Persist<C::HardState>) {
-        self.note(|| Observation::Asked(persist.clone()));
-        self.log.append(persist);
-        let changes = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
-        if persist.truncate_from.is_some() || persist.entries.iter().any(changes) {
-            let configuration = self.core.status().configuration;
-            if configuration != self.announced {
-                self.announced = configuration.clone();
-                self.outputs.push(Output::Configuration(configuration));
-            }
-        }
-    }
-
-    /// Applies committed entries, answers those who wait for them, and says how far it came.
-    fn apply(&mut self, now: Instant, entries: Vec<Entry>) -> Option<LogIndex> {
-        let last = entries.last()?.index;
-        for Entry { index, term, payload } in entries {
-            self.counters.entries_applied += 1;
-            let outcome = match &payload {
-                Payload::Command(command) => Some(self.machine.apply(index, command)),
-                Payload::Noop | Payload::Configuration(_) => {
-                    self.machine.skip(index);
-                    None
-                }
-            };
-            self.note(|| {
-                let outcome = outcome.clone();
-                Observation::Applied { index, term, payload, outcome }
-            });
-            self.entry_applied(now, index, term, outcome);
-        }
-        for ticket in self.pending.answerable(last) {
-            self.answer_read(ticket);
-        }
-        Some(last)
     }
 
     fn answer(&mut self, origin: pending::Origin, response: Response) {
@@ -432,6 +360,28 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         if let Some(ticket) = self.pending.of_client(theirs) {
             self.pending.remove(ticket);
         }
+    }
+}
+
+/// The state that the snapshot of `mark` holds, or `machine` as it is without one.
+fn load<D: Disk>(
+    log: &mut SegmentLog<D>,
+    mark: &SnapshotMark,
+    machine: Machine,
+) -> Result<Machine, LogError> {
+    if mark.index == LogIndex(0) {
+        return Ok(machine);
+    }
+    let mut restore = machine.restore();
+    log.load_snapshot(mark.index, &mut |part| restore.take(part).map_err(|e| e.to_string()))?;
+    let (index, file) = (mark.index, format!("{:020}-{:020}.snap", mark.index.0, mark.term.0));
+    let unusable = |what| LogError::DamagedSnapshot { index, file, offset: 0, what };
+    match restore.finish() {
+        Ok(machine) if machine.applied_index() == index => Ok(machine),
+        Ok(machine) => {
+            Err(unusable(format!("it holds the state as of {}", machine.applied_index())))
+        }
+        Err(error) => Err(unusable(error.to_string())),
     }
 }
 

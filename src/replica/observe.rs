@@ -22,6 +22,12 @@ pub enum Observation<C: Consensus> {
     Durable(Seq),
     /// The core asks for entries that it does not have in memory any more.
     ReadLog { from: LogIndex },
+    /// A snapshot taken here is durable.
+    SnapshotSaved { index: LogIndex },
+    /// The log may forget what lies up to here.
+    Compacted { to: LogIndex },
+    /// The state machine is what a received snapshot holds.
+    Installed { index: LogIndex },
     /// The entry was applied; `outcome` is the state machine's, if it was a command.
     Applied { index: LogIndex, term: Term, payload: Payload, outcome: Option<Outcome> },
 }

@@ -80,10 +80,15 @@ impl PendingRequests {
         self.requests.len()
     }
 
+    /// A ticket that nothing else has.
+    pub fn draw(&mut self) -> Ticket {
+        self.last = Ticket(self.last.0 + 1);
+        self.last
+    }
+
     /// Takes a request in, waiting. The ticket is this replica's own.
     pub fn insert(&mut self, pending: Pending) -> Ticket {
-        self.last = Ticket(self.last.0 + 1);
-        let ticket = self.last;
+        let ticket = self.draw();
         self.deadlines.insert((pending.deadline, ticket));
         self.index(ticket, pending.stage);
         if let Origin::Client { ticket: theirs } = pending.origin {
@@ -157,6 +162,12 @@ impl PendingRequests {
     pub fn proposed_at(&self, index: LogIndex) -> Vec<(Term, Ticket)> {
         let range = (index, Term(0))..=(index, Term(u64::MAX));
         self.proposed.range(range).map(|((_, term), ticket)| (*term, *ticket)).collect()
+    }
+
+    /// Those proposed at or below `index`.
+    pub fn proposed_up_to(&self, index: LogIndex) -> Vec<Ticket> {
+        let range = ..=(index, Term(u64::MAX));
+        self.proposed.range(range).map(|(_, ticket)| *ticket).collect()
     }
 
     /// Reads that a state machine at `applied` can answer.

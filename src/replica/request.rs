@@ -50,6 +50,10 @@ pub enum Refused {
     TimedOut,
     /// This node is going down.
     Stopping,
+    /// The replicas' states differ, and none of them is a majority's: no writes any more.
+    Disagreement,
+    /// This node's log is damaged, and it repairs it before it takes part again.
+    Repairing,
 }
 
 impl Request {

@@ -1,11 +1,12 @@
-//! Serving requests: to the core if this replica leads, to the leader if it does not.
+//! Serving requests: reads by the core, wherever it stands; writes by the core if this replica
+//! leads, else by the leader.
 
 use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
 use super::{Consistency, MAX_SAMPLES, Output, PeerMessage, Refused, Replica, Request, Response};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
-use crate::kv::{Command, Outcome, Query};
+use crate::kv::{Command, Operation, Outcome, Query};
 use crate::storage::Disk;
 use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 
@@ -78,7 +79,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         let checked = match request {
             Request::Write { command } => Command::decode(command)
                 .map_err(|error| error.to_string())
-                .and_then(|command| command.validate().map_err(|error| error.to_string())),
+                .and_then(|command| {
+                    command.validate().map_err(|error| error.to_string()).map(|()| command)
+                })
+                .and_then(of_clients),
             Request::Read { query, .. } => Query::decode(query)
                 .map_err(|error| error.to_string())
                 .and_then(|query| query.validate().map_err(|error| error.to_string())),
@@ -87,6 +91,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return refused(Refused::Invalid, message);
         }
         match request {
+            Request::Write { .. } if let Some(index) = self.agreement.disagreed_at() => {
+                refused(Refused::Disagreement, disagreement(index))
+            }
             Request::Write { command }
                 if command.len() as u64 + self.log_reserve > self.log.room() =>
             {
@@ -115,14 +122,15 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         let Some(pending) = self.pending.get(ticket) else { return };
         let relayed = matches!(pending.origin, Origin::Peer { .. });
         match (self.core.leader(), &pending.request) {
+            // The core asks the leader how far it must have applied, wherever that is.
+            (Some(_), Request::Read { .. }) => {
+                self.pending.advance(ticket, Stage::Confirming);
+                self.step(now, Input::Read { ticket });
+            }
             (Some(id), Request::Write { command }) if id == self.id => {
                 let command = command.clone();
                 self.pending.advance(ticket, Stage::Proposing);
                 self.proposals.push(Proposal { ticket, command });
-            }
-            (Some(id), Request::Read { .. }) if id == self.id => {
-                self.pending.advance(ticket, Stage::Confirming);
-                self.step(now, Input::Read { ticket });
             }
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
@@ -259,11 +267,26 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
-    fn finish(&mut self, ticket: Ticket, response: Response) {
+    pub(super) fn finish(&mut self, ticket: Ticket, response: Response) {
         if let Some(pending) = self.pending.remove(ticket) {
             self.answer(pending.origin, response);
         }
     }
+}
+
+/// Whether a client may write this.
+fn of_clients(command: Command) -> Result<(), String> {
+    match command.operation {
+        Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
+        _ => Ok(()),
+    }
+}
+
+fn disagreement(index: LogIndex) -> String {
+    format!(
+        "at index {index} the replicas' states differed, and no majority had the same: nothing is \
+         written any more until an operator has compared them"
+    )
 }
 
 fn no_leader(leader: Option<NodeId>) -> Response {

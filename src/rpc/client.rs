@@ -143,6 +143,8 @@ pub fn write_response(response: &Response, mut to: schema::response::Builder<'_>
                 Refused::NoSpace => refused.set_no_space(()),
                 Refused::TimedOut => refused.set_timed_out(()),
                 Refused::Stopping => refused.set_stopping(()),
+                Refused::Disagreement => refused.set_disagreement(()),
+                Refused::Repairing => refused.set_repairing(()),
             }
         }
     }
@@ -165,6 +167,8 @@ pub fn read_response(from: schema::response::Reader<'_>) -> Result<Response, Cod
                 schema::refused::NoSpace(()) => Refused::NoSpace,
                 schema::refused::TimedOut(()) => Refused::TimedOut,
                 schema::refused::Stopping(()) => Refused::Stopping,
+                schema::refused::Disagreement(()) => Refused::Disagreement,
+                schema::refused::Repairing(()) => Refused::Repairing,
             };
             Response::Refused { why, message: text(refused.get_message()?)? }
         }

@@ -18,7 +18,7 @@ use super::client::{self, node};
 use crate::codec::{CodecError, decode_payload, encode_payload};
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Entry, Payload};
-use crate::replica::PeerMessage;
+use crate::replica::{PeerMessage, RepairVerdict};
 use crate::schema::{log_capnp, peer_capnp as schema};
 use crate::types::{ClusterId, LogIndex, NodeId, Term, Ticket};
 
@@ -53,6 +53,13 @@ pub fn size(message: &PeerMessage<Message>) -> usize {
             PeerMessage::Consensus(_) => 0,
             PeerMessage::Relay { request, .. } => client::request_size(request),
             PeerMessage::RelayReply { response, .. } => client::response_size(response),
+            PeerMessage::RepairReply { verdict: RepairVerdict::Entry(entry), .. } => {
+                ENTRY + payload_size(&entry.payload)
+            }
+            PeerMessage::StateHash { .. }
+            | PeerMessage::Supports { .. }
+            | PeerMessage::RepairRequest { .. }
+            | PeerMessage::RepairReply { .. } => 0,
         }
 }
 
@@ -99,6 +106,32 @@ fn write_message(message: &PeerMessage<Message>, to: schema::message::Builder<'_
             let mut reply = to.init_relay_reply();
             reply.set_ticket(ticket.0);
             client::write_response(response, reply.init_response());
+        }
+        PeerMessage::StateHash { index, hash } => {
+            let mut state = to.init_state_hash();
+            state.set_index(index.0);
+            state.set_high((hash >> 64) as u64);
+            state.set_low(*hash as u64);
+        }
+        PeerMessage::Supports { version } => {
+            let mut to = to;
+            to.set_supports(*version);
+        }
+        PeerMessage::RepairRequest { index, term } => {
+            let mut request = to.init_repair_request();
+            request.set_index(index.0);
+            request.set_term(term.map_or(0, |term| term.0));
+        }
+        PeerMessage::RepairReply { index, verdict } => {
+            let mut reply = to.init_repair_reply();
+            reply.set_index(index.0);
+            match verdict {
+                RepairVerdict::Entry(entry) => write_entry(entry, reply.init_entry()),
+                RepairVerdict::Lacks => reply.set_lacks(()),
+                RepairVerdict::CannotTell { compacted_to } => {
+                    reply.set_cannot_tell(compacted_to.0);
+                }
+            }
         }
     }
 }
@@ -204,14 +237,17 @@ fn write_entries(
     mut list: capnp::struct_list::Builder<'_, log_capnp::entry::Owned>,
 ) {
     for (at, entry) in entries.iter().enumerate() {
-        let mut to = list.reborrow().get(at as u32);
-        to.set_term(entry.term.0);
-        to.set_index(entry.index.0);
-        let (kind, payload) = encode_payload(&entry.payload);
-        to.set_kind(kind);
-        if !payload.is_empty() {
-            to.set_payload(&payload);
-        }
+        write_entry(entry, list.reborrow().get(at as u32));
+    }
+}
+
+fn write_entry(entry: &Entry, mut to: log_capnp::entry::Builder<'_>) {
+    to.set_term(entry.term.0);
+    to.set_index(entry.index.0);
+    let (kind, payload) = encode_payload(&entry.payload);
+    to.set_kind(kind);
+    if !payload.is_empty() {
+        to.set_payload(&payload);
     }
 }
 
@@ -315,7 +351,42 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
             let response = client::read_response(reply.get_response()?)?;
             PeerMessage::RelayReply { ticket: Ticket(reply.get_ticket()), response }
         }
+        Which::StateHash(state) => {
+            let state = state?;
+            let hash = u128::from(state.get_high()) << 64 | u128::from(state.get_low());
+            PeerMessage::StateHash { index: index(state.get_index())?, hash }
+        }
+        Which::Supports(version) => PeerMessage::Supports { version },
+        Which::RepairRequest(request) => {
+            let request = request?;
+            let its_term = term(request.get_term())?;
+            PeerMessage::RepairRequest {
+                index: index(request.get_index())?,
+                term: (its_term != Term(0)).then_some(its_term),
+            }
+        }
+        Which::RepairReply(reply) => read_repair_reply(reply?)?,
     })
+}
+
+fn read_repair_reply(
+    reply: schema::repair_reply::Reader<'_>,
+) -> Result<PeerMessage<Message>, CodecError> {
+    use schema::repair_reply::Which;
+    let verdict = match reply.which()? {
+        Which::Entry(entry) => {
+            let entry = entry?;
+            let payload = Bytes::copy_from_slice(entry.get_payload()?);
+            RepairVerdict::Entry(Entry {
+                term: term(entry.get_term())?,
+                index: index(entry.get_index())?,
+                payload: decode_payload(entry.get_kind()?, payload)?,
+            })
+        }
+        Which::Lacks(()) => RepairVerdict::Lacks,
+        Which::CannotTell(to) => RepairVerdict::CannotTell { compacted_to: index(to)? },
+    };
+    Ok(PeerMessage::RepairReply { index: index(reply.get_index())?, verdict })
 }
 
 fn read_append(append: schema::append_entries::Reader<'_>) -> Result<Message, CodecError> {

@@ -157,7 +157,7 @@ impl Clients {
         waits.then_some(place)
     }
 
-    /// What a client does now: the ticket, whom it asks, for what. Nothing, if it has no more to do.
+    /// What a client does now: the ticket, whom it asks, for what. Nothing, if it has done all.
     fn next(
         &mut self,
         place: usize,
@@ -329,6 +329,7 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
             let found = found.as_ref().map(|item| item.value.clone());
             Meaning::Done(Told::Found(found), revision, false)
         }
+        Effect::Raised { .. } => return Err(unsound("a client raised the version".into())),
         Effect::Refused(why) => return Err(unsound(format!("a command was refused: {why}"))),
     })
 }
@@ -375,8 +376,8 @@ impl World {
     pub fn client_hears(&mut self, ticket: Ticket, response: Response) -> Checked {
         let Some(place) = self.clients.owner(ticket) else { return Ok(()) };
         let now = self.now;
+        let nodes = self.nodes.len() as u64;
         let World { clients, coverage, story, .. } = self;
-        let nodes = self.schedule.nodes;
         let next = clients.hears(place, now, &response, nodes, coverage, story)?;
         self.arrange(now + next, Happening::Client { client: place });
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::consensus::raft::Message;
+
 /// Declares the kinds.
 macro_rules! kinds {
     ($($name:ident $words:literal,)*) => {
@@ -44,6 +46,27 @@ kinds! {
     FailedSync "nodes stopped by a failed sync",
     ClockFault "clocks that drift or jump",
     Campaign "candidacies out of turn",
+    PreVote "pre-votes asked for",
+    StepDown "leaders that stepped down in their own term",
+    TransferBegun "leaderships handed over",
+    JointChange "joint changes of membership begun",
+    ChangeDone "changes of membership completed",
+    Joined "nodes that joined",
+    Promoted "learners promoted",
+    Demoted "voters demoted",
+    Removed "members removed",
+    LeaderRemoved "leaders removed or demoted",
+    Rotten "nodes that refuse to start from a damaged disk",
+    Wiped "nodes that lost their disk",
+    Upgraded "nodes started with a newer program",
+    SnapshotTaken "snapshots taken",
+    SnapshotSent "parts of snapshots sent",
+    SnapshotInstalled "snapshots installed",
+    LogDiscarded "logs replaced by a snapshot",
+    Compacted "logs compacted",
+    OrderDone "errands of operators done",
+    OrderRefused "errands of operators refused",
+    OrderUnknown "errands of operators of unknown outcome",
     Write "writes acknowledged",
     Swap "compare-and-swaps that found what they wanted",
     NoSwap "compare-and-swaps that did not",
@@ -54,6 +77,7 @@ kinds! {
     Repeated "retries found to be applied already",
     Refused "requests refused",
     Relayed "requests handed on to a leader",
+    FollowerRead "questions of followers how far to read",
     LogRead "entries read back from the disk",
 }
 
@@ -86,6 +110,20 @@ impl Coverage {
     /// All kinds with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (Seen, u64)> + '_ {
         Seen::ALL.iter().map(|kind| (*kind, self.of(*kind)))
+    }
+}
+
+impl Coverage {
+    /// Counts a message that leaves, if it says something rare.
+    pub fn count_message(&mut self, message: &Message) {
+        match message {
+            Message::RequestVote { .. } => self.count(Seen::Election),
+            Message::PreVote { .. } => self.count(Seen::PreVote),
+            Message::TimeoutNow { .. } => self.count(Seen::TransferBegun),
+            Message::InstallSnapshot { .. } => self.count(Seen::SnapshotSent),
+            Message::ReadIndex { .. } => self.count(Seen::FollowerRead),
+            _ => {}
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::coverage::Seen;
 use super::properties::Checked;
-use super::schedule::{Target, What, When};
+use super::schedule::{Loss, Target, What, When};
 use super::world::{Happening, World};
+use crate::kv::version::LATEST_VERSION;
 use crate::link::Policy;
 use crate::replica::Event;
 
@@ -87,6 +88,26 @@ impl World {
                     }
                 }
             }
+            What::Upgrade { .. } => {
+                for place in nodes {
+                    self.nodes[*place].held_down += 1;
+                    self.crash(*place, Loss::Nothing);
+                    self.nodes[*place].supports = LATEST_VERSION;
+                }
+            }
+            What::Rot { place: share, .. } => {
+                for place in nodes {
+                    self.nodes[*place].held_down += 1;
+                    self.damage(*place, Some(*share));
+                }
+            }
+            What::Wipe { .. } => {
+                for place in nodes {
+                    self.nodes[*place].held_down += 1;
+                    self.damage(*place, None);
+                }
+            }
+            What::Operator(errand) => self.run_errand(*errand)?,
             _ => self.apply_policies(),
         }
         Ok(())
@@ -97,7 +118,11 @@ impl World {
         let Some(InForce { what, nodes }) = self.in_force.remove(&fault) else { return Ok(()) };
         self.story.tell(self.now, || format!("— no longer: {what}"));
         match what {
-            What::Crash { .. } | What::PowerCut { .. } => {
+            What::Crash { .. }
+            | What::PowerCut { .. }
+            | What::Upgrade { .. }
+            | What::Rot { .. }
+            | What::Wipe { .. } => {
                 for place in nodes {
                     self.nodes[place].held_down -= 1;
                     self.start(place)?;
@@ -106,6 +131,7 @@ impl World {
             What::Pause { .. } => {
                 for place in nodes {
                     self.nodes[place].paused -= 1;
+                    self.nodes[place].superseded = None;
                     self.go_on(place)?;
                 }
             }
@@ -113,7 +139,7 @@ impl World {
                 self.apply_disks();
             }
             What::Drift { .. } => self.set_clocks(&nodes, 1.0),
-            What::Jump { .. } | What::Campaign { .. } => {}
+            What::Jump { .. } | What::Campaign { .. } | What::Operator(_) => {}
             _ => self.apply_policies(),
         }
         Ok(())
@@ -152,6 +178,9 @@ impl World {
             What::FailedSync { .. } => return,
             What::Drift { .. } | What::Jump { .. } => Seen::ClockFault,
             What::Campaign { .. } => Seen::Campaign,
+            What::Upgrade { .. } => Seen::Upgraded,
+            What::Rot { .. } | What::Wipe { .. } => return,
+            What::Operator(_) => return,
         };
         self.coverage.count(kind);
     }
@@ -169,7 +198,7 @@ impl World {
                 .filter(|p| *p < self.nodes.len())
                 .collect(),
             What::Cut { from, to, .. } => vec![self.find(*from), self.find(*to)],
-            What::Ring | What::Noise { .. } => Vec::new(),
+            What::Ring | What::Noise { .. } | What::Operator(_) => Vec::new(),
             What::Crash { target, .. }
             | What::Pause { target }
             | What::Isolate { target }
@@ -181,6 +210,9 @@ impl World {
             | What::FailedSync { target }
             | What::Drift { target, .. }
             | What::Jump { target, .. }
+            | What::Upgrade { target }
+            | What::Rot { target, .. }
+            | What::Wipe { target }
             | What::Campaign { target } => one(target),
         }
     }
@@ -195,7 +227,8 @@ impl World {
         leading.map(|(place, _)| place).max_by_key(|place| term(*place)).unwrap_or(0)
     }
 
-    fn find(&self, target: Target) -> usize {
+    /// Whom a target means now.
+    pub fn find(&self, target: Target) -> usize {
         let size = self.nodes.len();
         match target {
             Target::Node(id) => (id.0.saturating_sub(1) as usize).min(size - 1),
@@ -298,7 +331,6 @@ fn add_noise(policy: &mut Policy, noise: &Policy) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::schedule::Loss;
 
     #[test]
     fn a_ring_leaves_two_neighbours_and_a_split_nothing_between() {

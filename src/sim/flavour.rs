@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::schedule::{ClientPlan, Fault, Loss, Schedule, Setting, Target, What, When};
+use super::schedule::{ClientPlan, Errand, Fault, Loss, Schedule, Setting, Target, What, When};
 use crate::link::{Distribution, Policy};
 use crate::museum::Bugs;
 use crate::types::{NodeId, Random};
@@ -59,6 +59,10 @@ pub struct Bias {
     pub idle: f64,
     /// Disks are slow, and differ.
     pub slow_disks: bool,
+    /// Leaders serve reads by a lease.
+    pub lease: bool,
+    /// Snapshots are taken all the time, and nothing stays behind them.
+    pub snapshots: bool,
 }
 
 /// The kinds of fault that a flavour turns on or off.
@@ -75,6 +79,12 @@ pub enum Kind {
     FailedSync,
     Clock,
     Campaign,
+    Membership,
+    Transfer,
+    Snapshot,
+    Upgrade,
+    Rot,
+    Wipe,
 }
 
 /// All of them.
@@ -90,6 +100,12 @@ pub const KINDS: &[Kind] = &[
     Kind::FailedSync,
     Kind::Clock,
     Kind::Campaign,
+    Kind::Membership,
+    Kind::Transfer,
+    Kind::Snapshot,
+    Kind::Upgrade,
+    Kind::Rot,
+    Kind::Wipe,
 ];
 
 /// Milliseconds, for short.
@@ -105,10 +121,20 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
     random.bits();
     let (least, most) = plan.nodes;
     let nodes = least + random.below(most.max(least) - least + 1);
-    let setting = setting(random, plan);
-    let faults = if plan.faults { faults(random, plan, nodes) } else { Vec::new() };
+    let kinds = if plan.faults { kinds(random, plan) } else { Vec::new() };
+    let has = |kind| kinds.contains(&kind);
+    let spares = if has(Kind::Membership) { 1 + random.below(4) } else { 0 };
+    let mut setting = setting(random, plan);
+    // A lease rests on clocks that keep their bound.
+    setting.lease = !has(Kind::Clock) && (random.chance(0.4) || plan.bias.lease);
+    if plan.bias.snapshots {
+        setting.snapshot_log_bytes = 1_000;
+        setting.keep_entries = 0;
+    }
+    setting.old_programs = has(Kind::Upgrade);
+    let faults = faults(random, plan, nodes, &kinds);
     let clients = clients(random, plan);
-    Schedule { seed, nodes, duration: plan.duration, setting, faults, clients }
+    Schedule { seed, nodes, spares, duration: plan.duration, setting, faults, clients }
 }
 
 fn setting(random: &mut Random, plan: &Plan) -> Setting {
@@ -135,6 +161,12 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
         max_message_bytes: messages[random.below(3) as usize],
         keys: 1 + random.below(6),
         value_bytes,
+        snapshot_log_bytes: [1_000, 10_000, 64 << 20][random.below(3) as usize],
+        snapshot_chunk_bytes: [200, 2_000, 100_000][random.below(3) as usize],
+        keep_entries: [0, 10, 10_000][random.below(3) as usize],
+        hash_every: [1, 16, 1024][random.below(3) as usize],
+        lease: false,
+        old_programs: false,
         lying_disks: plan.lying_disks,
         bugs: plan.bugs,
         strict: plan.bugs == Bugs::none() && !plan.lying_disks,
@@ -158,13 +190,25 @@ fn clients(random: &mut Random, plan: &Plan) -> Vec<ClientPlan> {
     (0..count).map(client).collect()
 }
 
-fn faults(random: &mut Random, plan: &Plan, nodes: u64) -> Vec<Fault> {
+fn kinds(random: &mut Random, plan: &Plan) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = match plan.bias.kinds {
-        [] => KINDS.iter().copied().filter(|_| random.chance(0.4)).collect(),
+        [] => KINDS.iter().copied().filter(|_| random.chance(0.35)).collect(),
         kinds => kinds.to_vec(),
     };
+    // A node that is gone for good is the most that may be missing.
+    let gone = |kind: &Kind| matches!(kind, Kind::Rot | Kind::Wipe);
+    if plan.nodes.0 < 3 || kinds.contains(&Kind::Membership) && plan.bias.kinds.is_empty() {
+        kinds.retain(|kind| !gone(kind));
+    }
     if kinds.is_empty() {
         kinds.push(Kind::Crash);
+    }
+    kinds
+}
+
+fn faults(random: &mut Random, plan: &Plan, nodes: u64, kinds: &[Kind]) -> Vec<Fault> {
+    if kinds.is_empty() {
+        return Vec::new();
     }
     let seconds = plan.duration.as_secs_f64();
     let usual = [0.1, 0.5, 1.0, 2.0][random.below(4) as usize];
@@ -258,6 +302,25 @@ fn what(random: &mut Random, kind: Kind, nodes: u64) -> What {
         }
         Kind::Clock => What::Jump { target, by: random.duration(ms(20)..ms(5_000)) },
         Kind::Campaign => What::Campaign { target },
+        Kind::Upgrade => What::Upgrade { target },
+        Kind::Rot => What::Rot { target, place: random.below(1000) as f64 / 1000.0 },
+        Kind::Wipe => What::Wipe { target },
+        Kind::Membership => What::Operator(membership(random, target)),
+        Kind::Transfer => {
+            let to = random.chance(0.7).then_some(Target::Follower(random.below(nodes)));
+            What::Operator(Errand::Transfer { to })
+        }
+        Kind::Snapshot => What::Operator(Errand::Snapshot { target }),
+    }
+}
+
+fn membership(random: &mut Random, target: Target) -> Errand {
+    match random.below(10) {
+        0..3 => Errand::AddLearner,
+        3..6 => Errand::Promote { nth: random.below(4) },
+        6 => Errand::Demote { target },
+        7 => Errand::Replace { target },
+        _ => Errand::Remove { target },
     }
 }
 

@@ -8,9 +8,10 @@
 //! # The rule
 //! Everything that decides a life is a value: time, randomness, what the network does with a
 //! message, what a disk forgets. A life is a function of its seed, runs as fast as the machine can
-//! compute, and can be lived again, told as a story, and made smaller. What runs in it is the *same*
-//! code as in a node: [`Replica`](crate::replica::Replica) with its core, log and state machine, and
-//! the links' own policies; only the disk is [one in memory](crate::storage::MemoryDisk).
+//! compute, and can be lived again, told as a story, and made smaller. What runs in it is the
+//! *same* code as in a node: [`Replica`](crate::replica::Replica) with its core, log and state
+//! machine, and the links' own policies; only the disk is
+//! [one in memory](crate::storage::MemoryDisk).
 //!
 //! ```text
 //!   seed ──► flavour ──► Schedule ──► World ──┬──► properties, after every step
@@ -33,12 +34,14 @@ pub mod coverage;
 pub mod faults;
 pub mod flavour;
 pub mod node;
+pub mod operators;
 pub mod peace;
 pub mod properties;
 pub mod schedule;
 pub mod shrink;
 pub mod steering;
 pub mod story;
+pub mod turns;
 pub mod words;
 pub mod world;
 

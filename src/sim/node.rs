@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::schedule::{Loss, Setting};
 use crate::consensus::raft::{Message, Raft};
-use crate::consensus::{Config, Configuration};
+use crate::consensus::{Config, Configuration, Lease};
+use crate::kv::MachineOptions;
+use crate::kv::version::{FIRST_VERSION, LATEST_VERSION};
 use crate::replica::{Event, OpenReport, Options, Replica};
 use crate::storage::{Crash, Identity, LogError, LogOptions, MemoryDisk, SegmentLog};
 use crate::types::{ClusterId, Instant, NodeId, Random, Ticket};
@@ -25,6 +27,14 @@ pub struct Node {
     /// `None`: it is down.
     pub replica: Option<Replica<Raft, MemoryDisk>>,
     pub clock: Clock,
+    /// It has a log: a spare node gets one when it is to join.
+    pub born: bool,
+    /// Its disk lost what was durable: it must refuse to start.
+    pub damaged: bool,
+    /// It was removed, and will not come back.
+    pub retired: bool,
+    /// The newest version of the state machine that its program knows.
+    pub supports: u16,
     /// Counts its lives: what was meant for an earlier one is void.
     pub life: u64,
     /// How many faults keep it down, or still.
@@ -42,23 +52,19 @@ pub struct Node {
     pub asked: BTreeSet<Ticket>,
     /// It believes to lead.
     pub leads: bool,
+    /// Since when another leads a newer term, if it still believes to lead.
+    pub superseded: Option<Instant>,
     random: Random,
 }
 
 impl Node {
-    /// A member of a new cluster of `initial`.
-    pub fn create(
-        id: NodeId,
-        seed: u64,
-        initial: &Configuration,
-        setting: &Setting,
-    ) -> Result<Node, LogError> {
-        let mut disk = MemoryDisk::new();
-        SegmentLog::create(&mut disk, Identity { cluster: CLUSTER, node: id }, initial)?;
+    /// A node without a log, which is down.
+    pub fn new(id: NodeId, seed: u64, setting: &Setting) -> Node {
+        let disk = MemoryDisk::new();
         disk.set_stepped(true);
         disk.set_ignore_syncs(setting.lying_disks);
         let random = Random::from_seed(seed ^ id.0.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Ok(Node {
+        Node {
             id,
             disk,
             replica: None,
@@ -72,8 +78,28 @@ impl Node {
             latency: setting.disk.clone(),
             asked: BTreeSet::new(),
             leads: false,
+            superseded: None,
             random,
-        })
+            born: false,
+            damaged: false,
+            retired: false,
+            supports: if setting.old_programs { FIRST_VERSION } else { LATEST_VERSION },
+        }
+    }
+
+    /// It gets a log: a member's of a new cluster, or the empty one of a node that is to join.
+    pub fn bear(&mut self, initial: Option<&Configuration>) -> Result<(), LogError> {
+        // A node that joins brings the newest program: the cluster may rely on it already.
+        if initial.is_none() {
+            self.supports = LATEST_VERSION;
+        }
+        let identity = Identity { cluster: CLUSTER, node: self.id };
+        match initial {
+            Some(initial) => SegmentLog::create(&mut self.disk, identity, initial)?,
+            None => SegmentLog::create_empty(&mut self.disk, identity)?,
+        }
+        self.born = true;
+        Ok(())
     }
 
     /// It starts from what its disk holds, with a clock that began anew.
@@ -83,7 +109,9 @@ impl Node {
         let config = Config {
             cache_bytes: setting.cache_bytes,
             max_message_bytes: setting.max_message_bytes,
-            bugs: setting.bugs,
+            snapshot_chunk_bytes: setting.snapshot_chunk_bytes,
+            keep_entries: setting.keep_entries,
+            lease: setting.lease.then_some(Lease { clock_error: Duration::from_millis(5) }),
             ..Config::new(self.id, self.random.bits())
         };
         let options = Options {
@@ -91,12 +119,15 @@ impl Node {
                 segment_bytes: setting.segment_bytes,
                 zero_ahead_bytes: 1 << 10,
                 index_spacing_bytes: 1 << 10,
-                bugs: setting.bugs,
                 ..LogOptions::default()
             },
             log_reserve: 1 << 10,
+            snapshot_log_bytes: setting.snapshot_log_bytes,
+            hash_every: setting.hash_every,
+            machine: MachineOptions { supports: self.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, config)
-        };
+        }
+        .with_bugs(setting.bugs);
         let (mut replica, report) = Replica::open(origin, options, self.disk.handle())?;
         replica.observe();
         self.replica = Some(replica);
@@ -113,6 +144,7 @@ impl Node {
         self.wake = None;
         self.disk_busy = false;
         self.leads = false;
+        self.superseded = None;
         self.inbox.clear();
         let crash = match loss {
             Loss::Nothing => Crash::LoseNothing,
@@ -120,13 +152,31 @@ impl Node {
             Loss::Some => Crash::KeepSome(self.random.bits()),
         };
         if loss != Loss::Nothing {
-            // The disk was in the middle of what it had been asked to do: mostly between a write and
-            // its sync.
+            // The disk was in the middle of what it had been asked to do: mostly between a write
+            // and its sync.
             self.disk.power_off_after([0, 1, 1, 1, 2, 3][self.random.below(6) as usize]);
             while self.disk.step() {}
         }
         self.disk.crash(crash);
         std::mem::take(&mut self.asked)
+    }
+
+    /// Its disk loses everything.
+    pub fn wipe(&mut self) {
+        self.disk = MemoryDisk::new();
+        self.disk.set_stepped(true);
+    }
+
+    /// A bit of what its log surely holds durably is another. False if there is nothing.
+    pub fn rot(&mut self, share: f64) -> bool {
+        let files = self.disk.files();
+        let logs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+        let place = (share * 997.0) as usize % logs.len().max(1);
+        let Some((name, bytes)) = logs.get(place) else { return false };
+        // Rot at the very end cannot be told from a tear: that limit is stated.
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 2;
+        let offset = (share * used as f64) as u64;
+        self.disk.flip_bit(name, offset, (share * 8.0) as u32)
     }
 
     /// Whether it can be told something.

@@ -3,13 +3,21 @@
 //! First a majority alone, drawn from the seed, with everyone else down: no node is needed. Then
 //! all: a write through every one of them is acknowledged, and they become equal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::properties::{Broken, Checked, progress};
 use super::schedule::Loss;
 use super::world::{Happening, World};
-use crate::consensus::Consensus;
-use crate::types::Random;
+use crate::consensus::{Configuration, Consensus};
+use crate::types::{NodeId, Random};
+
+/// Whether those who are left can decide.
+fn has_quorum(configuration: &Configuration, left: &BTreeSet<NodeId>) -> bool {
+    [&configuration.voters, &configuration.outgoing]
+        .into_iter()
+        .all(|voters| voters.is_empty() || voters.intersection(left).count() > voters.len() / 2)
+}
 
 /// How long a healed cluster may take.
 const BOUND: Duration = Duration::from_secs(30);
@@ -20,34 +28,75 @@ impl World {
         self.story.tell(self.now, || "— the faults end".to_owned());
         self.clients.closing = true;
         self.make_peace()?;
+        for place in 0..self.nodes.len() {
+            self.start(place)?;
+        }
         let down = self.minority();
         for place in &down {
             self.nodes[*place].held_down += 1;
             self.crash(*place, Loss::Nothing);
         }
-        for place in 0..self.nodes.len() {
-            self.start(place)?;
-        }
-        let up: Vec<usize> = (0..self.nodes.len()).filter(|p| !down.contains(p)).collect();
+        self.settle("a leader, and no change of membership under way (a majority alone)")?;
+        let up = self.live_members();
         self.probe(&up, "a majority alone")?;
         for place in &down {
             self.nodes[*place].held_down -= 1;
             self.start(*place)?;
         }
-        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        self.settle("a leader, and no change of membership under way (everyone)")?;
+        let all = self.live_members();
         self.probe(&all, "everyone")?;
         self.run_until("everyone is equal", |world| world.are_equal())
     }
 
-    /// As many as a majority can do without.
+    /// As many as a majority can do without, whatever configuration anybody has in force.
     fn minority(&self) -> Vec<usize> {
-        let size = self.nodes.len();
         let mut random = Random::from_seed(self.schedule.seed ^ 0xacce_55ed);
-        let mut places: Vec<usize> = (0..size).collect();
-        while places.len() > (size - 1) / 2 {
-            places.swap_remove(random.below(places.len() as u64) as usize);
+        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        let mut known: Vec<Configuration> =
+            replicas.map(|replica| replica.core().status().configuration).collect();
+        known.push(self.members.1.clone());
+        let mut left: BTreeSet<NodeId> =
+            self.nodes.iter().filter(|node| node.is_up()).map(|node| node.id).collect();
+        let mut places: Vec<usize> = (0..self.nodes.len()).collect();
+        let mut down = Vec::new();
+        while !places.is_empty() {
+            let place = places.swap_remove(random.below(places.len() as u64) as usize);
+            let id = self.nodes[place].id;
+            if left.remove(&id) {
+                match known.iter().all(|configuration| has_quorum(configuration, &left)) {
+                    true => down.push(place),
+                    false => drop(left.insert(id)),
+                }
+            }
         }
-        places
+        down
+    }
+
+    /// A leader is there, and what it has as its configuration is committed.
+    fn settle(&mut self, what: &str) -> Checked {
+        let mut turns = 0;
+        self.run_until(what, |world| {
+            turns += 1;
+            let place = world.leader();
+            let node = &world.nodes[place];
+            let Some(replica) = node.replica.as_ref().filter(|_| node.leads && turns % 32 == 0)
+            else {
+                return false;
+            };
+            let status = replica.core().status();
+            status.configuration.outgoing.is_empty() && status.configuration == world.members.1
+        })
+    }
+
+    /// Members that are up.
+    fn live_members(&self) -> Vec<usize> {
+        let members = self.members.1.members();
+        let is_live = |place: &usize| {
+            let node = &self.nodes[*place];
+            node.is_up() && members.contains(&node.id)
+        };
+        (0..self.nodes.len()).filter(is_live).collect()
     }
 
     /// A write through each of these is acknowledged.
@@ -74,8 +123,10 @@ impl World {
     /// All have applied the same, and hold nothing else.
     fn are_equal(&mut self) -> bool {
         let committed = self.properties.committed();
+        let members = self.live_members();
         self.clients.are_idle()
-            && self.nodes.iter().all(|node| {
+            && members.iter().all(|place| {
+                let node = &self.nodes[*place];
                 let applied = node.replica.as_ref().map(|r| r.machine().applied_index());
                 let held = self.properties.mirror(node.id).map(|m| m.held.tail().index);
                 applied == Some(committed) && held == Some(committed)

@@ -2,8 +2,8 @@
 //!
 //! Everything that chance decides about a life is drawn at its beginning, as a list. So a life that
 //! went wrong can be lived again with pieces of the list left out: that is how a failure is made
-//! small (`shrink`). Each fault is complete in itself (it ends by itself), so that any of them may be
-//! left out. Whom a fault meets is said in words (`the leader`) and resolved when it begins.
+//! small (`shrink`). Each fault is complete in itself (it ends by itself), so that any may be left
+//! out. Whom a fault meets is said in words (`the leader`) and resolved when it begins.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,6 +20,8 @@ pub struct Schedule {
     pub seed: u64,
     /// Nodes that the cluster is born with.
     pub nodes: u64,
+    /// Nodes that may join it later.
+    pub spares: u64,
     /// How long the hostility lasts.
     pub duration: Duration,
     pub setting: Setting,
@@ -41,6 +43,17 @@ pub struct Setting {
     pub keys: u64,
     /// Values are so long, about.
     pub value_bytes: usize,
+    /// About so many bytes of commands between two snapshots.
+    pub snapshot_log_bytes: u64,
+    pub snapshot_chunk_bytes: usize,
+    /// Entries that stay behind a snapshot.
+    pub keep_entries: u64,
+    /// The replicas themselves compare their states at multiples of this index.
+    pub hash_every: u64,
+    /// Leaders serve reads by a lease.
+    pub lease: bool,
+    /// The nodes begin with a program that knows only the first version of the state machine.
+    pub old_programs: bool,
     /// Syncs do nothing: for the test of the tests.
     pub lying_disks: bool,
     /// The bug that is put back.
@@ -182,6 +195,40 @@ pub enum What {
     Campaign {
         target: Target,
     },
+    /// It crashes, and something that was durable is not what it was. Once a life at most.
+    Rot {
+        target: Target,
+        place: f64,
+    },
+    /// It crashes, and its disk is empty. Once a life at most.
+    Wipe {
+        target: Target,
+    },
+    /// It comes back with a newer program.
+    Upgrade {
+        target: Target,
+    },
+    /// An operator asks the leader for something.
+    Operator(Errand),
+}
+
+/// What an operator wants. Whom it concerns is found when it is asked, from what the leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A node that is no member yet is to be one, without a vote.
+    AddLearner,
+    /// The nth learner is to vote.
+    Promote { nth: u64 },
+    /// A voter is to be a learner.
+    Demote { target: Target },
+    /// A member is to go.
+    Remove { target: Target },
+    /// A learner is to vote in the place of a voter, who goes.
+    Replace { target: Target },
+    /// Another is to lead.
+    Transfer { to: Option<Target> },
+    /// A snapshot is to be taken, by this one.
+    Snapshot { target: Target },
 }
 
 impl fmt::Display for Target {
@@ -238,6 +285,27 @@ impl fmt::Display for What {
             What::Drift { target, rate } => write!(f, "the clock of {target} runs at {rate:.2}"),
             What::Jump { target, by } => write!(f, "the clock of {target} jumps ahead by {by:?}"),
             What::Campaign { target } => write!(f, "{target} stands for election"),
+            What::Rot { target, .. } => write!(f, "the disk of {target} rots"),
+            What::Wipe { target } => write!(f, "{target} loses its disk"),
+            What::Upgrade { target } => write!(f, "{target} is started with a newer program"),
+            What::Operator(errand) => write!(f, "an operator wants {errand}"),
+        }
+    }
+}
+
+impl fmt::Display for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Errand::AddLearner => f.write_str("another node to join as a learner"),
+            Errand::Promote { .. } => f.write_str("a learner to become a voter"),
+            Errand::Demote { target } => write!(f, "{target} to become a learner"),
+            Errand::Remove { target } => write!(f, "{target} to be removed"),
+            Errand::Replace { target } => write!(f, "a learner to take the place of {target}"),
+            Errand::Transfer { to: Some(to) } => write!(f, "{to} to take over the leadership"),
+            Errand::Transfer { to: None } => {
+                f.write_str("somebody else to take over the leadership")
+            }
+            Errand::Snapshot { target } => write!(f, "{target} to take a snapshot"),
         }
     }
 }

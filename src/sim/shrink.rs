@@ -1,14 +1,14 @@
 //! Making a failure small.
 //!
 //! # The problem
-//! A life that went wrong has a hundred faults, five clients and seven nodes, and almost all of that
-//! has nothing to do with it. Nobody reads such a story.
+//! A life that went wrong has a hundred faults, five clients and seven nodes, and almost all of
+//! that has nothing to do with it. Nobody reads such a story.
 //!
 //! # The rule
 //! Leave out a piece of the schedule and live it again. If the same property breaks, the piece did
-//! not matter; if not, put it back. Large pieces first, then smaller ones, until no single piece can
-//! go (Zeller's delta debugging). Another property that breaks instead does not count: that would
-//! be another story.
+//! not matter; if not, put it back. Large pieces first, then smaller ones, until no single piece
+//! can go (Zeller's delta debugging). Another property that breaks instead does not count: that
+//! would be another story.
 //!
 //! # Caveats
 //! The result is small, not smallest: a piece that is left out shifts what chance does to the rest.

@@ -32,50 +32,85 @@ pub fn steering(bug: Bug) -> Steering {
     Steering { plan: Plan { bias, ..by_chance }, seeds, bias: words }
 }
 
+/// Crashes and cuts, as many as an election lasts.
+const ELECTIONS: &[Kind] = &[Kind::Crash, Kind::PowerCut, Kind::Partition];
+const NETWORK: &[Kind] = &[Kind::Noise, Kind::Partition, Kind::Crash];
+const MEMBERS: &[Kind] = &[Kind::Membership, Kind::Partition, Kind::Crash];
+const SNAPSHOTS: &[Kind] = &[Kind::Snapshot, Kind::Partition, Kind::Crash, Kind::Noise];
+
 fn biased(bug: Bug) -> (u64, Bias, &'static str) {
-    let none = Bias::default();
+    let only = |kinds, rate| Bias { kinds, rate: Some(rate), ..Bias::default() };
     match bug {
         Bug::CommitOldTerm => (
-            2_000,
+            3_000,
             Bias {
-                kinds: &[Kind::Crash, Kind::Partition],
-                rate: Some(6.0),
                 after_election: 0.9,
                 idle: 0.2,
                 slow_disks: true,
+                ..only(&[Kind::Crash, Kind::Partition], 6.0)
             },
             "leaders crash or are cut off within milliseconds of their election, again and again, \
              and disks are slow",
         ),
         Bug::VoteBeforeDisk | Bug::StepDownClearsVote | Bug::ForgottenTerm => (
             500,
-            Bias {
-                kinds: &[Kind::Crash, Kind::PowerCut, Kind::Partition],
-                rate: Some(3.0),
-                after_election: 0.3,
-                ..none
-            },
+            Bias { after_election: 0.3, ..only(ELECTIONS, 3.0) },
             "many elections, and crashes around them",
         ),
         Bug::AckBeforeDisk | Bug::SyncRetried => (
             300,
-            Bias {
-                kinds: &[Kind::Crash, Kind::PowerCut, Kind::FailedSync],
-                rate: Some(2.0),
-                ..none
-            },
+            only(&[Kind::Crash, Kind::PowerCut, Kind::FailedSync], 2.0),
             "crashes, power cuts and failing syncs only",
         ),
-        Bug::ShortAppendTruncates | Bug::CommitPastMatch => (
-            500,
-            Bias { kinds: &[Kind::Noise, Kind::Partition, Kind::Crash], rate: Some(2.0), ..none },
-            "networks that double, delay and reorder",
-        ),
+        Bug::ShortAppendTruncates | Bug::CommitPastMatch => {
+            (500, only(NETWORK, 2.0), "networks that double, delay and reorder")
+        }
         Bug::ReadBeforeNoop => (
             500,
-            Bias { kinds: &[Kind::Crash, Kind::Partition, Kind::Pause], rate: Some(2.0), ..none },
+            only(&[Kind::Crash, Kind::Partition, Kind::Pause], 2.0),
             "leaders that change often",
         ),
-        _ => (500, none, ""),
+        Bug::NoCheckQuorum => {
+            (300, only(&[Kind::Partition, Kind::OneWay], 1.0), "partitions, of one way or of both")
+        }
+        Bug::PreVoteRaisesTerm => {
+            (300, only(&[Kind::Partition, Kind::OneWay, Kind::Crash], 1.0), "partitions")
+        }
+        Bug::LeaseFromAnswer => (
+            2_000,
+            Bias { lease: true, ..only(&[Kind::Noise, Kind::Partition, Kind::OneWay], 4.0) },
+            "leases are on, and leaders are slow to reach before they are cut off",
+        ),
+        Bug::SingleServerChange | Bug::JointIgnoresOld | Bug::TruncationKeepsConfiguration => (
+            2_000,
+            Bias { after_election: 0.4, ..only(MEMBERS, 4.0) },
+            "members change all the time, and leaders are cut off",
+        ),
+        Bug::LearnerRefusesVote => {
+            (1_000, only(MEMBERS, 3.0), "members change all the time, and leaders are cut off")
+        }
+        Bug::TransferToLagging => (
+            300,
+            only(&[Kind::Transfer, Kind::Noise, Kind::Disk, Kind::Partition], 2.0),
+            "leaders hand over all the time, in a slow network",
+        ),
+        Bug::SnapshotAheadOfState | Bug::CompactionGap => (
+            500,
+            Bias {
+                snapshots: true,
+                ..only(&[Kind::Snapshot, Kind::Crash, Kind::PowerCut, Kind::Disk], 2.0)
+            },
+            "snapshots all the time, and crashes",
+        ),
+        Bug::SnapshotKeepsSuffix | Bug::OldSnapshotInstalled => (
+            1_000,
+            Bias { snapshots: true, after_election: 0.3, ..only(SNAPSHOTS, 3.0) },
+            "snapshots all the time, leaders that are cut off, and networks that double and delay",
+        ),
+        Bug::CorruptionCut => (300, only(&[Kind::Rot, Kind::Crash], 1.0), "disks that rot"),
+        Bug::WipedNodeReturns => {
+            (1_000, only(&[Kind::Wipe, Kind::Crash, Kind::Partition], 2.0), "disks that are lost")
+        }
+        Bug::NoSessions | Bug::DivergentApply => (500, Bias::default(), ""),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload, Persist};
-use crate::kv::{Command, Expected, Operation};
+use crate::kv::{Answer, Command, Effect, Expected, Operation, Outcome, Query};
 use crate::link::Class;
 use crate::replica::{Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
@@ -23,10 +23,13 @@ pub fn payload(payload: &Payload) -> String {
     }
 }
 
+/// Keys and values; values are padded with dots.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned()
+}
+
 /// What a command does.
 pub fn command(bytes: &[u8]) -> String {
-    // Values are padded with dots.
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned();
     match Command::decode(bytes).map(|command| command.operation) {
         Ok(Operation::Put { key, value }) => format!("{} := {}", text(&key), text(&value)),
         Ok(Operation::Delete { key }) => format!("delete {}", text(&key)),
@@ -38,6 +41,7 @@ pub fn command(bytes: &[u8]) -> String {
             };
             format!("{} := {} if {expected}", text(&key), text(&value))
         }
+        Ok(Operation::RaiseVersion { to }) => format!("state machine version {to}"),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }
@@ -61,6 +65,9 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
     match observation {
         Observation::Asked(persist) => Some(write(persist)),
         Observation::Durable(_) | Observation::ReadLog { .. } => None,
+        Observation::SnapshotSaved { index } => Some(format!("has taken a snapshot of {index}")),
+        Observation::Compacted { to } => Some(format!("may forget its log up to {to}")),
+        Observation::Installed { index } => Some(format!("has the state of {index} now")),
         Observation::Applied { index, term, payload: says, .. } => {
             Some(format!("applies {index}/{term} {}", payload(says)))
         }
@@ -69,6 +76,10 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
 
 fn write(persist: &Persist<HardState>) -> String {
     let mut words = Vec::new();
+    if let Some(mark) = &persist.snapshot {
+        let log = if persist.discard_log { ", and drops its log" } else { "" };
+        words.push(format!("begins its log with snapshot {}/{}{log}", mark.index, mark.term));
+    }
     if let Some(from) = persist.truncate_from {
         words.push(format!("removes its entries from {from} on"));
     }
@@ -93,7 +104,7 @@ pub fn is_worth_telling(message: &PeerMessage<Message>) -> bool {
             matches!(result, AppendResult::Conflict { .. })
         }
         PeerMessage::Consensus(_) => true,
-        PeerMessage::Relay { .. } | PeerMessage::RelayReply { .. } => false,
+        _ => false,
     }
 }
 
@@ -105,6 +116,10 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
         PeerMessage::RelayReply { response, .. } => {
             format!("to a client: {}", self::response(response))
         }
+        PeerMessage::StateHash { index, hash } => format!("state {hash:x} at {index}"),
+        PeerMessage::Supports { version } => format!("knows version {version}"),
+        PeerMessage::RepairRequest { index, .. } => format!("who has entry {index}?"),
+        PeerMessage::RepairReply { index, .. } => format!("about entry {index}"),
     }
 }
 
@@ -112,15 +127,35 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
 pub fn request(request: &Request) -> String {
     match request {
         Request::Write { command } => self::command(command),
-        Request::Read { consistency, .. } => format!("a {consistency:?} read").to_lowercase(),
+        Request::Read { consistency, query } => {
+            let key = match Query::decode(query) {
+                Ok(Query::Get { key }) => text(&key),
+                _ => "many keys".to_owned(),
+            };
+            format!("{key}? ({})", format!("{consistency:?}").to_lowercase())
+        }
     }
 }
 
 /// An answer in words.
 pub fn response(response: &Response) -> String {
     match response {
-        Response::Written(_) => "written".to_owned(),
-        Response::Answer(_) => "answered".to_owned(),
+        Response::Written(outcome) => match Outcome::decode(outcome) {
+            Ok(Outcome { revision, effect: Effect::Unchanged { found } }) => {
+                let found = found.map_or("absent".to_owned(), |found| text(&found.value));
+                format!("unchanged: it is {found} (revision {revision})")
+            }
+            Ok(outcome) => format!("written (revision {})", outcome.revision),
+            Err(_) => "written".to_owned(),
+        },
+        Response::Answer(answer) => match Answer::decode(answer) {
+            Ok(answer) => {
+                let item = answer.items.first();
+                let value = item.map_or("absent".to_owned(), |item| text(&item.value));
+                format!("{value} (revision {})", answer.revision)
+            }
+            Err(_) => "answered".to_owned(),
+        },
         Response::Refused { message, .. } => format!("refused: {message}"),
         Response::Unknown(why) => format!("unknown: {why}"),
     }
@@ -202,5 +237,9 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
             Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
         },
+        PeerMessage::StateHash { .. }
+        | PeerMessage::Supports { .. }
+        | PeerMessage::RepairRequest { .. }
+        | PeerMessage::RepairReply { .. } => (Class::Bulk, 64),
     }
 }

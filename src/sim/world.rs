@@ -7,22 +7,20 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::time::Duration;
 
 use super::clients::Clients;
 use super::coverage::{Coverage, Seen};
 use super::faults::InForce;
 use super::node::Node;
-use super::properties::{Broken, Checked, Properties, soundness};
-use super::schedule::{Loss, Schedule};
+use super::properties::{Broken, Checked, Properties, pre_vote, progress, soundness};
+use super::schedule::Schedule;
 use super::story::Story;
 use super::words;
-use crate::consensus::raft::{Message, Raft};
-use crate::consensus::{Configuration, Consensus};
+use crate::consensus::Configuration;
+use crate::consensus::raft::Message;
 use crate::link::{Link, Policy};
-use crate::replica::{Event, Observation, Output, PeerMessage, Request};
-use crate::storage::LogError;
-use crate::types::{Instant, NodeId, Random, Ticket};
+use crate::replica::{Event, PeerMessage};
+use crate::types::{Instant, LogIndex, NodeId, Random, Ticket};
 
 /// What is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +60,10 @@ pub enum Happening {
     Start {
         node: usize,
     },
+    /// A node that was removed is shut down.
+    Retire {
+        node: usize,
+    },
 }
 
 /// A message on its way.
@@ -74,11 +76,13 @@ pub struct World {
     arranged: u64,
     pub schedule: Schedule,
     pub nodes: Vec<Node>,
-    links: Vec<Link<Letter>>,
+    pub links: Vec<Link<Letter>>,
     arrivals: Vec<Option<Instant>>,
-    at_once: VecDeque<(usize, usize, Letter)>,
+    pub at_once: VecDeque<(usize, usize, Letter)>,
     pub clients: Clients,
     pub in_force: BTreeMap<usize, InForce>,
+    /// The members as of the last configuration that anyone applied.
+    pub members: (LogIndex, Configuration),
     /// Elections won so far.
     pub elections: u64,
     pub properties: Properties,
@@ -94,15 +98,18 @@ pub struct World {
 impl World {
     /// The beginning of the life that `schedule` tells.
     pub fn new(schedule: Schedule, told: bool) -> Result<World, Broken> {
-        let size = schedule.nodes as usize;
+        let size = (schedule.nodes + schedule.spares) as usize;
         let voters = (1..=schedule.nodes).map(NodeId).collect();
         let initial = Configuration { voters, ..Configuration::default() };
         let mut properties = Properties::new(schedule.setting.strict);
         let mut nodes = Vec::with_capacity(size);
-        for id in (1..=schedule.nodes).map(NodeId) {
-            let node = Node::create(id, schedule.seed, &initial, &schedule.setting)
-                .map_err(|error| unsound(format!("node {id} cannot be created: {error}")))?;
-            properties.created(id, &initial);
+        for id in (1..=size as u64).map(NodeId) {
+            let mut node = Node::new(id, schedule.seed, &schedule.setting);
+            if id.0 <= schedule.nodes {
+                node.bear(Some(&initial))
+                    .map_err(|error| unsound(format!("node {id} cannot be created: {error}")))?;
+                properties.created(id, &initial);
+            }
             nodes.push(node);
         }
         let link = |place: usize| {
@@ -119,6 +126,7 @@ impl World {
             at_once: VecDeque::new(),
             clients: Clients::new(&schedule),
             in_force: BTreeMap::new(),
+            members: (LogIndex(0), initial),
             elections: 0,
             properties,
             coverage: Coverage::default(),
@@ -162,6 +170,10 @@ impl World {
             }
             self.queue.pop();
             self.now = at;
+            if self.steps >= MAX_STEPS {
+                let how = format!("{MAX_STEPS} things happened, and no end:\n{}", self.describe());
+                return Err(Broken { rule: &progress::RULE, how });
+            }
             self.happen(happening)?;
             if done(self) {
                 return Ok(true);
@@ -186,6 +198,10 @@ impl World {
             Happening::FaultBegins { fault } => self.fault_begins(fault),
             Happening::FaultEnds { fault } => self.fault_ends(fault),
             Happening::Start { node } => self.start(node),
+            Happening::Retire { node } => {
+                self.retire(node);
+                Ok(())
+            }
         }
     }
 
@@ -206,7 +222,7 @@ impl World {
         }
     }
 
-    fn arrange_wake(&mut self, place: usize) {
+    pub fn arrange_wake(&mut self, place: usize) {
         let node = &mut self.nodes[place];
         if node.paused > 0 {
             return;
@@ -245,7 +261,7 @@ impl World {
         self.turn(place, Event::Disk)
     }
 
-    fn arrange_disk(&mut self, place: usize) {
+    pub fn arrange_disk(&mut self, place: usize) {
         let node = &mut self.nodes[place];
         if node.disk_busy || node.disk.waiting() == 0 {
             return;
@@ -282,15 +298,21 @@ impl World {
                 format!("{sender} → {receiver}{still}: {}", words::letter(&message))
             });
         }
+        let asks = matches!(message, PeerMessage::Consensus(Message::PreVote { .. }));
         let event = Event::Peer { from: sender, message };
         if node.paused > 0 {
             node.keep(event);
             return Ok(());
         }
-        self.turn(to, event)
+        let led = node.leads && asks;
+        self.turn(to, event)?;
+        if led && !self.nodes[to].leads && self.nodes[to].is_up() {
+            return pre_vote::deposes(self.nodes[to].id, sender);
+        }
+        Ok(())
     }
 
-    fn arrange_arrival(&mut self, link: usize) {
+    pub fn arrange_arrival(&mut self, link: usize) {
         let Some(at) = self.links[link].next_deadline() else { return };
         if self.arrivals[link].is_none_or(|arranged| at < arranged) {
             self.arrivals[link] = Some(at);
@@ -327,221 +349,8 @@ impl World {
     }
 }
 
-/// Turns of nodes.
-impl World {
-    /// Starts a node, unless a fault keeps it down.
-    pub fn start(&mut self, place: usize) -> Checked {
-        let (now, setting) = (self.now, &self.schedule.setting);
-        let node = &mut self.nodes[place];
-        if node.is_up() || node.held_down > 0 {
-            return Ok(());
-        }
-        let id = node.id;
-        let report = match node.open(now, setting) {
-            Ok(report) => report,
-            // Its disk fails or is full even now: whoever watches over it tries again.
-            Err(error @ LogError::Disk(_)) if self.disk_is_at_fault(place) => {
-                self.story.tell(now, || format!("{id} cannot start: {error}"));
-                self.nodes[place].crash(Loss::Unsynced);
-                self.arrange(now + RESTART, Happening::Start { node: place });
-                return Ok(());
-            }
-            Err(error) => return Err(unsound(format!("node {id} does not start: {error}"))),
-        };
-        let status = match &node.replica {
-            Some(replica) => replica.core().status(),
-            None => return Ok(()),
-        };
-        if node.life > 1 {
-            self.coverage.count(Seen::Restart);
-        }
-        self.coverage.add(Seen::TornTail, u64::from(report.tear.is_some()));
-        let torn = if report.tear.is_some() { ", after a torn tail was cut" } else { "" };
-        self.story.tell(now, || {
-            format!(
-                "{id} starts in term {}, its log ends with {}/{}{torn}",
-                status.term, status.last_index, status.last_term
-            )
-        });
-        let lost = self.properties.started(&status)?;
-        self.coverage.add(Seen::LostTail, u64::from(lost > 0));
-        self.turn(place, Event::Elapsed)
-    }
-
-    /// A node dies.
-    pub fn crash(&mut self, place: usize, loss: Loss) {
-        let node = &mut self.nodes[place];
-        if !node.is_up() {
-            return;
-        }
-        let (now, id) = (self.now, node.id);
-        if let Some(replica) = &node.replica {
-            self.coverage.add(Seen::Relayed, replica.status().counters.relayed);
-        }
-        let asked = node.crash(loss);
-        self.properties.follows(id);
-        self.coverage.count(Seen::Crash);
-        self.story.tell(now, || format!("{id} crashes"));
-        for ticket in asked {
-            self.client_loses(ticket);
-        }
-    }
-
-    /// A node is asked by a client. False if there is nobody to ask.
-    pub fn ask(
-        &mut self,
-        place: usize,
-        ticket: Ticket,
-        request: Request,
-        timeout: Duration,
-    ) -> Result<bool, Broken> {
-        let node = &mut self.nodes[place];
-        if !node.is_up() {
-            return Ok(false);
-        }
-        node.asked.insert(ticket);
-        let event = Event::Client { ticket, request, timeout };
-        if node.paused > 0 {
-            node.keep(event);
-        } else {
-            self.turn(place, event)?;
-        }
-        Ok(true)
-    }
-
-    /// One event at one node, and all that comes of it.
-    pub fn turn(&mut self, place: usize, event: Event<Message>) -> Checked {
-        let node = &mut self.nodes[place];
-        let id = node.id;
-        let local = node.clock.local(self.now);
-        let Some(replica) = &mut node.replica else { return Ok(()) };
-        replica.handle(local, event);
-        let outputs = replica.finish_turn(local);
-        let observations = replica.take_observations();
-        self.mix(id.0);
-        self.observe(place, &observations)?;
-        match outputs {
-            Ok(outputs) => {
-                self.lead(place)?;
-                for output in outputs {
-                    self.put_out(place, output)?;
-                }
-                self.arrange_disk(place);
-                self.arrange_wake(place);
-                Ok(())
-            }
-            Err(fatal) => {
-                self.story.tell(self.now, || format!("{id} stops itself: {fatal}"));
-                self.coverage.count(Seen::FailedSync);
-                // What the failed sync should have made durable is gone.
-                self.crash(place, Loss::Unsynced);
-                self.arrange(self.now + RESTART, Happening::Start { node: place });
-                Ok(())
-            }
-        }
-    }
-
-    fn observe(&mut self, place: usize, observations: &[Observation<Raft>]) -> Checked {
-        let id = self.nodes[place].id;
-        let mut applied = false;
-        for observation in observations {
-            if self.story.is_wanted()
-                && let Some(words) = words::observation(observation)
-            {
-                self.story.tell(self.now, || format!("{id} {words}"));
-            }
-            match observation {
-                Observation::Asked(persist) => {
-                    self.coverage.add(Seen::Truncation, u64::from(persist.truncate_from.is_some()));
-                }
-                Observation::Applied { .. } => applied = true,
-                Observation::ReadLog { .. } => self.coverage.count(Seen::LogRead),
-                Observation::Durable(_) => {}
-            }
-            self.properties.observe(id, observation)?;
-        }
-        if let (true, Some(replica)) = (applied, &self.nodes[place].replica) {
-            let machine = replica.machine();
-            let (index, hash) = (machine.applied_index(), machine.state_hash());
-            self.mix(index.0 ^ hash as u64);
-            self.properties.state(id, index, hash)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a node has begun or ceased to lead.
-    fn lead(&mut self, place: usize) -> Checked {
-        let node = &mut self.nodes[place];
-        let id = node.id;
-        let Some(replica) = &node.replica else { return Ok(()) };
-        let leads = replica.core().leader() == Some(id);
-        let was = std::mem::replace(&mut node.leads, leads);
-        if leads == was {
-            return Ok(());
-        }
-        if !leads {
-            self.coverage.count(Seen::LeaderReplaced);
-            self.story.tell(self.now, || format!("{id} does not lead any more"));
-            self.properties.follows(id);
-            return Ok(());
-        }
-        let status = replica.core().status();
-        self.coverage.count(Seen::Leader);
-        self.story.tell(self.now, || format!("{id} leads term {}", status.term));
-        self.mix(status.term.0);
-        self.elections += 1;
-        self.arrange_faults_after_election();
-        self.properties.leads(id, status.term)
-    }
-
-    fn put_out(&mut self, place: usize, output: Output<Message>) -> Checked {
-        match output {
-            Output::Send { to, message } => self.send(place, to, message),
-            Output::Reply { ticket, response } => {
-                if !self.nodes[place].asked.remove(&ticket) {
-                    return Err(unsound(format!("ticket {ticket} is answered twice")));
-                }
-                self.client_hears(ticket, response)
-            }
-            Output::OrderDone { .. } | Output::Configuration(_) => Ok(()),
-            Output::PeerRejected { from, why } => {
-                let id = self.nodes[place].id;
-                Err(unsound(format!("node {id} refuses what node {from} says: {why}")))
-            }
-        }
-    }
-
-    fn send(&mut self, place: usize, to: NodeId, message: Letter) -> Checked {
-        let (from, size) = (self.nodes[place].id, self.nodes.len());
-        if let PeerMessage::Consensus(message) = &message {
-            self.properties.sends(from, to, message)?;
-            if let Message::RequestVote { .. } = message {
-                self.coverage.count(Seen::Election);
-            }
-        }
-        let Some(target) = to.0.checked_sub(1).map(|to| to as usize).filter(|to| *to < size) else {
-            return Ok(());
-        };
-        let link = place * size + target;
-        let (class, bytes) = words::class_and_size(&message);
-        let leaves = self.links[link].admit(message, class, bytes, self.now);
-        self.arrange_arrival(link);
-        if let Some(message) = leaves {
-            self.at_once.push_back((place, target, message));
-            self.arrange(self.now, Happening::AtOnce);
-        }
-        Ok(())
-    }
-
-    /// Notes that something happened, for the digest of the life.
-    pub fn mix(&mut self, what: u64) {
-        let mixed = self.digest ^ what ^ (self.now.0.as_nanos() as u64).rotate_left(17);
-        self.digest = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-}
-
-/// How long a node that stopped by itself stays down.
-const RESTART: Duration = Duration::from_millis(300);
+/// More than happens in any life that gets on: somebody goes round in circles.
+const MAX_STEPS: u64 = 3_000_000;
 
 /// What cannot be, and is.
 pub fn unsound(how: String) -> Broken {

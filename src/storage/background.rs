@@ -89,6 +89,9 @@ impl<D: Disk> SegmentLog<D> {
             to = self.last_index;
         }
         let segments = self.segments.range(..self.current.sequence);
+        if self.is_damaged {
+            return;
+        }
         let old: Vec<u64> = segments
             .map(|(sequence, _)| *sequence)
             .take_while(|sequence| self.contents.first_index_after(*sequence) <= to.next())

@@ -21,10 +21,15 @@
 //! and a scan never goes past the index of the following anchor. So the scan from anchor 1 ends
 //! before the dead 5, and nobody ever reads one.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::consensus::{Configuration, SnapshotMark};
 use crate::types::{LogIndex, Term};
+
+use super::format::Summary;
+use super::report::Damaged;
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,10 @@ pub struct Contents {
     /// First index and term of each run of entries of the same term; both ascend.
     pub term_runs: Vec<(LogIndex, Term)>,
     pub last_index: LogIndex,
+    /// Entries that the log has and that cannot be read. No anchor leads to one.
+    pub damaged: BTreeMap<LogIndex, Damaged>,
+    /// Truncations in the newest segment, and where the newest began.
+    truncations: (u32, LogIndex),
     /// Ascending in index.
     anchors: Vec<Anchor>,
     /// Bytes between anchors.
@@ -76,6 +85,8 @@ impl Contents {
             configurations: Vec::new(),
             term_runs: Vec::new(),
             last_index: first.previous(),
+            damaged: BTreeMap::new(),
+            truncations: (0, LogIndex(0)),
             anchors: Vec::new(),
             spacing,
             anchor_next: true,
@@ -90,16 +101,7 @@ impl Contents {
         configuration: Option<Configuration>,
         place: Place,
     ) -> Result<(), String> {
-        if index != self.last_index.next() {
-            return Err(format!("entry {index} follows entry {}", self.last_index));
-        }
-        let last_term = self.term_runs.last().map_or(self.snapshot.term, |run| run.1);
-        if term < last_term {
-            return Err(format!("entry {index} has term {term} after one of term {last_term}"));
-        }
-        if self.term_runs.last().is_none_or(|run| run.1 != term) {
-            self.term_runs.push((index, term));
-        }
+        self.follow(index, term)?;
         if let Some(configuration) = configuration {
             self.configurations.push((index, configuration));
         }
@@ -110,6 +112,34 @@ impl Contents {
         if self.anchor_next || !near {
             self.anchors.push(Anchor { index, place });
             self.anchor_next = false;
+        }
+        Ok(())
+    }
+
+    /// Appends an entry that cannot be read. Its term is not certain: `term` is the least that it
+    /// can be.
+    pub fn push_damaged(&mut self, damaged: Damaged, term: Term) -> Result<(), String> {
+        self.follow(damaged.index, term)?;
+        self.damaged.insert(damaged.index, damaged);
+        self.anchor_next = true;
+        Ok(())
+    }
+
+    /// No scan may pass from what was read so far to what comes next.
+    pub fn interrupt(&mut self) {
+        self.anchor_next = true;
+    }
+
+    fn follow(&mut self, index: LogIndex, term: Term) -> Result<(), String> {
+        if index != self.last_index.next() {
+            return Err(format!("entry {index} follows entry {}", self.last_index));
+        }
+        let last_term = self.term_runs.last().map_or(self.snapshot.term, |run| run.1);
+        if term < last_term {
+            return Err(format!("entry {index} has term {term} after one of term {last_term}"));
+        }
+        if self.term_runs.last().is_none_or(|run| run.1 != term) {
+            self.term_runs.push((index, term));
         }
         self.last_index = index;
         Ok(())
@@ -136,8 +166,10 @@ impl Contents {
         self.configurations.truncate(configurations);
         let anchors = self.anchors.partition_point(|anchor| anchor.index < from);
         self.anchors.truncate(anchors);
+        self.damaged.split_off(&from);
         self.anchor_next = true;
         self.last_index = from.previous();
+        self.truncations = (self.truncations.0 + 1, from);
         Ok(())
     }
 
@@ -168,10 +200,48 @@ impl Contents {
         self.configurations.clear();
         self.term_runs.clear();
         self.anchors.clear();
+        self.damaged.clear();
         self.anchor_next = true;
         self.last_index = mark.index;
         self.snapshot = mark;
         Ok(())
+    }
+
+    /// The log as it stands, for the mark of the group that comes next.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            last_index: self.last_index,
+            last_term: self.term_at(self.last_index).unwrap_or_default(),
+            truncations: self.truncations.0,
+            truncated_from: self.truncations.1,
+            snapshot: self.snapshot.index,
+            hard_state: crc32c::crc32c(&self.hard_state),
+        }
+    }
+
+    /// What comes next lies in a new segment.
+    pub fn begin_segment(&mut self) {
+        self.truncations = (0, LogIndex(0));
+    }
+
+    /// As the mark behind a damaged stretch says.
+    pub fn set_truncations(&mut self, count: u32, newest: LogIndex) {
+        self.truncations = (count, newest);
+    }
+
+    /// The entries up to `to`, which the snapshot covers, are not used any more.
+    pub fn forget_entries(&mut self, to: LogIndex) {
+        self.anchors.retain(|anchor| anchor.index > to);
+        self.damaged = self.damaged.split_off(&to.next());
+        self.trim_terms();
+    }
+
+    /// Damaged entries that the snapshot covers are not needed: the log begins after them.
+    pub fn forget_damage_that_is_covered(&mut self) {
+        let covered = self.damaged.range(..=self.snapshot.index).next_back();
+        if let Some(last) = covered.map(|(index, _)| *index) {
+            self.forget_entries(last);
+        }
     }
 
     fn check_mark(&self, mark: &SnapshotMark) -> Result<(), String> {
@@ -199,6 +269,11 @@ impl Contents {
     /// The segments up to `sequence` are gone.
     pub fn forget_segments(&mut self, sequence: u64) {
         self.anchors.retain(|anchor| anchor.place.sequence > sequence);
+        self.trim_terms();
+    }
+
+    /// Forgets the terms of entries before the first.
+    fn trim_terms(&mut self) {
         let first = self.first_index();
         let runs = self.term_runs.partition_point(|run| run.0 <= first);
         self.term_runs.drain(..runs.saturating_sub(1));
@@ -250,7 +325,9 @@ impl Contents {
 
     /// The first entry that can be read.
     pub fn first_index(&self) -> LogIndex {
-        self.anchors.first().map_or(self.last_index.next(), |anchor| anchor.index)
+        let anchored = self.anchors.first().map(|anchor| anchor.index);
+        let damaged = self.damaged.keys().next().copied();
+        [anchored, damaged].into_iter().flatten().min().unwrap_or(self.last_index.next())
     }
 }
 

@@ -27,7 +27,7 @@
 //! | 2 | hard state | 0 | opaque; empty: never written |
 //! | 3 | truncation: entries from `index` on are gone | 0, index | – |
 //! | 4 | snapshot mark; `detail`: 0 plain, 1 begins anew | its entry's | the configuration then |
-//! | 5 | durable mark: begins a group | 0 | durable offset u64, length of the group u64 |
+//! | 5 | durable mark: begins a group | 0 | what is durable before it: see below |
 //! | 6 | configuration: the newest, which stands at `index` | 0, index | a configuration |
 //! | 7 | seal: segment `index` follows this one | 0, sequence | – |
 //!
@@ -39,10 +39,10 @@
 //! # Versions
 //!
 //! Version 1 knew no snapshot mark that discards the log, and its segments open with the newest
-//! configuration only. A program of version 1 would take a record that it does not know for the
-//! end of the log, and cut it. So nothing new is ever written into a segment of version 1: the
-//! first thing a newer program does with such a log is to open a segment of version 2, at which
-//! the older program stops and says why.
+//! configuration only; its durable marks end after the length of the group. A program of version 1
+//! would take a record that it does not know for the end of the log, and cut it. So nothing new is
+//! ever written into a segment of version 1: the first thing a newer program does with such a log
+//! is to open a segment of version 2, at which the older program stops and says why.
 //!
 //! # Groups
 //!
@@ -54,11 +54,27 @@
 //! > **The durable-offset rule.** A valid record whose group begins at offset G proves that
 //! > everything before G was durable.
 //!
-//! The durable mark states G as its payload, once more. Ordinary groups follow each other closely;
+//! The durable mark states G once more, in a payload of 56 bytes:
+//!
+//! ```text
+//! G · length of this group · last index · last term · truncated from · snapshot's index
+//! u64 u64                    u64          u64         u64              u64
+//!   · truncations in this segment · CRC32C of the hard state
+//!     u32                           u32
+//! ```
+//!
+//! All but the first two sum up the log as it stood at G. This is the second copy of every entry's
+//! index and term: when a group before G is damaged, this tells which entries it held, so that
+//! exactly those can be fetched from others (see `salvage`). "Truncated from" is that of the newest
+//! truncation in the segment; a term of 0 is one that is not known. The mark of an opening group
+//! sums up the segment before. Ordinary groups follow each other closely;
 //! when the log goes idle, a group of only the mark follows within 100 ms, so that the last real
 //! group is proven too.
 //!
 //! # Opening a segment
+//!
+//! A header whose end of the previous segment is 2⁶⁴-1 says that *nothing* before it counts any
+//! more: the segment holds the whole log, healed from damage; older segments are deleted.
 //!
 //! The header names cluster, node, sequence and first index, and says where the previous segment
 //! ends (all before that was durable). The opening group repeats the hard state, the snapshot mark
@@ -114,6 +130,10 @@ use bytes::{BufMut, BytesMut};
 
 use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
+pub use super::segment_header::{
+    HeaderError, SegmentHeader, parse_segment_name, segment_name, two_numbers,
+};
+
 /// The newest format this program knows, and the one it writes.
 pub const VERSION: u32 = 2;
 /// Bytes of a segment's header.
@@ -121,7 +141,15 @@ pub const HEADER_LEN: usize = 64;
 /// Bytes of a record before its payload.
 pub const RECORD_HEADER_LEN: usize = 32;
 /// Bytes of a durable mark.
-pub const MARK_LEN: u64 = RECORD_HEADER_LEN as u64 + 16;
+pub const MARK_LEN: u64 = RECORD_HEADER_LEN as u64 + 56;
+/// Bytes of the payload of a durable mark of version 1.
+const OLD_MARK_PAYLOAD: usize = 16;
+/// Bytes of a durable mark of version 1.
+pub const OLD_MARK_LEN: u64 = (RECORD_HEADER_LEN + OLD_MARK_PAYLOAD) as u64;
+/// In a header, as the end of the previous segment: nothing before this segment counts.
+pub const VOID_BEFORE: u64 = u64::MAX;
+/// The healed log, until it has its name.
+pub const HEALED_FILE: &str = "healed.tmp";
 /// Bytes of the group that seals a segment.
 pub const SEAL_LEN: u64 = MARK_LEN + RECORD_HEADER_LEN as u64;
 /// Kept free at a segment's end, so that an idle mark and the seal always fit.
@@ -130,9 +158,6 @@ pub const RESERVE: u64 = MARK_LEN + SEAL_LEN;
 pub const MAX_PAYLOAD: usize = 256 << 20;
 /// The next segment, until it has its name.
 pub const NEXT_FILE: &str = "next.tmp";
-
-const MAGIC: [u8; 8] = *b"KVRAFTLG";
-const SUFFIX: &str = ".seg";
 
 /// Whose log it is: written at the head of every segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +290,20 @@ impl Salt {
     }
 }
 
+/// The log as it stood where a group begins, in a few numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub last_index: LogIndex,
+    /// Zero if it is not known.
+    pub last_term: Term,
+    /// Truncations in the segment so far, and where the newest began.
+    pub truncations: u32,
+    pub truncated_from: LogIndex,
+    pub snapshot: LogIndex,
+    /// CRC32C of the hard state.
+    pub hard_state: u32,
+}
+
 /// Writes one group after the other into a buffer.
 pub struct GroupEncoder<'a> {
     buffer: &'a mut BytesMut,
@@ -273,14 +312,31 @@ pub struct GroupEncoder<'a> {
     base: u64,
     /// Where the group begins in the buffer.
     start: usize,
+    /// None in a segment of version 1.
+    summary: Option<Summary>,
 }
 
 impl<'a> GroupEncoder<'a> {
-    /// Begins a group at the end of `buffer`, whose first byte lies at `base` in the segment.
-    pub fn begin(buffer: &'a mut BytesMut, salt: Salt, base: u64) -> GroupEncoder<'a> {
+    /// Begins a group at the end of `buffer`, whose first byte lies at `base` in the segment. The
+    /// log stands as `summary` says; a segment of version 1 has no place for that.
+    pub fn begin(
+        buffer: &'a mut BytesMut,
+        salt: Salt,
+        base: u64,
+        summary: Option<Summary>,
+    ) -> GroupEncoder<'a> {
         let start = buffer.len();
-        buffer.resize(start + MARK_LEN as usize, 0);
-        GroupEncoder { buffer, salt, base, start }
+        let group = GroupEncoder { buffer, salt, base, start, summary };
+        let length = group.mark_len();
+        group.buffer.resize(start + length, 0);
+        group
+    }
+
+    fn mark_len(&self) -> usize {
+        match self.summary {
+            Some(_) => MARK_LEN as usize,
+            None => RECORD_HEADER_LEN + OLD_MARK_PAYLOAD,
+        }
     }
 
     /// The segment's offset of what is written next.
@@ -308,14 +364,22 @@ impl<'a> GroupEncoder<'a> {
     pub fn finish(mut self) {
         let offset = self.base + self.start as u64;
         let length = (self.buffer.len() - self.start) as u64;
-        let (start, end) = (self.start, self.start + MARK_LEN as usize);
+        let (start, end) = (self.start, self.start + self.mark_len());
         let mut mark = &mut self.buffer[start..end];
-        mark.put_u32_le(16);
+        mark.put_u32_le((end - start - RECORD_HEADER_LEN) as u32);
         mark.put_u32_le(0);
         mark.put_slice(&RecordKind::DurableMark.to_bytes());
         mark.put_bytes(0, 2 + 4 + 8 + 8);
         mark.put_u64_le(offset);
         mark.put_u64_le(length);
+        if let Some(summary) = self.summary {
+            mark.put_u64_le(summary.last_index.0);
+            mark.put_u64_le(summary.last_term.0);
+            mark.put_u64_le(summary.truncated_from.0);
+            mark.put_u64_le(summary.snapshot.0);
+            mark.put_u32_le(summary.truncations);
+            mark.put_u32_le(summary.hard_state);
+        }
         self.seal(start, end);
     }
 
@@ -325,113 +389,41 @@ impl<'a> GroupEncoder<'a> {
     }
 }
 
-/// What a durable mark says: the offset that was durable, and its group's length.
-pub fn decode_mark(payload: &[u8]) -> Option<(u64, u64)> {
-    (payload.len() == 16).then(|| (u64_at(payload, 0), u64_at(payload, 8)))
-}
-
-/// The head of a segment.
+/// What a durable mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    /// Of the format of the segment.
-    pub version: u32,
-    pub identity: Identity,
-    pub sequence: u64,
-    /// The index of the next entry when the segment was opened.
-    pub first_index: LogIndex,
-    /// Where the previous segment ends; zero for the first.
-    pub previous_end: u64,
+pub struct Mark {
+    /// The offset that was durable: where its group begins.
+    pub durable: u64,
+    /// Its group's length.
+    pub length: u64,
+    /// None in a segment of version 1.
+    pub summary: Option<Summary>,
 }
 
-/// Why a header cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderError {
-    Damaged(&'static str),
-    Newer(u32),
-}
-
-impl SegmentHeader {
-    /// The header's bytes. Magic, version, length and the place of the checksum (the last 4 of
-    /// `length` bytes) stay the same in all versions to come.
-    pub fn encode(&self) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        let mut out = &mut bytes[..];
-        out.put_slice(&MAGIC);
-        out.put_u32_le(self.version);
-        out.put_u32_le(HEADER_LEN as u32);
-        out.put_u64_le(self.identity.cluster.0);
-        out.put_u64_le(self.identity.node.0);
-        out.put_u64_le(self.sequence);
-        out.put_u64_le(self.first_index.0);
-        out.put_u64_le(self.previous_end);
-        let crc = crc32c::crc32c(&bytes[..HEADER_LEN - 4]);
-        bytes[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
-
-    /// The header at the beginning of `bytes`.
-    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        if bytes.len() < HEADER_LEN {
-            return Err(HeaderError::Damaged("the file is shorter than a segment's header"));
-        }
-        if bytes[..8] != MAGIC {
-            return Err(HeaderError::Damaged("it does not begin as a segment does"));
-        }
-        let length = u32_at(bytes, 12) as usize;
-        if length < HEADER_LEN || length > bytes.len() {
-            return Err(HeaderError::Damaged("the header's length is impossible"));
-        }
-        if crc32c::crc32c(&bytes[..length - 4]) != u32_at(bytes, length - 4) {
-            return Err(HeaderError::Damaged("the header's checksum is wrong"));
-        }
-        let version = u32_at(bytes, 8);
-        match version {
-            1..=VERSION => {}
-            newer if newer > VERSION => return Err(HeaderError::Newer(newer)),
-            _ => return Err(HeaderError::Damaged("the format version does not exist")),
-        }
-        Ok(SegmentHeader {
-            version,
-            identity: Identity {
-                cluster: ClusterId(u64_at(bytes, 16)),
-                node: NodeId(u64_at(bytes, 24)),
-            },
-            sequence: u64_at(bytes, 32),
-            first_index: LogIndex(u64_at(bytes, 40)),
-            previous_end: u64_at(bytes, 48),
-        })
-    }
-}
-
-/// The name of a segment.
-pub fn segment_name(sequence: u64, first_index: LogIndex) -> String {
-    format!("{sequence:020}-{:020}{SUFFIX}", first_index.0)
-}
-
-/// Sequence and first index of the segment called `name`: `None` if the name does not end like a
-/// segment's, an error if it does and is not one.
-pub fn parse_segment_name(name: &str) -> Option<Result<(u64, LogIndex), &'static str>> {
-    let stem = name.strip_suffix(SUFFIX)?;
-    let parsed = two_numbers(stem).map(|(sequence, first)| (sequence, LogIndex(first)));
-    Some(parsed.ok_or("a segment's name is two numbers of 20 digits"))
-}
-
-/// The numbers of a file's name: `<20 digits>-<20 digits>`.
-pub fn two_numbers(stem: &str) -> Option<(u64, u64)> {
-    let (first, second) = stem.split_once('-')?;
-    let number = |digits: &str| {
-        let well_formed = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-        well_formed.then(|| digits.parse().ok()).flatten()
+/// Decodes a durable mark's payload.
+pub fn decode_mark(payload: &[u8]) -> Option<Mark> {
+    let at = |at| u64_at(payload, at);
+    let summary = match payload.len() {
+        OLD_MARK_PAYLOAD => None,
+        56 => Some(Summary {
+            last_index: LogIndex(at(16)),
+            last_term: Term(at(24)),
+            truncated_from: LogIndex(at(32)),
+            snapshot: LogIndex(at(40)),
+            truncations: u32_at(payload, 48),
+            hard_state: u32_at(payload, 52),
+        }),
+        _ => return None,
     };
-    Some((number(first)?, number(second)?))
+    Some(Mark { durable: at(0), length: at(8), summary })
 }
 
 /// Four bytes, little-endian. The caller has checked that they are there.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// Eight bytes, little-endian. The caller has checked that they are there.
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

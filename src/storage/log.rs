@@ -28,8 +28,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::codec;
-use crate::consensus::{Configuration, Entry, Payload, Persist, SnapshotMark, ToBytes};
+use crate::consensus::{Configuration, Entry, Persist, SnapshotMark, ToBytes};
 use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, Seq, Term};
 
@@ -37,12 +36,13 @@ use super::background::Lane;
 use super::contents::Contents;
 use super::disk::{Completion, Disk, DiskErrorKind, Operation};
 use super::error::LogError;
-use super::format::{Identity, MARK_LEN, RESERVE, record_len};
+use super::figures::{configuration_cost, entry_cost};
+use super::format::{Identity, MARK_LEN, record_len};
 use super::reader::{ReadRequest, Reading};
 use super::reception::Receiving;
 use super::recovery;
 use super::report::{LogEvent, LogOptions, LogStatus, Recovered};
-use super::script::{Purpose, Script};
+use super::script::Script;
 use super::segments::{Next, Segment, SegmentFile};
 use super::snapshots::Taking;
 use super::writer;
@@ -64,6 +64,21 @@ pub(super) struct Pending {
     pub entries: Vec<Entry>,
     /// Upper bound of the bytes it takes in a group.
     pub bytes: u64,
+}
+
+impl Pending {
+    /// A write of nothing.
+    pub(super) fn nothing(seq: Seq) -> Pending {
+        Pending {
+            seq,
+            snapshot: None,
+            discard_log: false,
+            hard_state: None,
+            truncate_from: None,
+            entries: Vec::new(),
+            bytes: MARK_LEN,
+        }
+    }
 }
 
 /// The log; see the [module](self).
@@ -101,6 +116,10 @@ pub struct SegmentLog<D: Disk> {
     pub(super) lane: Lane,
     /// Term and bytes of every snapshot that is durable under its name.
     pub(super) snapshots: BTreeMap<LogIndex, (Term, u64)>,
+    /// The log is open to be healed, and for nothing else.
+    pub(super) is_damaged: bool,
+    /// Entries supplied for damaged ones.
+    pub(super) repaired: BTreeMap<LogIndex, Entry>,
     pub(super) taking: Option<Taking>,
     pub(super) receiving: Option<Receiving>,
     /// How many snapshots were begun since the start.
@@ -140,11 +159,38 @@ impl<D: Disk> SegmentLog<D> {
     /// Recovers the log. A tear is cut and reported; corruption is refused. All that is reported
     /// here is durable.
     pub fn open(
-        mut disk: D,
+        disk: D,
         identity: Identity,
         options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
-        let found = recovery::open(&mut disk, identity, &options)?;
+        Self::start(disk, identity, options, false)
+    }
+
+    /// Recovers the log although entries are damaged, for as long as it is known which. If any
+    /// are, or something else is that does not matter, the log is open for reading only, until it
+    /// has [healed](Self::heal); `true` then. Configurations and terms of damaged entries are not
+    /// in what is reported. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) if it is not known what was damaged, or if it was the hard state or
+    /// a snapshot's mark.
+    pub fn open_damaged(
+        disk: D,
+        identity: Identity,
+        options: LogOptions,
+    ) -> Result<(Self, Recovered, bool), LogError> {
+        let (log, recovered) = Self::start(disk, identity, options, true)?;
+        let is_damaged = log.is_damaged;
+        Ok((log, recovered, is_damaged))
+    }
+
+    fn start(
+        mut disk: D,
+        identity: Identity,
+        options: LogOptions,
+        tolerate: bool,
+    ) -> Result<(Self, Recovered), LogError> {
+        let found = recovery::open(&mut disk, identity, &options, tolerate)?;
         let contents = found.contents;
         let (log_start, term_runs) = contents.terms();
         let recovered = Recovered {
@@ -177,6 +223,8 @@ impl<D: Disk> SegmentLog<D> {
             allocation: None,
             lane: Lane::default(),
             snapshots: found.snapshots,
+            is_damaged: found.is_damaged,
+            repaired: BTreeMap::new(),
             taking: None,
             receiving: None,
             takes: 0,
@@ -184,7 +232,7 @@ impl<D: Disk> SegmentLog<D> {
             buffer: BytesMut::new(),
             zeros,
             // The last group may have no proof behind it yet: let it have one soon.
-            idle_at: Some(Instant::default()),
+            idle_at: (!found.is_damaged).then(Instant::default),
             reads: VecDeque::new(),
             reading: None,
             events: Vec::new(),
@@ -203,6 +251,7 @@ impl<D: Disk> SegmentLog<D> {
     /// If the entries do not adjoin the log, or the snapshot is not there or not of this log: a
     /// broken invariant of the core.
     pub fn append<H: ToBytes>(&mut self, persist: &Persist<H>) {
+        assert!(!self.is_damaged, "a write to a log that has not healed yet");
         if let Some(mark) = &persist.snapshot {
             self.append_mark(mark, persist.discard_log);
         }
@@ -221,13 +270,13 @@ impl<D: Disk> SegmentLog<D> {
         }
         self.queue_bytes += bytes;
         self.queue.push_back(Pending {
-            seq: persist.seq,
             snapshot: persist.snapshot.clone(),
             discard_log: persist.discard_log,
             hard_state,
             truncate_from: persist.truncate_from,
             entries: persist.entries.clone(),
             bytes,
+            ..Pending::nothing(persist.seq)
         });
     }
 
@@ -396,70 +445,6 @@ impl<D: Disk> SegmentLog<D> {
         [ready, idle, retry].into_iter().flatten().min()
     }
 
-    /// Bytes that certainly still fit, beyond all that was appended: any writes fit whose
-    /// [costs](Self::cost) add up to no more. About half a segment at least, unless the disk is
-    /// full ([`LogStatus::full`]) or is still busy allocating. Callers refuse clients well before
-    /// it reaches zero.
-    pub fn room(&self) -> u64 {
-        if self.active.as_ref().is_some_and(Script::is_blocked) {
-            return 0;
-        }
-        let current = match self.active.as_ref().map(|script| &script.purpose) {
-            Some(Purpose::ChangeSegment(opened)) => opened,
-            _ => &self.current,
-        };
-        let here = current.capacity.saturating_sub(current.offset + RESERVE);
-        let next = match self.next {
-            Next::Ready { size } => size.saturating_sub(self.opening_len + RESERVE),
-            Next::None => 0,
-        };
-        match here.checked_sub(self.queue_bytes) {
-            Some(here) => here.max(next),
-            None => next.saturating_sub(self.queue_bytes),
-        }
-    }
-
-    /// Upper bound of the bytes that a write of these entries takes; a hard state adds less than
-    /// 128.
-    pub fn cost<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
-        let entries = entries.into_iter().map(|entry| entry_cost(&entry.payload));
-        MARK_LEN + 128 + entries.sum::<u64>()
-    }
-
-    /// The log in figures.
-    pub fn status(&self) -> LogStatus {
-        let next = match self.next {
-            Next::Ready { size } => size,
-            Next::None => 0,
-        };
-        let full = [&self.active, &self.allocation].into_iter().flatten().any(Script::is_blocked);
-        LogStatus {
-            first_index: self.contents.first_index().max(self.first_readable),
-            last_index: self.last_index,
-            segments: self.segments.len() as u64,
-            disk_bytes: self.segments.values().map(|s| s.length).sum::<u64>() + next,
-            pending_bytes: self.queue_bytes + self.active.as_ref().map_or(0, Script::group_bytes),
-            full,
-            full_reason: self.counts.full_reason.clone().filter(|_| full),
-            snapshot_index: self.durable_mark,
-            bytes_since_snapshot: self.bytes_since(self.durable_mark),
-            snapshot_bytes: self.snapshots.values().map(|(_, bytes)| bytes).sum(),
-            ..self.counts.clone()
-        }
-    }
-
-    /// Bytes of log after entry `index`, as far as the index in memory can tell.
-    fn bytes_since(&self, index: LogIndex) -> u64 {
-        let Some(span) = self.contents.locate(index.next()) else { return 0 };
-        let place = span.place;
-        let end = |(sequence, file): (&u64, &SegmentFile)| match *sequence {
-            current if current == self.current.sequence => self.current.offset,
-            _ => file.end,
-        };
-        let total: u64 = self.segments.range(place.sequence..).map(end).sum();
-        total.saturating_sub(place.offset)
-    }
-
     /// The times of the syncs since the last call, oldest first; the last
     /// thousand or so if there were more.
     pub fn take_sync_times(&mut self) -> Vec<Duration> {
@@ -475,18 +460,4 @@ impl<D: Disk> SegmentLog<D> {
     pub fn into_disk(self) -> D {
         self.disk
     }
-}
-
-/// Upper bound of the bytes that an entry takes. A configuration counts double: it is repeated at
-/// the head of the next segment.
-fn entry_cost(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Noop => record_len(0),
-        Payload::Command(bytes) => record_len(bytes.len()),
-        Payload::Configuration(configuration) => configuration_cost(configuration),
-    }
-}
-
-fn configuration_cost(configuration: &Configuration) -> u64 {
-    2 * record_len(codec::encode_configuration(configuration).len())
 }

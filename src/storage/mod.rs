@@ -11,24 +11,33 @@
 //! of it holds up a write. [`FileDisk`] is the real disk, [`MemoryDisk`] the one for tests, which
 //! forgets what was not synced.
 //!
-//! What this room leaves to others: *when* to truncate or compact is the core's decision;
-//! fetching a damaged entry from a peer is not done yet: damage is refused.
+//! Damage is refused; or, where it is known which entries it cost, localised (`salvage`) and healed
+//! with the help of others (`heal`).
+//!
+//! What this room leaves to others: *when* to truncate or compact is the core's decision, and
+//! fetching a damaged entry from a peer is the node's business.
 
 mod background;
 mod contents;
 pub mod disk;
 mod error;
+mod figures;
 pub mod file_disk;
 pub mod format;
+mod headers;
+mod heal;
 mod inventory;
 pub mod log;
 pub mod memory_disk;
 mod reader;
 mod reception;
 mod recovery;
+mod replay;
 mod report;
+mod salvage;
 mod scan;
 mod script;
+mod segment_header;
 mod segments;
 pub mod snapshot_format;
 mod snapshots;
@@ -45,4 +54,4 @@ pub use file_disk::FileDisk;
 pub use format::{Identity, record_len};
 pub use log::SegmentLog;
 pub use memory_disk::{Crash, MemoryDisk};
-pub use report::{LogEvent, LogOptions, LogStatus, Recovered, Tear};
+pub use report::{Damaged, LogEvent, LogOptions, LogStatus, Recovered, Tear};

@@ -68,6 +68,20 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn new(operation: OperationId, span: Span, length: usize, request: ReadRequest) -> Reading {
+        Reading {
+            operation,
+            length,
+            span,
+            entries: Vec::new(),
+            bytes: 0,
+            max_bytes: request.max_bytes,
+            next: request.from,
+            limit: request.to,
+            gone: false,
+        }
+    }
+
     pub fn waits_for(&self, id: OperationId) -> bool {
         self.operation == id
     }
@@ -119,6 +133,8 @@ impl<D: Disk> SegmentLog<D> {
                 continue;
             }
             let limit = to.min(in_memory.previous());
+            let damaged = self.contents.damaged.range(from..).next();
+            let limit = damaged.map_or(limit, |(index, _)| limit.min(index.previous()));
             if from < self.first_readable {
                 self.answer(LogEvent::ReadFailed { from });
                 continue;
@@ -127,17 +143,9 @@ impl<D: Disk> SegmentLog<D> {
                 None => self.answer(LogEvent::ReadFailed { from }),
                 Some(span) => {
                     let length = request.max_bytes.clamp(MIN_CHUNK, MAX_CHUNK);
-                    self.reading = Some(Reading {
-                        operation: self.submit_read(span, length),
-                        length,
-                        span,
-                        entries: Vec::new(),
-                        bytes: 0,
-                        max_bytes: request.max_bytes,
-                        next: from,
-                        limit,
-                        gone: false,
-                    });
+                    let operation = self.submit_read(span, length);
+                    let request = ReadRequest { to: limit, ..request };
+                    self.reading = Some(Reading::new(operation, span, length, request));
                 }
             }
         }
@@ -201,6 +209,36 @@ impl<D: Disk> SegmentLog<D> {
             }
         }
         Ok(())
+    }
+
+    /// Reads entries from `from` on at once, waiting for the disk: when there is nothing else to
+    /// do. At least one, unless it is not there; none past `to` or a damaged one.
+    pub(super) fn read_now(
+        &mut self,
+        from: LogIndex,
+        to: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, LogError> {
+        let damaged = self.contents.damaged.range(from..).next();
+        let to = damaged.map_or(to, |(index, _)| to.min(index.previous()));
+        let Some(span) = self.contents.locate(from).filter(|_| from <= to) else {
+            return Ok(Vec::new());
+        };
+        let request = ReadRequest { from, to, max_bytes };
+        let mut reading = Reading::new(OperationId(0), span, MAX_CHUNK, request);
+        loop {
+            let file = self.segment_file(reading.span.place.sequence);
+            let (offset, length) = (reading.span.place.offset, reading.length);
+            let read = Operation::Read { file, offset, length };
+            let bytes = self.disk.execute(read)?.into_bytes();
+            match self.scan(&mut reading, &bytes)? {
+                Progress::Done => return Ok(reading.entries),
+                Progress::More { span, at_least } => {
+                    reading.length = at_least.max(MAX_CHUNK);
+                    reading.span = span;
+                }
+            }
+        }
     }
 
     fn scan(&self, reading: &mut Reading, bytes: &[u8]) -> Result<Progress, LogError> {

@@ -16,22 +16,23 @@ use crate::consensus::{Configuration, SnapshotMark};
 use crate::museum::Bug;
 use crate::types::{LogIndex, Term};
 
-use super::contents::{Contents, Place};
+use super::contents::Contents;
 use super::disk::{Disk, DiskErrorKind, Operation, Outcome};
 use super::error::LogError;
 use super::format::{
-    self, EntryKind, GroupEncoder, HEADER_LEN, HeaderError, Identity, NEXT_FILE, RecordKind, Salt,
+    EntryKind, GroupEncoder, HEADER_LEN, HEALED_FILE, Identity, Mark, NEXT_FILE, RecordKind, Salt,
     SegmentHeader, VERSION, parse_segment_name, segment_name,
 };
+use super::headers::{FoundSegment, Headers, read_headers};
 use super::inventory::Inventory;
+use super::replay::Source;
 use super::report::{LogOptions, Tear};
+use super::salvage::{Losses, Region};
 use super::scan::{Group, GroupError, Record, SegmentReader};
 use super::segments::{Segment, SegmentFile};
 use super::snapshot_format::{RECEIVING_FILE, TAKING_FILE};
 use super::writer::encode_opening_records;
 
-/// Headers to come are no longer than this.
-const MAX_HEADER_LEN: usize = 4096;
 /// Zeros written at a time over a tear.
 const ZERO_CHUNK: usize = 1 << 20;
 
@@ -42,6 +43,8 @@ pub struct Found {
     pub snapshots: BTreeMap<LogIndex, (Term, u64)>,
     pub current: Segment,
     pub tear: Option<Tear>,
+    /// Something was damaged, be it an entry or not: nothing was changed, not even the tear.
+    pub is_damaged: bool,
 }
 
 /// See [`SegmentLog::create`](super::SegmentLog::create); without `initial` the log has no entry.
@@ -59,9 +62,11 @@ pub fn create<D: Disk>(
     let (sequence, first_index) = (1, LogIndex(1));
     let header =
         SegmentHeader { version: VERSION, identity, sequence, first_index, previous_end: 0 };
+    let empty = Contents::empty(first_index, 1);
     let mut buffer = BytesMut::from(&header.encode()[..]);
-    let mut group = GroupEncoder::begin(&mut buffer, Salt::new(identity, sequence), 0);
-    encode_opening_records(&mut group, &Contents::empty(first_index, 1));
+    let mut group =
+        GroupEncoder::begin(&mut buffer, Salt::new(identity, sequence), 0, Some(empty.summary()));
+    encode_opening_records(&mut group, &empty);
     if let Some(initial) = initial {
         // In the opening group, which is durable before the file has its name: a log without its
         // first entry never exists.
@@ -80,33 +85,34 @@ pub fn create<D: Disk>(
     Ok(())
 }
 
-/// Recovers the log; see [`SegmentLog::open`](super::SegmentLog::open).
+/// Recovers the log; see [`SegmentLog::open`](super::SegmentLog::open) and, for what happens with
+/// `tolerate`, [`SegmentLog::open_damaged`](super::SegmentLog::open_damaged).
 pub fn open<D: Disk>(
     disk: &mut D,
     identity: Identity,
     options: &LogOptions,
+    tolerate: bool,
 ) -> Result<Found, LogError> {
     let files = list(disk)?;
-    let segments = read_headers(disk, identity, &files)?;
+    let Headers { segments, void } = read_headers(disk, identity, &files)?;
     let Some(oldest) = segments.first() else { return Err(LogError::NotInitialised) };
     let mut contents = Contents::empty(oldest.header.first_index, options.index_spacing_bytes);
+    let mut losses = Losses::new(tolerate);
+    let cut_corruption = options.bugs.has(Bug::CorruptionCut);
     let mut end = None;
     for (position, segment) in segments.iter().enumerate() {
         let previous_end = segments.get(position + 1).map(|next| next.header.previous_end);
-        let mut recovery = SegmentRecovery {
-            reader: SegmentReader::new(
-                disk,
-                identity,
-                segment.header.sequence,
-                &segment.file,
-                segment.length,
-            ),
-            segment,
-            contents: &mut contents,
-            cut_corruption: options.bugs.has(Bug::CorruptionCut),
-        };
+        let sequence = segment.header.sequence;
+        let reader = SegmentReader::new(disk, identity, sequence, &segment.file, segment.length);
+        let (contents, losses) = (&mut contents, &mut losses);
+        let mut recovery = SegmentRecovery { reader, segment, contents, losses, cut_corruption };
         end = Some(recovery.read(position == 0, previous_end)?);
     }
+    let (Some(last), Some(end)) = (segments.last(), end) else {
+        return Err(LogError::NotInitialised);
+    };
+    losses.finish(&contents)?;
+    contents.forget_damage_that_is_covered();
     if contents.first_index() > contents.snapshot.index.next() {
         return Err(LogError::MissingSegment {
             sequence: oldest.header.sequence.saturating_sub(1),
@@ -117,16 +123,18 @@ pub fn open<D: Disk>(
             ),
         });
     }
-    let (Some(last), Some(end)) = (segments.last(), end) else {
-        return Err(LogError::NotInitialised);
-    };
     let inventory = Inventory::take(disk, identity, &files, &contents.snapshot)?;
-    delete_temporary(disk, &files)?;
-    for file in inventory.orphans {
-        disk.execute(Operation::Delete { file })?;
+    let (mut tear, mut capacity) = (None, last.length);
+    if losses.found {
+        disk.execute(Operation::Sync { file: last.file.clone() })?;
+    } else {
+        delete_temporary(disk, &files)?;
+        for file in inventory.orphans.into_iter().chain(void) {
+            disk.execute(Operation::Delete { file })?;
+        }
+        tear = make_durable(disk, last, &end, &contents)?;
+        capacity = grow(disk, last, options.segment_bytes)?;
     }
-    let tear = make_durable(disk, last, &end, &contents)?;
-    let capacity = grow(disk, last, options.segment_bytes)?;
     let current = Segment {
         sequence: last.header.sequence,
         name: last.file.clone(),
@@ -136,7 +144,8 @@ pub fn open<D: Disk>(
         zeroed_to: end.offset,
     };
     let segments = segment_files(&segments, capacity);
-    Ok(Found { contents, segments, snapshots: inventory.snapshots, current, tear })
+    let (snapshots, is_damaged) = (inventory.snapshots, losses.found);
+    Ok(Found { contents, segments, snapshots, current, tear, is_damaged })
 }
 
 /// The segments as the log knows them; the last has been grown to `capacity`.
@@ -205,91 +214,11 @@ fn list<D: Disk>(disk: &mut D) -> Result<Vec<(String, u64)>, LogError> {
 
 /// Deletes what was being prepared when the node stopped.
 fn delete_temporary<D: Disk>(disk: &mut D, files: &[(String, u64)]) -> Result<(), LogError> {
-    let temporary = [NEXT_FILE, TAKING_FILE, RECEIVING_FILE];
+    let temporary = [NEXT_FILE, TAKING_FILE, RECEIVING_FILE, HEALED_FILE];
     for (file, _) in files.iter().filter(|(name, _)| temporary.contains(&name.as_str())) {
         disk.execute(Operation::Delete { file: file.clone() })?;
     }
     Ok(())
-}
-
-/// A segment's file, with a header that is in order.
-struct FoundSegment {
-    file: String,
-    length: u64,
-    header: SegmentHeader,
-}
-
-/// Reads the header of every segment, in order, and sees to it that none is missing.
-fn read_headers<D: Disk>(
-    disk: &mut D,
-    identity: Identity,
-    files: &[(String, u64)],
-) -> Result<Vec<FoundSegment>, LogError> {
-    let mut named = Vec::new();
-    for (file, length) in files {
-        let unexpected =
-            |what: &str| LogError::UnexpectedFile { file: file.clone(), what: what.to_owned() };
-        if let Some(name) = parse_segment_name(file) {
-            let (sequence, first_index) = name.map_err(unexpected)?;
-            named.push((sequence, first_index, file, *length));
-        }
-    }
-    named.sort_by_key(|segment| segment.0);
-    let mut segments: Vec<FoundSegment> = Vec::with_capacity(named.len());
-    for (sequence, first_index, file, length) in named {
-        if let Some(previous) = segments.last() {
-            let expected = previous.header.sequence + 1;
-            if sequence < expected {
-                let what = format!("{} has the same sequence", previous.file);
-                return Err(LogError::UnexpectedFile { file: file.clone(), what });
-            }
-            if sequence > expected {
-                return Err(LogError::MissingSegment {
-                    sequence: expected,
-                    index: previous.header.first_index,
-                    evidence: format!("{} is there, and so is {file}", previous.file),
-                });
-            }
-        }
-        let header = read_header(disk, identity, (sequence, first_index), file)?;
-        segments.push(FoundSegment { file: file.clone(), length, header });
-    }
-    Ok(segments)
-}
-
-fn read_header<D: Disk>(
-    disk: &mut D,
-    identity: Identity,
-    named: (u64, LogIndex),
-    file: &str,
-) -> Result<SegmentHeader, LogError> {
-    let read = Operation::Read { file: file.to_owned(), offset: 0, length: MAX_HEADER_LEN };
-    let bytes = disk.execute(read)?.into_bytes();
-    let corrupt = |what: &str| LogError::Corrupt {
-        file: file.to_owned(),
-        offset: 0,
-        index: named.1,
-        what: what.to_owned(),
-    };
-    let header = SegmentHeader::decode(&bytes).map_err(|error| match error {
-        HeaderError::Damaged(what) => corrupt(what),
-        HeaderError::Newer(found) => {
-            LogError::NewerFormat { file: file.to_owned(), found, supported: format::VERSION }
-        }
-    })?;
-    if header.identity != identity {
-        return Err(LogError::Foreign {
-            file: file.to_owned(),
-            found_cluster: header.identity.cluster,
-            found_node: header.identity.node,
-            expected_cluster: identity.cluster,
-            expected_node: identity.node,
-        });
-    }
-    if (header.sequence, header.first_index) != named {
-        return Err(corrupt("the header is that of another segment: the file was renamed"));
-    }
-    Ok(header)
 }
 
 /// Where a segment's groups end.
@@ -304,6 +233,7 @@ struct SegmentRecovery<'a, D: Disk> {
     reader: SegmentReader<'a, D>,
     segment: &'a FoundSegment,
     contents: &'a mut Contents,
+    losses: &'a mut Losses,
     /// The bug of the museum: what is proven to have been durable is cut all the same.
     cut_corruption: bool,
 }
@@ -312,12 +242,19 @@ impl<D: Disk> SegmentRecovery<'_, D> {
     /// Reads the whole segment: up to `known_end`, if the next segment says where it ends.
     fn read(&mut self, oldest: bool, known_end: Option<u64>) -> Result<End, LogError> {
         let opening = HEADER_LEN as u64;
-        let group = match self.reader.group(opening, self.segment.length)? {
-            Ok(group) => group,
+        let mut offset = match self.reader.group(opening, self.segment.length)? {
+            Ok(group) => {
+                self.apply_opening(&group, oldest)?;
+                group.end
+            }
+            Err(error) if self.losses.tolerate && !oldest && !self.losses.is_pending() => {
+                match self.do_without_opening(known_end, &error)? {
+                    Some(next) => next,
+                    None => return Ok(End { offset: opening, torn_to: None }),
+                }
+            }
             Err(GroupError { offset, what }) => return Err(self.corrupt(offset, &what)),
         };
-        self.apply_opening(&group, oldest)?;
-        let mut offset = group.end;
         if known_end.is_some_and(|end| end < offset || end > self.segment.length) {
             let what = "the next segment says that this one ends elsewhere";
             return Err(self.corrupt(self.segment.length, what));
@@ -329,10 +266,17 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             let limit = known_end.unwrap_or(self.segment.length);
             match self.reader.group(offset, limit)? {
                 Ok(group) => {
+                    self.meet(offset, &group.mark)?;
                     for record in &group.records {
                         self.apply(record)?;
                     }
                     offset = group.end;
+                }
+                Err(error) if self.losses.tolerate => {
+                    match self.salvage(offset, known_end, &error)? {
+                        Some(next) => offset = next,
+                        None => return self.tear_or_corruption(offset, &error),
+                    }
                 }
                 Err(error) if known_end.is_some() => {
                     return Err(self.corrupt(error.offset, &error.what));
@@ -342,14 +286,73 @@ impl<D: Disk> SegmentRecovery<'_, D> {
         }
     }
 
+    /// The mark of a group is in order: it sums up what is before.
+    fn meet(&mut self, offset: u64, mark: &Mark) -> Result<(), LogError> {
+        let segment = self.segment;
+        let source = Source { file: &segment.file, sequence: segment.header.sequence };
+        self.losses.meet(source, offset, self.contents, mark.summary)
+    }
+
+    /// The opening group is damaged, and only repeats what is known: says where to go on. `None`:
+    /// there is nothing behind it.
+    fn do_without_opening(
+        &mut self,
+        known_end: Option<u64>,
+        error: &GroupError,
+    ) -> Result<Option<u64>, LogError> {
+        self.check_first_index()?;
+        self.contents.begin_segment();
+        self.losses.found = true;
+        let limit = known_end.unwrap_or(self.segment.length);
+        let behind = self.reader.look_behind(HEADER_LEN as u64, limit)?;
+        let next = behind.proof.map(|(_, group)| group).or(known_end);
+        if next.is_some() {
+            self.losses.add(Region {
+                file: self.segment.file.clone(),
+                sequence: self.segment.header.sequence,
+                offset: error.offset,
+                what: error.what.clone(),
+                records: Vec::new(),
+            });
+        }
+        Ok(next)
+    }
+
+    /// The group at `offset` is damaged: notes what can be read of it, and says where to go on.
+    /// `None`: it is no damage, but the end of the log.
+    fn salvage(
+        &mut self,
+        offset: u64,
+        known_end: Option<u64>,
+        error: &GroupError,
+    ) -> Result<Option<u64>, LogError> {
+        let limit = known_end.unwrap_or(self.segment.length);
+        let behind = self.reader.look_behind(offset, limit)?;
+        let Some(next) = behind.proof.map(|(_, group)| group).or(known_end) else {
+            return Ok(None);
+        };
+        if let Ok(mark) = self.reader.mark(offset, limit)? {
+            self.meet(offset, &mark)?;
+        }
+        let records = self.reader.salvage(offset, next)?;
+        self.losses.add(Region {
+            file: self.segment.file.clone(),
+            sequence: self.segment.header.sequence,
+            offset: error.offset,
+            what: error.what.clone(),
+            records,
+        });
+        Ok(Some(next))
+    }
+
     /// The group at `offset` is not complete: the log ends here, whole or torn, unless something
     /// behind it proves that it was durable.
     fn tear_or_corruption(&mut self, offset: u64, error: &GroupError) -> Result<End, LogError> {
-        let behind = self.reader.look_behind(offset)?;
+        let behind = self.reader.look_behind(offset, self.segment.length)?;
         if self.cut_corruption && behind.proof.is_some() {
             return Ok(End { offset, torn_to: Some(self.segment.length) });
         }
-        if let Some(proof) = behind.proof {
+        if let Some((proof, _)) = behind.proof {
             let what =
                 format!("{} (the record at offset {proof} proves that it was durable)", error.what);
             return Err(self.corrupt(error.offset, &what));
@@ -357,9 +360,7 @@ impl<D: Disk> SegmentRecovery<'_, D> {
         Ok(End { offset, torn_to: behind.last_data.filter(|end| *end > offset) })
     }
 
-    /// The opening group repeats what the segments before amount to: in the oldest one it is
-    /// taken, in the others compared.
-    fn apply_opening(&mut self, group: &Group, oldest: bool) -> Result<(), LogError> {
+    fn check_first_index(&self) -> Result<(), LogError> {
         let first_index = self.segment.header.first_index;
         if first_index != self.contents.last_index.next() {
             let what = format!(
@@ -368,13 +369,24 @@ impl<D: Disk> SegmentRecovery<'_, D> {
             );
             return Err(self.corrupt(0, &what));
         }
+        Ok(())
+    }
+
+    /// The opening group repeats what the segments before amount to: in the oldest one it is
+    /// taken, in the others compared.
+    fn apply_opening(&mut self, group: &Group, oldest: bool) -> Result<(), LogError> {
+        if !oldest {
+            self.meet(HEADER_LEN as u64, &group.mark)?;
+        }
+        self.contents.begin_segment();
+        self.check_first_index()?;
         let mut configurations = Vec::new();
         let mut seen = Vec::new();
         let mut records = group.records.iter().peekable();
         while let Some(record) = records.next_if(|record| opens(record.kind)) {
             seen.push(record.kind);
             match record.kind {
-                RecordKind::HardState if !oldest => {
+                RecordKind::HardState if !oldest && !self.losses.replaces_hard_state() => {
                     if self.contents.hard_state != record.payload {
                         return Err(self.differs(record, "hard state"));
                     }
@@ -388,7 +400,10 @@ impl<D: Disk> SegmentRecovery<'_, D> {
                     }
                 }
                 RecordKind::SnapshotMark => self.contents.snapshot = self.mark(record)?,
-                _ => configurations.push((record.index, self.configuration(record)?)),
+                _ => {
+                    let configuration = self.source().configuration(self.contents, record)?;
+                    configurations.push((record.index, configuration));
+                }
             }
         }
         let version = self.segment.header.version;
@@ -403,7 +418,11 @@ impl<D: Disk> SegmentRecovery<'_, D> {
         if oldest {
             // Their entries are in segments that are gone, and no snapshot had them yet.
             let index = self.contents.snapshot.index;
-            configurations.retain(|(at, _)| *at > index && *at < first_index);
+            let first = self.segment.header.first_index;
+            configurations.retain(|(at, _)| *at > index && *at < first);
+            self.contents.configurations = configurations;
+        } else if !self.contents.damaged.is_empty() {
+            // Entries that are damaged may have been among them.
             self.contents.configurations = configurations;
         } else if version > 1 && self.contents.configurations != configurations {
             let what = "its configurations are not those with which the segment before it ends";
@@ -412,54 +431,18 @@ impl<D: Disk> SegmentRecovery<'_, D> {
         records.try_for_each(|record| self.apply(record))
     }
 
-    /// Applies a record that is valid and belongs to a complete group.
+    fn source(&self) -> Source<'_> {
+        Source { file: &self.segment.file, sequence: self.segment.header.sequence }
+    }
+
     fn apply(&mut self, record: &Record) -> Result<(), LogError> {
-        let applied = match record.kind {
-            RecordKind::Entry(kind) => {
-                let configuration = match kind {
-                    EntryKind::Configuration => Some(self.configuration(record)?),
-                    EntryKind::Noop | EntryKind::Command => None,
-                };
-                let sequence = self.segment.header.sequence;
-                let place = Place { sequence, offset: record.offset };
-                self.contents.push(record.index, record.term, configuration, place)
-            }
-            RecordKind::HardState => {
-                self.contents.hard_state = Bytes::copy_from_slice(&record.payload);
-                Ok(())
-            }
-            RecordKind::Truncation => self.contents.truncate(record.index),
-            RecordKind::SnapshotMark => {
-                let mark = self.mark(record)?;
-                self.contents.mark(mark)
-            }
-            RecordKind::SnapshotInstead => {
-                let mark = self.mark(record)?;
-                self.contents.discard(mark)
-            }
-            RecordKind::Seal => {
-                return Err(LogError::MissingSegment {
-                    sequence: record.index.0,
-                    index: self.contents.last_index.next(),
-                    evidence: format!("{} says that it follows", self.segment.file),
-                });
-            }
-            RecordKind::Configuration | RecordKind::DurableMark => {
-                Err("a record that belongs elsewhere".to_owned())
-            }
-        };
-        applied.map_err(|what| self.corrupt(record.offset, &what))
+        let segment = self.segment;
+        let source = Source { file: &segment.file, sequence: segment.header.sequence };
+        source.apply(self.contents, record)
     }
 
     fn mark(&self, record: &Record) -> Result<SnapshotMark, LogError> {
-        let configuration = self.configuration(record)?;
-        Ok(SnapshotMark { index: record.index, term: record.term, configuration })
-    }
-
-    fn configuration(&self, record: &Record) -> Result<Configuration, LogError> {
-        codec::decode_configuration(&record.payload).map_err(|error| {
-            self.corrupt(record.offset, &format!("a configuration that cannot be read ({error})"))
-        })
+        self.source().mark(self.contents, record)
     }
 
     fn differs(&self, record: &Record, what: &str) -> LogError {
@@ -470,12 +453,7 @@ impl<D: Disk> SegmentRecovery<'_, D> {
     }
 
     fn corrupt(&self, offset: u64, what: &str) -> LogError {
-        LogError::Corrupt {
-            file: self.segment.file.clone(),
-            offset,
-            index: self.contents.last_index.next(),
-            what: what.to_owned(),
-        }
+        self.source().corrupt(self.contents, offset, what)
     }
 }
 

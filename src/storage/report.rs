@@ -58,6 +58,17 @@ pub struct Recovered {
     pub tear: Option<Tear>,
 }
 
+/// An entry that the log has and that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    pub index: LogIndex,
+    /// Its term, where what is around it leaves no doubt.
+    pub term: Option<Term>,
+    pub file: String,
+    /// Where the damage begins.
+    pub offset: u64,
+}
+
 /// The end of the log as a crash left it: a group that was never durable, hence never
 /// acknowledged, and has been cut.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use crate::types::{LogIndex, Term};
 use super::disk::{Disk, Operation, Outcome};
 use super::error::LogError;
 use super::format::{
-    EntryKind, Identity, MARK_LEN, RECORD_HEADER_LEN, RecordHeader, RecordKind, Salt, decode_mark,
+    EntryKind, Identity, MARK_LEN, Mark, OLD_MARK_LEN, RECORD_HEADER_LEN, RecordHeader, RecordKind,
+    Salt, decode_mark,
 };
 
 /// Bytes read at a time.
@@ -26,6 +27,7 @@ pub struct Record {
 
 /// A complete group: its records after the mark, all valid.
 pub struct Group {
+    pub mark: Mark,
     pub records: Vec<Record>,
     /// Where it ends.
     pub end: u64,
@@ -41,8 +43,8 @@ pub struct GroupError {
 
 /// What lies behind the end of the readable groups.
 pub struct Behind {
-    /// A valid record of a later group lies here.
-    pub proof: Option<u64>,
+    /// A valid record of a later group lies here, and its group begins there.
+    pub proof: Option<(u64, u64)>,
     /// The end of the last bytes that are not zero.
     pub last_data: Option<u64>,
 }
@@ -120,6 +122,41 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
         Ok(Ok((header, payload)))
     }
 
+    /// The mark of the group at `offset`, which must end at `limit` at the latest.
+    pub fn mark(
+        &mut self,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Result<Mark, &'static str>, LogError> {
+        let (header, payload) = match self.record(offset, limit)? {
+            Ok(record) => record,
+            Err(what) => return Ok(Err(what)),
+        };
+        if header.kind != RecordKind::DurableMark || header.group != offset {
+            return Ok(Err("a group does not begin with its mark"));
+        }
+        let mark = decode_mark(&payload)
+            .filter(|mark| mark.durable == offset && mark.length >= header.record_len());
+        Ok(mark.ok_or("a group's mark makes no sense"))
+    }
+
+    /// The valid records between `from` and `to`, whatever lies between them; marks left out.
+    pub fn salvage(&mut self, from: u64, to: u64) -> Result<Vec<Record>, LogError> {
+        let (mut records, mut at) = (Vec::new(), from);
+        while at < to {
+            match self.record(at, to)? {
+                Ok((header, payload)) => {
+                    if header.kind != RecordKind::DurableMark {
+                        records.push(record_of(&header, at, &payload));
+                    }
+                    at += header.record_len();
+                }
+                Err(_) => at += 8,
+            }
+        }
+        Ok(records)
+    }
+
     /// The group at `offset`, which must end at `limit` at the latest.
     pub fn group(
         &mut self,
@@ -127,24 +164,16 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
         limit: u64,
     ) -> Result<Result<Group, GroupError>, LogError> {
         let error = |offset, what: &str| Ok(Err(GroupError { offset, what: what.to_owned() }));
-        let (mark, payload) = match self.record(offset, limit)? {
-            Ok(record) => record,
+        let mark = match self.mark(offset, limit)? {
+            Ok(mark) => mark,
             Err(what) => return error(offset, what),
         };
-        if mark.kind != RecordKind::DurableMark || mark.group != offset {
-            return error(offset, "a group does not begin with its mark");
-        }
-        let end = match decode_mark(&payload) {
-            Some((durable, length)) if durable == offset && length >= MARK_LEN => {
-                offset.saturating_add(length)
-            }
-            _ => return error(offset, "a group's mark makes no sense"),
-        };
+        let end = offset.saturating_add(mark.length);
         if end > limit {
             return error(offset, "a group is longer than what it lies in");
         }
         let mut records = Vec::new();
-        let mut at = offset + mark.record_len();
+        let mut at = offset + mark_record_len(&mark);
         while at < end {
             let (header, payload) = match self.record(at, end)? {
                 Ok(record) => record,
@@ -153,30 +182,24 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
             if header.group != offset {
                 return error(at, "a record belongs to another group");
             }
-            // A slice would keep the chunk it lies in, so only what is needed is kept, as a copy.
-            let payload = match header.kind {
-                RecordKind::Entry(EntryKind::Noop | EntryKind::Command) => Bytes::new(),
-                _ => Bytes::copy_from_slice(&payload),
-            };
-            let (kind, term, index) = (header.kind, header.term, header.index);
-            records.push(Record { kind, offset: at, term, index, payload });
+            records.push(record_of(&header, at, &payload));
             at += header.record_len();
         }
-        Ok(Ok(Group { records, end }))
+        Ok(Ok(Group { mark, records, end }))
     }
 
-    /// Looks at everything behind `start`, where the groups end, for a record of a group that
-    /// begins after `start`.
-    pub fn look_behind(&mut self, start: u64) -> Result<Behind, LogError> {
+    /// Looks at everything behind `start`, where the groups end, and before `limit`, for a record
+    /// of a group that begins after `start`.
+    pub fn look_behind(&mut self, start: u64, limit: u64) -> Result<Behind, LogError> {
         let mut behind = Behind { proof: None, last_data: None };
         let mut offset = start;
-        while offset < self.length {
+        while offset < limit {
             // Allocated and never written: nothing to read there.
             let find = Operation::FindData { file: self.file.to_owned(), offset };
             if let Outcome::Offset(data) = self.disk.execute(find)? {
                 offset = offset.max(data & !7);
             }
-            if offset >= self.length {
+            if offset >= limit {
                 break;
             }
             let chunk = self.read(offset, CHUNK)?;
@@ -186,8 +209,11 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
             for at in data_words(&chunk) {
                 let position = offset + at as u64;
                 behind.last_data = Some((position + 8).min(self.length));
-                if self.proves(&chunk[at..], position, start)? {
-                    behind.proof = Some(position);
+                if position >= limit {
+                    break;
+                }
+                if let Some(group) = self.proves(&chunk[at..], position, start)? {
+                    behind.proof = Some((position, group));
                     return Ok(behind);
                 }
             }
@@ -196,18 +222,37 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
         Ok(behind)
     }
 
-    /// Whether a valid record of a group that begins after `start` lies at `position`, where the
-    /// bytes `seen` have been read.
-    fn proves(&mut self, seen: &[u8], position: u64, start: u64) -> Result<bool, LogError> {
+    /// Where the group of a valid record at `position` begins, if that is after `start`; the bytes
+    /// `seen` have been read there.
+    fn proves(&mut self, seen: &[u8], position: u64, start: u64) -> Result<Option<u64>, LogError> {
         // Two bytes of every record are zero and its kind is small, so nearly all that is no
         // record is told without looking further; records at the chunk's end are rare.
         let plausible = seen.len() < RECORD_HEADER_LEN
             || RecordHeader::decode(seen, position).is_some_and(|header| header.group > start);
         if !plausible {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.record(position, self.length)?.is_ok_and(|(header, _)| header.group > start))
+        let record = self.record(position, self.length)?;
+        Ok(record.ok().map(|(header, _)| header.group).filter(|group| *group > start))
     }
+}
+
+/// Bytes of the record of a mark.
+fn mark_record_len(mark: &Mark) -> u64 {
+    match mark.summary {
+        Some(_) => MARK_LEN,
+        None => OLD_MARK_LEN,
+    }
+}
+
+/// What recovery keeps of a record. A slice would keep the chunk it lies in, so only what is needed
+/// is kept, as a copy.
+fn record_of(header: &RecordHeader, offset: u64, payload: &Bytes) -> Record {
+    let payload = match header.kind {
+        RecordKind::Entry(EntryKind::Noop | EntryKind::Command) => Bytes::new(),
+        _ => Bytes::copy_from_slice(payload),
+    };
+    Record { kind: header.kind, offset, term: header.term, index: header.index, payload }
 }
 
 /// The positions of the words in `chunk` that are not zero.

@@ -36,7 +36,7 @@ use super::contents::{Contents, Place};
 use super::disk::{Disk, Operation};
 use super::format::{
     EntryKind, GroupEncoder, HEADER_LEN, Identity, MARK_LEN, NEXT_FILE, RESERVE, RecordKind,
-    SEAL_LEN, Salt, SegmentHeader, VERSION, record_len, segment_name,
+    SEAL_LEN, Salt, SegmentHeader, Summary, VERSION, record_len, segment_name,
 };
 use super::log::{Pending, SegmentLog};
 use super::report::LogEvent;
@@ -49,6 +49,9 @@ const MAX_KEPT_BUFFER: usize = 1 << 20;
 impl<D: Disk> SegmentLog<D> {
     /// Starts whatever can be started.
     pub(super) fn start_writing(&mut self) {
+        if self.is_damaged {
+            return;
+        }
         self.allocate_ahead();
         if self.active.is_some() {
             return;
@@ -115,7 +118,8 @@ impl<D: Disk> SegmentLog<D> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(self.queue_bytes.min(budget) as usize);
         let salt = Salt::new(self.identity, sequence);
-        let mut group = GroupEncoder::begin(&mut buffer, salt, self.current.offset);
+        let summary = Some(self.contents.summary());
+        let mut group = GroupEncoder::begin(&mut buffer, salt, self.current.offset, summary);
         let (mut seq, mut persists, mut opening_changed) = (Seq(0), 0, false);
         let mut mark = None;
         while self.queue.front().is_some_and(|next| persists == 0 || next.bytes <= budget)
@@ -147,7 +151,8 @@ impl<D: Disk> SegmentLog<D> {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let salt = Salt::new(self.identity, self.current.sequence);
-        GroupEncoder::begin(&mut buffer, salt, self.current.offset).finish();
+        let summary = Some(self.contents.summary());
+        GroupEncoder::begin(&mut buffer, salt, self.current.offset, summary).finish();
         self.write_group(buffer.freeze(), Purpose::IdleMark);
     }
 
@@ -184,6 +189,7 @@ impl<D: Disk> SegmentLog<D> {
     fn change_segment(&mut self) {
         let Next::Ready { size } = std::mem::replace(&mut self.next, Next::None) else { return };
         let old = &self.current;
+        let summary = (old.version > 1).then(|| self.contents.summary());
         let sequence = old.sequence + 1;
         let header = SegmentHeader {
             version: VERSION,
@@ -194,6 +200,7 @@ impl<D: Disk> SegmentLog<D> {
         };
         let name = segment_name(sequence, header.first_index);
         let opening = encode_opening(&header, &self.contents);
+        self.contents.begin_segment();
         let segment = Segment {
             sequence,
             name: name.clone(),
@@ -212,7 +219,7 @@ impl<D: Disk> SegmentLog<D> {
             operations.push(Operation::Write {
                 file: old.name.clone(),
                 offset: old.offset,
-                bytes: encode_seal(self.identity, old),
+                bytes: encode_seal(self.identity, old, summary),
                 sync: true,
             });
         }
@@ -270,7 +277,7 @@ impl<D: Disk> SegmentLog<D> {
 }
 
 /// Adds a write to a group and to the contents. True if it changed what a segment opens with.
-fn encode(
+pub fn encode(
     pending: &Pending,
     group: &mut GroupEncoder<'_>,
     contents: &mut Contents,
@@ -340,11 +347,11 @@ pub fn opening_len(contents: &Contents) -> u64 {
 }
 
 /// Header and opening group.
-fn encode_opening(header: &SegmentHeader, contents: &Contents) -> BytesMut {
+pub fn encode_opening(header: &SegmentHeader, contents: &Contents) -> BytesMut {
     let mut buffer = BytesMut::with_capacity(opening_len(contents) as usize);
     buffer.extend_from_slice(&header.encode());
     let salt = Salt::new(header.identity, header.sequence);
-    let mut group = GroupEncoder::begin(&mut buffer, salt, 0);
+    let mut group = GroupEncoder::begin(&mut buffer, salt, 0, Some(contents.summary()));
     encode_opening_records(&mut group, contents);
     group.finish();
     buffer
@@ -363,10 +370,10 @@ pub fn encode_opening_records(group: &mut GroupEncoder<'_>, contents: &Contents)
 }
 
 /// The group that says that another segment follows.
-fn encode_seal(identity: Identity, segment: &Segment) -> Bytes {
+fn encode_seal(identity: Identity, segment: &Segment, summary: Option<Summary>) -> Bytes {
     let mut buffer = BytesMut::with_capacity(SEAL_LEN as usize);
     let salt = Salt::new(identity, segment.sequence);
-    let mut group = GroupEncoder::begin(&mut buffer, salt, segment.offset);
+    let mut group = GroupEncoder::begin(&mut buffer, salt, segment.offset, summary);
     group.record(RecordKind::Seal, Term(0), LogIndex(segment.sequence + 1), &[]);
     group.finish();
     buffer.freeze()

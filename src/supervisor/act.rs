@@ -13,7 +13,7 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a node may take until it answers after a start, before the one who asked is told that
 /// it does not yet.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a new supervisor listens to those it adopts before it answers for them.
 const FIRST_ANSWERS: Duration = Duration::from_millis(500);
@@ -30,10 +30,7 @@ impl Daemon {
     ) -> Result<NodeId, String> {
         let id = match node {
             Some(id) if self.inner.borrow().nodes.contains_key(&id) => id,
-            Some(id) => {
-                let nodes = self.config.nodes;
-                return Err(format!("there is no node {id}: the nodes are 1 to {nodes}"));
-            }
+            Some(id) => return Err(self.no_such_node(id)),
             None => self.leader().await?,
         };
         if self.inner.borrow().phase != Phase::Up {
@@ -70,6 +67,16 @@ impl Daemon {
         self.verdict(id, action, state())
     }
 
+    /// Why nothing can be done to node `id`.
+    pub(super) fn no_such_node(&self, id: NodeId) -> String {
+        let inner = self.inner.borrow();
+        let roll = inner.state.roll();
+        match inner.state.nodes.contains_key(&id) {
+            true => format!("node {id} was removed, there is no node {id} any more: {roll}"),
+            false => format!("there is no node {id}: {roll}"),
+        }
+    }
+
     /// It could not answer while it was paused: its silence counts from now.
     fn forgive(&self, id: NodeId) {
         let now = self.now();
@@ -96,7 +103,7 @@ impl Daemon {
         }
     }
 
-    async fn leader(&self) -> Result<NodeId, String> {
+    pub(super) async fn leader(&self) -> Result<NodeId, String> {
         self.wait_until(LEADER_PATIENCE, || self.inner.borrow().leader.is_some()).await;
         let leader = self.inner.borrow().leader;
         leader.ok_or_else(|| {
@@ -116,7 +123,7 @@ impl Daemon {
     }
 
     /// Waits until `done`, for so long at most.
-    async fn wait_until(&self, patience: Duration, done: impl Fn() -> bool) {
+    pub(super) async fn wait_until(&self, patience: Duration, done: impl Fn() -> bool) {
         let mut news = self.news();
         let end = tokio::time::Instant::now() + patience;
         loop {
@@ -185,7 +192,7 @@ impl Daemon {
         }
     }
 
-    async fn stop_all(self: &Rc<Self>, ids: &[NodeId], grace: Duration) -> Vec<Stopped> {
+    pub(super) async fn stop_all(self: &Rc<Self>, ids: &[NodeId], grace: Duration) -> Vec<Stopped> {
         let mut ran = Vec::new();
         for id in ids {
             let had = self.inner.borrow().nodes.get(id).is_some_and(|it| it.process.is_some());

@@ -27,7 +27,7 @@ use super::events::EventLog;
 use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
 use super::process::Process;
-use super::state::StateFile;
+use super::state::{NodeRecord, StateFile};
 use crate::config::{ClusterConfig, ClusterDirectory};
 use crate::control::{NodeStatus, Role, State, Stopped};
 use crate::types::{Instant, NodeId, Term};
@@ -41,6 +41,8 @@ pub struct Daemon {
     pub(super) inner: RefCell<Inner>,
     pub(super) metrics: Metrics,
     pub(super) kvnode: PathBuf,
+    /// Changes of membership are made one after the other.
+    pub(super) membership: Mutex<()>,
     origin: Moment,
     /// A node's state changed.
     changed: watch::Sender<u64>,
@@ -86,6 +88,26 @@ pub(super) struct Node {
     pub starting: Rc<Mutex<()>>,
     /// Numbers the starts: a start that was overtaken by another wish does nothing.
     pub start: u64,
+    /// Of a change of its membership under way.
+    pub progress: Option<String>,
+}
+
+impl Node {
+    /// One that is not known to run.
+    pub(super) fn of(record: &NodeRecord, config: &ClusterConfig, since_millis: u64) -> Node {
+        let (restarts, last_exit) = (record.restarts, record.last_exit.clone());
+        Node {
+            lifecycle: Lifecycle::new(config.supervisor.clone(), restarts, last_exit),
+            process: None,
+            report: None,
+            answered: Instant::default(),
+            since_millis,
+            adopted: false,
+            starting: Rc::default(),
+            start: 0,
+            progress: None,
+        }
+    }
 }
 
 /// Unix time.
@@ -106,24 +128,8 @@ impl Daemon {
         metrics: Metrics,
     ) -> Rc<Daemon> {
         let since_millis = unix_millis();
-        let nodes = state.nodes.iter().map(|(id, record)| {
-            let lifecycle = Lifecycle::new(
-                config.supervisor.clone(),
-                record.restarts,
-                record.last_exit.clone(),
-            );
-            let node = Node {
-                lifecycle,
-                process: None,
-                report: None,
-                answered: Instant::default(),
-                since_millis,
-                adopted: false,
-                starting: Rc::default(),
-                start: 0,
-            };
-            (*id, node)
-        });
+        let node = |(id, record)| (id, Node::of(record, &config, since_millis));
+        let nodes = state.live().map(node);
         let inner = Inner {
             nodes: nodes.collect(),
             state,
@@ -141,6 +147,7 @@ impl Daemon {
             inner: RefCell::new(inner),
             metrics,
             kvnode,
+            membership: Mutex::new(()),
             origin: Moment::now(),
             changed: watch::Sender::new(0),
             news: watch::Sender::new(0),

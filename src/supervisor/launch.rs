@@ -130,7 +130,9 @@ fn check_wanted(
         Err(LaunchError::Differs { name, what, existing, asked, advice })
     };
     if let Some(nodes) = wanted.nodes.filter(|nodes| *nodes != existing.nodes) {
-        let how = "leave -n out to use it as it is".to_owned();
+        let how = "leave -n out to use it as it is, add and remove nodes with `kvctl member add` \
+                   and `kvctl member remove`"
+            .to_owned();
         return differs("-n", existing.nodes.to_string(), nodes.to_string(), how);
     }
     if let Some(transport) = wanted.transport.filter(|it| *it != existing.transport) {

@@ -21,17 +21,23 @@
 //! # Reading order
 //!
 //! [`lifecycle`], then [`process`] and [`state`], then `daemon`, which carries out, and `run`, its
-//! life from lock to end; [`launch`] is how others start it and talk to it.
+//! life from lock to end; [`launch`] is how others start it and talk to it. `leader` and
+//! `membership` are what it does for a cluster as a whole: who leads it, and who is in it.
 
 mod act;
+pub mod backup;
 mod daemon;
 pub mod events;
 pub mod launch;
+mod leader;
 pub mod lifecycle;
+mod membership;
 mod metrics;
+pub mod offline;
 mod poll;
 pub mod process;
 pub mod receipt;
+pub mod recover;
 mod run;
 mod server;
 pub mod spawn;

@@ -34,16 +34,20 @@ const EAGER_FOR: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Daemon {
-    /// Keeps asking `node`.
-    pub(super) async fn keep_asking(self: Rc<Self>, id: NodeId) {
+    /// Keeps asking `node` from now on, until it is removed.
+    pub(super) fn begin_asking(self: &Rc<Self>, id: NodeId) {
+        tokio::task::spawn_local(self.clone().keep_asking(id));
+    }
+
+    async fn keep_asking(self: Rc<Self>, id: NodeId) {
         let mut changes = self.changes();
         let mut line: Option<(Identity, NodeClient)> = None;
         loop {
             changes.borrow_and_update();
-            let asked = self.inner.borrow().nodes.get(&id).and_then(|node| {
-                let process = node.process.clone()?;
-                Some((process, node.lifecycle.state()))
-            });
+            let asked = match self.inner.borrow().nodes.get(&id) {
+                None => return,
+                Some(node) => node.process.clone().map(|it| (it, node.lifecycle.state())),
+            };
             let Some((process, state)) = asked else {
                 line = None;
                 if changes.changed().await.is_err() {

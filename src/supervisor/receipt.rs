@@ -60,7 +60,7 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
     }
     if let Some(state) = state {
         let mut ports = vec![state.http];
-        for node in state.nodes.values() {
+        for (_, node) in state.live() {
             ports.push(node.http);
             for address in [&node.peer, &node.client] {
                 ports.extend(match address {

@@ -39,9 +39,7 @@ use super::server::Control;
 use super::spawn::{NoProgram, program};
 use super::state::{Mode, StateError, StateFile};
 use super::status::Seen;
-use crate::config::{
-    ClusterConfig, ClusterDirectory, ConfigError, LayoutError, create_file, replace_file,
-};
+use crate::config::{ClusterConfig, ClusterDirectory, ConfigError, LayoutError, create_file};
 use crate::observe::{HttpError, HttpLimits, HttpServer, MetricError, Registry};
 use crate::rpc::{Limits, Server, ServerOptions, TransportError, listen};
 use crate::schema::control_capnp::supervisor;
@@ -151,9 +149,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     tasks.spawn_local(daemon.clone().keep_time());
     tasks.spawn_local(daemon.clone().keep_state());
     let ids: Vec<_> = daemon.inner.borrow().nodes.keys().copied().collect();
-    for id in ids {
-        tasks.spawn_local(daemon.clone().keep_asking(id));
-    }
+    ids.into_iter().for_each(|id| daemon.begin_asking(id));
     daemon.adopted_have_answered().await;
 
     let limits = Limits::default();
@@ -246,9 +242,9 @@ fn find_nodes(directory: &ClusterDirectory, state: &StateFile) -> Result<Found, 
         Ok(None)
     };
     let mut found = Vec::new();
-    for (id, record) in &state.nodes {
-        let process = look(*id, record).map_err(failed(format!("look for node {id}")))?;
-        found.extend(process.map(|process| (*id, process)));
+    for (id, record) in state.live() {
+        let process = look(id, record).map_err(failed(format!("look for node {id}")))?;
+        found.extend(process.map(|process| (id, process)));
     }
     Ok(found)
 }
@@ -293,21 +289,13 @@ fn prepare(
         }
         _ => {}
     }
-    for id in config.node_ids() {
+    for id in state.live().map(|(id, _)| id) {
         let place = directory.node(id);
         place.create()?;
         if !runs(id) {
             remove_sockets(&place);
         }
-        let Some(node) = state.node_config(config, directory, id) else { continue };
-        let path = place.node_toml();
-        let text = node.to_commented_toml().map_err(|error| {
-            failed(format!("write {}", path.display()))(io::Error::other(error))
-        })?;
-        if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
-            replace_file(&path, text.as_bytes())
-                .map_err(failed(format!("write {}", path.display())))?;
-        }
+        state.write_node_config(config, directory, id)?;
     }
     told.push(("supervisor-started", format!("pid {}", std::process::id())));
     Ok(told)

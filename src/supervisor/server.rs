@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::daemon::Daemon;
+use super::leader::Unmet;
 use crate::control::MAX_GRACE;
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
@@ -13,6 +14,24 @@ const MAX_EVENTS: usize = 1000;
 
 /// How long one may wait for an event in one call.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// What a change of membership or leadership gets if no time is named.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest time that one can be given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+fn timeout(millis: u32) -> Duration {
+    match millis {
+        0 => DEFAULT_TIMEOUT,
+        millis => Duration::from_millis(millis.into()).min(MAX_TIMEOUT),
+    }
+}
+
+/// Zero means nobody.
+fn somebody(id: u64) -> Option<NodeId> {
+    Some(NodeId(id)).filter(|id| id.0 != 0)
+}
 
 /// What each connection gets.
 pub(super) struct Control(pub Rc<Daemon>);
@@ -33,7 +52,7 @@ impl supervisor::Server for Control {
         mut results: supervisor::ActResults,
     ) -> Result<(), capnp::Error> {
         let params = params.get()?;
-        let node = Some(NodeId(params.get_node())).filter(|node| node.0 != 0);
+        let node = somebody(params.get_node());
         let action = params.get_action()?.into();
         match self.0.act(node, action).await {
             Ok(node) => results.get().set_node(node.0),
@@ -86,6 +105,94 @@ impl supervisor::Server for Control {
         let mut list = results.get().init_events(events.len() as u32);
         for (at, event) in (0..).zip(&events) {
             event.write(list.reborrow().get(at));
+        }
+        Ok(())
+    }
+
+    async fn member_add(
+        self: Rc<Self>,
+        params: supervisor::MemberAddParams,
+        mut results: supervisor::MemberAddResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let (node, learner) = (somebody(params.get_node()), params.get_learner());
+        let timeout = timeout(params.get_timeout_millis());
+        match self.0.member_add(node, learner, timeout).await {
+            Ok(node) => results.get().set_node(node.0),
+            Err(Unmet::Refused(why)) => results.get().set_refused(&why),
+            Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
+        }
+        Ok(())
+    }
+
+    async fn member_promote(
+        self: Rc<Self>,
+        params: supervisor::MemberPromoteParams,
+        mut results: supervisor::MemberPromoteResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let timeout = timeout(params.get_timeout_millis());
+        match self.0.member_promote(NodeId(params.get_node()), timeout).await {
+            Ok(()) => {}
+            Err(Unmet::Refused(why)) => results.get().set_refused(&why),
+            Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
+        }
+        Ok(())
+    }
+
+    async fn member_remove(
+        self: Rc<Self>,
+        params: supervisor::MemberRemoveParams,
+        mut results: supervisor::MemberRemoveResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let timeout = timeout(params.get_timeout_millis());
+        let (node, purge) = (NodeId(params.get_node()), params.get_purge());
+        match self.0.member_remove(node, purge, timeout).await {
+            Ok(()) => {}
+            Err(Unmet::Refused(why)) => results.get().set_refused(&why),
+            Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
+        }
+        Ok(())
+    }
+
+    async fn transfer(
+        self: Rc<Self>,
+        params: supervisor::TransferParams,
+        mut results: supervisor::TransferResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let timeout = timeout(params.get_timeout_millis());
+        match self.0.transfer(somebody(params.get_to()), timeout).await {
+            Ok(handover) => {
+                let mut to = results.get().init_handover();
+                to.set_from(handover.from.0);
+                to.set_to(handover.to.0);
+                to.set_term(handover.term.0);
+                to.set_took_millis(handover.took_millis);
+            }
+            Err(Unmet::Refused(why)) => results.get().set_refused(&why),
+            Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
+        }
+        Ok(())
+    }
+
+    async fn take_snapshot(
+        self: Rc<Self>,
+        params: supervisor::TakeSnapshotParams,
+        mut results: supervisor::TakeSnapshotResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let timeout = timeout(params.get_timeout_millis());
+        match self.0.take_snapshots(somebody(params.get_node()), timeout).await {
+            Ok(taken) => {
+                let mut list = results.get().init_taken(taken.len() as u32);
+                for (at, taken) in (0..).zip(&taken) {
+                    taken.write(list.reborrow().get(at));
+                }
+            }
+            Err(Unmet::Refused(why)) => results.get().set_refused(&why),
+            Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
         }
         Ok(())
     }

@@ -53,6 +53,14 @@ impl Daemon {
         if !self.is_wanted(id, start) {
             return;
         }
+        // Who the others are may have changed since its last life.
+        let written = {
+            let inner = self.inner.borrow();
+            inner.state.write_node_config(&self.config, &self.directory, id)
+        };
+        if let Err(error) = written {
+            tracing::warn!(node = %id, "{error}");
+        }
         if let Err((why, hopeless)) = self.initialise(id).await {
             self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
             return;
@@ -84,6 +92,7 @@ impl Daemon {
             return Ok(());
         }
         let place = self.directory.node(id);
+        let joins = self.inner.borrow().state.nodes.get(&id).is_some_and(|record| !record.founder);
         // An earlier supervisor may have died between creating the log and writing that down. The
         // log knows whose it is, and the node checks it.
         let has_log = fs::read_dir(place.log_directory()).is_ok_and(|mut it| {
@@ -94,7 +103,10 @@ impl Daemon {
         if !has_log {
             let mut command = tokio::process::Command::new(&self.kvnode);
             command.arg("init").arg("--config").arg(place.node_toml());
-            command.arg("--initial").arg(self.directory.members_toml());
+            match joins {
+                true => command.arg("--join"),
+                false => command.arg("--initial").arg(self.directory.members_toml()),
+            };
             command.stdin(std::process::Stdio::null()).kill_on_drop(true);
             let output = tokio::time::timeout(INIT_PATIENCE, command.output()).await;
             let failed = |why: String| format!("cannot initialise its data directory: {why}");

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Identity;
 use crate::config::{
-    Address, ClusterConfig, ClusterDirectory, Member, Members, NodeConfig, Transport, replace_file,
+    Address, ClusterConfig, ClusterDirectory, Member, Members, NodeConfig, NodeDirectory,
+    Transport, replace_file,
 };
+use crate::control::Standing;
 use crate::types::{ClusterId, NodeId};
 
 /// The form of the file that this program writes.
@@ -43,9 +45,18 @@ pub struct StateFile {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
 }
 
-/// What is known of one node.
+/// What is known of one node. A record is kept for ever: its number is never given to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
+    /// The cluster was created with it; the others were added later.
+    #[serde(default = "yes")]
+    pub founder: bool,
+    /// What people want it to be.
+    #[serde(default = "member")]
+    pub standing: Standing,
+    /// It was removed.
+    #[serde(default)]
+    pub retired: Option<Retirement>,
     pub peer: Address,
     pub client: Address,
     pub http: SocketAddr,
@@ -58,6 +69,55 @@ pub struct NodeRecord {
     pub process: Option<Identity>,
     pub restarts: u32,
     pub last_exit: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn member() -> Standing {
+    Standing::Member
+}
+
+/// That a node was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retirement {
+    /// Unix time.
+    pub since_millis: u64,
+    /// Its data, too, is gone.
+    pub purged: bool,
+}
+
+impl NodeRecord {
+    /// Of a node that never ran: hands out its ports.
+    fn new(
+        transport: Transport,
+        place: &NodeDirectory,
+        founder: bool,
+        ports: &mut Ports,
+    ) -> Result<NodeRecord, StateError> {
+        let mut address = |what: &str| -> Result<Address, StateError> {
+            Ok(match transport {
+                Transport::Unix => Address::Unix(place.socket(what)),
+                Transport::Tcp => Address::Tcp(ports.next()?),
+            })
+        };
+        let (peer, client) = (address("peer")?, address("client")?);
+        Ok(NodeRecord {
+            founder,
+            standing: if founder { Standing::Member } else { Standing::Joining },
+            retired: None,
+            peer,
+            client,
+            http: ports.next()?,
+            initialised: false,
+            stay_down: false,
+            given_up: None,
+            process: None,
+            restarts: 0,
+            last_exit: None,
+        })
+    }
 }
 
 /// Why `supervisor.json` cannot be used.
@@ -111,25 +171,8 @@ impl StateFile {
         let mut ports = Ports::default();
         let mut nodes = BTreeMap::new();
         for id in config.node_ids() {
-            let mut address = |what: &str| -> Result<Address, StateError> {
-                Ok(match config.transport {
-                    Transport::Unix => Address::Unix(directory.node(id).socket(what)),
-                    Transport::Tcp => Address::Tcp(ports.next()?),
-                })
-            };
-            let (peer, client) = (address("peer")?, address("client")?);
-            let record = NodeRecord {
-                peer,
-                client,
-                http: ports.next()?,
-                initialised: false,
-                stay_down: false,
-                given_up: None,
-                process: None,
-                restarts: 0,
-                last_exit: None,
-            };
-            nodes.insert(id, record);
+            let place = directory.node(id);
+            nodes.insert(id, NodeRecord::new(config.transport, &place, true, &mut ports)?);
         }
         Ok(StateFile {
             version: VERSION,
@@ -191,12 +234,13 @@ impl StateFile {
                 config.id, self.cluster
             ));
         }
-        if self.nodes.len() != config.nodes as usize {
+        let founders = self.nodes.values().filter(|node| node.founder).count();
+        if founders != config.nodes as usize {
             return Err(format!(
-                "`nodes` is {}, and the cluster was created with {}: its size is in its log, and \
-                 editing this file does not change it",
+                "`nodes` is {}, and the cluster was created with {founders}: its size is in its \
+                 log, and editing this file does not change it (`kvctl member add` and `kvctl \
+                 member remove` do)",
                 config.nodes,
-                self.nodes.len()
             ));
         }
         if self.transport != config.transport {
@@ -206,9 +250,9 @@ impl StateFile {
                 config.transport, self.transport
             ));
         }
-        for (id, node) in &self.nodes {
+        for (id, node) in self.live() {
             if let Address::Unix(path) = &node.peer
-                && *path != directory.node(*id).socket("peer")
+                && *path != directory.node(id).socket("peer")
             {
                 return Err(format!(
                     "the cluster was created elsewhere: its log says that node {id} is reached at \
@@ -248,7 +292,7 @@ impl StateFile {
         };
         replace(&mut self.http, "metrics of the supervisor".to_owned())?;
         for (id, node) in &mut self.nodes {
-            if is_down(*id) {
+            if node.retired.is_none() && is_down(*id) {
                 replace(&mut node.http, format!("metrics of node {id}"))?;
                 if let Address::Tcp(client) = &mut node.client {
                     replace(client, format!("clients of node {id}"))?;
@@ -258,11 +302,72 @@ impl StateFile {
         Ok(told)
     }
 
+    /// The nodes that were not removed.
+    pub fn live(&self) -> impl Iterator<Item = (NodeId, &NodeRecord)> {
+        let live = |(id, node): (&NodeId, _)| (*id, node);
+        self.nodes.iter().filter(|(_, node)| node.retired.is_none()).map(live)
+    }
+
+    /// Gives the next number, which nobody ever had, to a node that is to join; hands out its
+    /// ports.
+    pub fn reserve(&mut self, directory: &ClusterDirectory) -> Result<NodeId, StateError> {
+        let last = self.nodes.keys().next_back().map_or(0, |id| id.0);
+        let id = NodeId(last.saturating_add(1));
+        let place = directory.node(id);
+        let record = NodeRecord::new(self.transport, &place, false, &mut Ports::default())?;
+        self.nodes.insert(id, record);
+        Ok(id)
+    }
+
+    /// The nodes in words: `the nodes are 1 to 5`.
+    pub fn roll(&self) -> String {
+        let ids: Vec<u64> = self.live().map(|(id, _)| id.0).collect();
+        match (ids.first(), ids.last()) {
+            (Some(first), Some(last)) if last - first + 1 == ids.len() as u64 => {
+                format!("the nodes are {first} to {last}")
+            }
+            _ => {
+                let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+                format!("the nodes are {}", ids.join(", "))
+            }
+        }
+    }
+
     /// The members that the cluster begins with.
     pub fn members(&self) -> Members {
+        let founders = self.nodes.iter().filter(|(_, node)| node.founder);
         let member =
             |(id, node): (&NodeId, &NodeRecord)| Member { id: *id, address: node.peer.clone() };
-        Members { member: self.nodes.iter().map(member).collect() }
+        Members { member: founders.map(member).collect() }
+    }
+
+    /// Where the others are, for a node whose log may not know: nothing while the members are those
+    /// that the cluster was created with.
+    fn strangers_to(&self, node: NodeId) -> BTreeMap<String, Address> {
+        if self.nodes.values().all(|record| record.founder && record.retired.is_none()) {
+            return BTreeMap::new();
+        }
+        let others = self.live().filter(|(id, _)| *id != node);
+        others.map(|(id, record)| (id.to_string(), record.peer.clone())).collect()
+    }
+
+    /// Writes `node.toml` of `node` anew, if it is not as it ought to be.
+    pub fn write_node_config(
+        &self,
+        config: &ClusterConfig,
+        directory: &ClusterDirectory,
+        node: NodeId,
+    ) -> Result<(), StateError> {
+        let Some(node_config) = self.node_config(config, directory, node) else { return Ok(()) };
+        let path = directory.node(node).node_toml();
+        let failed = |source| StateError::Io { what: "write", path: path.clone(), source };
+        let text = node_config
+            .to_commented_toml()
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        match fs::read(&path) {
+            Ok(bytes) if bytes == text.as_bytes() => Ok(()),
+            _ => replace_file(&path, text.as_bytes()).map_err(failed),
+        }
     }
 
     /// `node.toml` of `node`.
@@ -289,79 +394,12 @@ impl StateFile {
             election_timeout_max_millis: tuned.election_timeout_max_millis,
             heartbeat_millis: tuned.heartbeat_millis,
             segment_bytes: tuned.segment_bytes,
+            snapshot_log_bytes: tuned.snapshot_log_bytes,
+            keep_entries: tuned.keep_entries,
+            join: self.strangers_to(node),
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cluster(transport: Transport) -> (tempfile::TempDir, ClusterDirectory, ClusterConfig) {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = ClusterDirectory::at(temporary.path()).unwrap();
-        let mut config = ClusterConfig::new("a".parse().unwrap(), 3);
-        config.transport = transport;
-        (temporary, directory, config)
-    }
-
-    #[test]
-    fn ports_are_handed_out_once_and_are_all_different() {
-        let (_temporary, directory, config) = cluster(Transport::Tcp);
-        let state = StateFile::read_or_new(&config, &directory).unwrap();
-        let mut ports = std::collections::BTreeSet::from([state.http.port()]);
-        for node in state.nodes.values() {
-            for address in [&node.peer, &node.client, &Address::Tcp(node.http)] {
-                let Address::Tcp(address) = address else { panic!("{address}") };
-                assert!(address.ip().is_loopback() && ports.insert(address.port()));
-            }
-        }
-        assert_eq!(ports.len(), 10);
-        state.write(&directory.supervisor_json()).unwrap();
-        assert_eq!(StateFile::read_or_new(&config, &directory).unwrap(), state);
-    }
-
-    #[test]
-    fn a_port_that_somebody_took_is_replaced_only_where_nothing_runs() {
-        let (_temporary, directory, config) = cluster(Transport::Tcp);
-        let before = StateFile::new(&config, &directory).unwrap();
-        let thieves = [1, 2].map(|id| TcpListener::bind(before.nodes[&NodeId(id)].http).unwrap());
-        let mut after = before.clone();
-        let told = after.replace_taken_ports(|id| id != NodeId(2)).unwrap();
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with("metrics of node 1: "), "{told:?}");
-        assert_ne!(after.nodes[&NodeId(1)].http, before.nodes[&NodeId(1)].http);
-        assert_eq!(after.nodes[&NodeId(2)], before.nodes[&NodeId(2)]);
-        drop(thieves);
-    }
-
-    #[test]
-    fn edits_that_contradict_the_log_are_refused() {
-        let (_temporary, directory, config) = cluster(Transport::Unix);
-        StateFile::new(&config, &directory).unwrap().write(&directory.supervisor_json()).unwrap();
-        let refusal = |config: &ClusterConfig, directory: &ClusterDirectory| {
-            StateFile::read_or_new(config, directory).unwrap_err().to_string()
-        };
-        let more = ClusterConfig { nodes: 5, ..config.clone() };
-        assert!(refusal(&more, &directory).contains("created with 3"));
-        let other = ClusterConfig { id: ClusterId(config.id.0 ^ 1), ..config.clone() };
-        assert!(refusal(&other, &directory).contains("data of cluster"));
-        let tcp = ClusterConfig { transport: Transport::Tcp, ..config.clone() };
-        assert!(refusal(&tcp, &directory).contains("`transport` is tcp"));
-        let moved = tempfile::tempdir().unwrap();
-        let elsewhere = ClusterDirectory::at(moved.path()).unwrap();
-        fs::copy(directory.supervisor_json(), elsewhere.supervisor_json()).unwrap();
-        assert!(refusal(&config, &elsewhere).contains("move the directory back"));
-    }
-
-    #[test]
-    fn a_lost_or_damaged_file_is_not_taken_for_a_new_cluster() {
-        let (_temporary, directory, config) = cluster(Transport::Unix);
-        directory.node(NodeId(1)).create().unwrap();
-        let error = StateFile::read_or_new(&config, &directory).unwrap_err();
-        assert!(matches!(error, StateError::Missing { .. }), "{error}");
-        fs::write(directory.supervisor_json(), "{\"version\": 1").unwrap();
-        let error = StateFile::read_or_new(&config, &directory).unwrap_err();
-        assert!(matches!(error, StateError::Damaged { .. }), "{error}");
-    }
-}
+mod tests;

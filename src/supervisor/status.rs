@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::daemon::{Daemon, Inner, Node};
 use crate::config::Address;
-use crate::control::{ClusterStatus, NodeState, State};
+use crate::control::{ClusterStatus, NodeState, Retired, Standing, State};
 use crate::observe::{Observed, VERSION};
 use crate::types::NodeId;
 
@@ -20,7 +20,11 @@ impl Daemon {
         if inner.leader.is_none() {
             return Some("no leader is known".into());
         }
-        let lacking = inner.nodes.iter().find(|(_, node)| {
+        let joins = |id| {
+            let record = inner.state.nodes.get(id);
+            record.is_some_and(|record| record.standing == Standing::Joining)
+        };
+        let lacking = inner.nodes.iter().filter(|(id, _)| !joins(id)).find(|(_, node)| {
             let ready = node.report.as_ref().is_some_and(|(report, _)| report.ready);
             let runs = node.lifecycle.state() == State::Running;
             !(node.lifecycle.stays_down() || (runs && ready))
@@ -53,6 +57,7 @@ impl Daemon {
                 .iter()
                 .filter_map(|(id, node)| self.node_state(&inner, *id, node))
                 .collect(),
+            retired: retired(&inner),
             build: VERSION.to_owned(),
         }
     }
@@ -78,8 +83,20 @@ impl Daemon {
             problem: lifecycle.problem().map(str::to_owned),
             report: node.report.as_ref().map(|(report, _)| report.clone()),
             report_millis: node.report.as_ref().map(|(_, at)| *at),
+            standing: record.standing,
+            progress: node.progress.clone(),
         })
     }
+}
+
+/// Who was removed.
+fn retired(inner: &Inner) -> Vec<Retired> {
+    let retired = |(id, record): (&NodeId, &super::state::NodeRecord)| {
+        let retirement = record.retired.as_ref()?;
+        let (since_millis, purged) = (retirement.since_millis, retirement.purged);
+        Some(Retired { node: *id, since_millis, purged })
+    };
+    inner.state.nodes.iter().filter_map(retired).collect()
 }
 
 /// The daemon as the HTTP server sees it.

@@ -29,6 +29,8 @@
 //! The programs `kvnode` and `kvsupd` must have been built: they are looked for in
 //! `$KVRAFT_BIN_DIR`, else beside (or above) the test's own executable, else in `PATH`.
 
+mod members;
+
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -239,7 +241,7 @@ impl Cluster {
             .ok_or_else(|| TestError::InVain { what: "a leader".into(), status: Box::new(status) })
     }
 
-    /// The numbers of its nodes.
+    /// The numbers of the nodes that it was created with.
     pub fn nodes(&self) -> Vec<NodeId> {
         self.config.node_ids().collect()
     }

@@ -31,6 +31,7 @@ impl Life {
             leases: random.chance(0.5),
             keep_entries: random.below(4),
             bugs,
+            ..Setup::default()
         };
         let group = Group::new(size, setup, None)?;
         let nodes = group.node_ids();
@@ -201,7 +202,6 @@ fn chance_catches_bugs_that_are_put_back() {
         (Bug::ForgottenTerm, 150),
         (Bug::ReadBeforeNoop, 300),
         (Bug::SingleServerChange, 400),
-        (Bug::JointIgnoresOld, 400),
     ];
     for (bug, lives) in within {
         let caught = (0..lives).any(|seed| {

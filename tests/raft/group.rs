@@ -3,14 +3,17 @@
 //! After each step the core's own invariants are checked, and the safety properties of the paper's
 //! figure 3 across the group.
 
+mod network;
+mod properties;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 
 use bytes::Bytes;
-use kvraft::consensus::raft::{Message, Raft};
+use kvraft::consensus::raft::{HardState, Message, Raft};
 use kvraft::consensus::{
-    Change, Config, Configuration, Consensus, Effect, Entry, Input, Lease, Payload, Proposal, Role,
-    SnapshotMark,
+    Change, Config, Configuration, Consensus, Effect, Entry, Input, Lease, Payload, Persist,
+    Proposal, Role, SnapshotMark,
 };
 use kvraft::museum::Bugs;
 use kvraft::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
@@ -29,6 +32,8 @@ pub struct Setup {
     pub leases: bool,
     /// Entries that stay in the log although a snapshot covers them.
     pub keep_entries: u64,
+    /// Bytes of a snapshot in one message; none: ten.
+    pub chunk: Option<usize>,
     pub bugs: Bugs,
 }
 
@@ -39,8 +44,12 @@ pub struct Group {
     setup: Setup,
     nodes: BTreeMap<NodeId, Node>,
     messages: VecDeque<(NodeId, NodeId, Message)>,
+    /// What the network keeps for later.
+    kept_back: Vec<(NodeId, NodeId, Message)>,
     /// Groups that can talk among themselves; none: all can.
     partition: Vec<BTreeSet<NodeId>>,
+    /// Links that carry nothing, one way each.
+    cuts: BTreeSet<(NodeId, NodeId)>,
     told: String,
     /// Who led each term, ever (Election Safety).
     leaders: BTreeMap<Term, NodeId>,
@@ -101,12 +110,12 @@ impl Group {
 
     fn start(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let Setup { leases, keep_entries, bugs, .. } = self.setup;
+        let Setup { leases, keep_entries, chunk, bugs, .. } = self.setup;
         let clock_error = std::time::Duration::from_millis(10);
         let config = Config {
             lease: leases.then_some(Lease { clock_error }),
             keep_entries,
-            snapshot_chunk_bytes: 10,
+            snapshot_chunk_bytes: chunk.unwrap_or(10),
             bugs,
             ..Config::new(id, id.0 * 1000 + node.restarts)
         };
@@ -187,63 +196,13 @@ impl Group {
         Ok(())
     }
 
-    /// Delivers what is under way from `from` to `to` now, in order.
-    pub fn deliver(&mut self, from: NodeId, to: NodeId) -> Outcome {
-        let (these, rest): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.messages).into_iter().partition(|m| (m.0, m.1) == (from, to));
-        self.messages = rest;
-        for (from, to, message) in these {
-            self.step(to, Input::Receive { from, message })?;
+    /// Time passes, and every message that may arrive does so within ten milliseconds.
+    pub fn run(&mut self, millis: u64) -> Outcome {
+        for _ in 0..millis / 10 {
+            self.elapse(10)?;
+            self.deliver_all()?;
         }
         Ok(())
-    }
-
-    /// Delivers until nothing is under way.
-    pub fn deliver_all(&mut self) -> Outcome {
-        for _ in 0..10_000 {
-            let Some((from, to, message)) = self.messages.pop_front() else { return Ok(()) };
-            self.step(to, Input::Receive { from, message })?;
-        }
-        Err("the messages never end".into())
-    }
-
-    /// A message that nobody sent.
-    pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) -> Outcome {
-        self.step(to, Input::Receive { from, message })
-    }
-
-    pub fn duplicate(&mut self, from: NodeId, to: NodeId) {
-        let copies: Vec<_> =
-            self.messages.iter().filter(|m| (m.0, m.1) == (from, to)).cloned().collect();
-        self.messages.extend(copies);
-    }
-
-    pub fn drop_all(&mut self) {
-        self.messages.clear();
-    }
-
-    pub fn drop_link(&mut self, from: NodeId, to: NodeId) {
-        self.messages.retain(|m| (m.0, m.1) != (from, to));
-    }
-
-    pub fn reverse(&mut self, from: NodeId, to: NodeId) {
-        let (mut these, rest): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.messages).into_iter().partition(|m| (m.0, m.1) == (from, to));
-        these.make_contiguous().reverse();
-        self.messages = rest;
-        self.messages.extend(these);
-    }
-
-    pub fn partition(&mut self, groups: &str) -> Outcome {
-        let parse = |group: &str| -> Result<BTreeSet<NodeId>, Box<dyn Error>> {
-            group.split(',').map(|id| Ok(NodeId(id.parse()?))).collect()
-        };
-        self.partition = groups.split('|').map(parse).collect::<Result<_, _>>()?;
-        Ok(())
-    }
-
-    pub fn heal(&mut self) {
-        self.partition.clear();
     }
 
     /// The disk of `id` finishes everything it was asked to write.
@@ -281,16 +240,6 @@ impl Group {
         Ok(())
     }
 
-    /// Handles the message that is at `place` in the queue: others stay.
-    pub fn deliver_at(&mut self, place: usize) -> Outcome {
-        let Some((from, to, message)) = self.messages.remove(place) else { return Ok(()) };
-        self.step(to, Input::Receive { from, message })
-    }
-
-    pub fn messages(&self) -> usize {
-        self.messages.len()
-    }
-
     pub fn node_ids(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
     }
@@ -319,13 +268,6 @@ impl Group {
         self.applied.keys().next_back().copied().unwrap_or_default()
     }
 
-    fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let cut = |group: &BTreeSet<NodeId>| group.contains(&from) != group.contains(&to);
-        if !self.partition.iter().any(cut) {
-            self.messages.push_back((from, to, message));
-        }
-    }
-
     /// Steps a core, checks that it kept its promises, and does what it asks.
     fn step(&mut self, id: NodeId, input: Input<Raft>) -> Outcome {
         let now = self.now;
@@ -338,6 +280,7 @@ impl Group {
         assert!(twin == *raft);
         raft.assert_invariants(&checkpoint);
         let after = raft.status();
+        let (committed, members) = (after.commit_index, after.configuration.clone());
         if (before.role, before.term) != (after.role, after.term) {
             self.tell(format!("{id} is {} of term {}", after.role, after.term));
         }
@@ -348,6 +291,18 @@ impl Group {
                 self.assert_leader_completeness(id);
             }
         }
+        let removes = |effect: &Effect<Raft>| match effect {
+            Effect::Persist(write) => write.truncate_from.is_some() || write.snapshot.is_some(),
+            _ => false,
+        };
+        let removed = effects.iter().any(removes);
+        if let Some(Effect::Persist(write)) = effects.first() {
+            self.write(id, write.clone());
+        }
+        if removed {
+            self.assert_members_stand_in_the_log(id, &members);
+            self.assert_committed_is_in_the_log(id, committed);
+        }
         for effect in effects {
             self.carry_out(id, effect)?;
         }
@@ -355,15 +310,17 @@ impl Group {
         Ok(())
     }
 
+    fn write(&mut self, id: NodeId, write: Persist<HardState>) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.disk.writing.push_back(write);
+        }
+    }
+
     fn carry_out(&mut self, id: NodeId, effect: Effect<Raft>) -> Outcome {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         match effect {
-            Effect::Persist(write) => {
-                node.disk.writing.push_back(write);
-                if !self.setup.disks_by_hand {
-                    self.persist(id)?;
-                }
-            }
+            Effect::Persist(_) if self.setup.disks_by_hand => {}
+            Effect::Persist(_) => self.persist(id)?,
             Effect::Send { to, message, after } => {
                 let durable = node
                     .disk
@@ -432,29 +389,6 @@ impl Group {
             }
         }
         Ok(())
-    }
-
-    /// If two logs hold an entry of the same index and term, they are equal up to it (figure 3).
-    fn assert_log_matching(&self) {
-        let logs: Vec<&Log> = self.nodes.values().map(|node| &node.disk.log).collect();
-        for (i, a) in logs.iter().enumerate() {
-            for b in &logs[i + 1..] {
-                let mut agree = false;
-                for entry in a.entries.iter().rev() {
-                    let Some(other) = b.get(entry.index) else { continue };
-                    agree |= other.term == entry.term;
-                    assert!(!agree || entry == other, "Log Matching at {}", entry.index);
-                }
-            }
-        }
-    }
-
-    /// A new leader has every entry that was ever committed (figure 3).
-    fn assert_leader_completeness(&self, id: NodeId) {
-        let log = self.nodes[&id].disk.effective_log();
-        for (index, entry) in self.applied.range(log.start.0.next()..) {
-            assert_eq!(log.get(*index), Some(entry), "Leader Completeness: node {id}");
-        }
     }
 
     /// One line a node.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvraft::consensus::raft::{Message, Raft};
-use kvraft::consensus::{Config, Configuration};
-use kvraft::kv::{Answer, Query};
+use kvraft::consensus::{Change, Config, Configuration};
+use kvraft::kv::{Answer, MachineOptions, Query};
+use kvraft::museum::Bugs;
 use kvraft::replica::{
-    Consistency, Event, Options, Output, PeerMessage, Replica, Request, Response,
+    Consistency, Counters, Event, Options, Order, OrderResult, Output, PeerMessage, Replica,
+    ReplicaStatus, Request, Response,
 };
 use kvraft::storage::{Crash, Identity, LogOptions, MemoryDisk, SegmentLog};
 use kvraft::types::{ClusterId, Instant, LogIndex, NodeId, Random, Ticket};
@@ -18,30 +20,51 @@ const CLUSTER: ClusterId = ClusterId(7);
 
 pub struct World {
     now: Instant,
-    nodes: BTreeMap<NodeId, Node>,
-    network: Vec<Letter>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub network: Vec<Letter>,
     /// Nodes below this id cannot talk to the others.
-    cut: Option<NodeId>,
+    pub cut: Option<NodeId>,
     pub clients: Clients,
     pub crashes: u64,
     /// The state's hash at each applied index, as whoever came there first had it.
     hashes: BTreeMap<LogIndex, u128>,
+    /// What became of each order that was answered.
+    pub orders: BTreeMap<Ticket, OrderResult>,
+    last_order: u64,
+    /// The answer to [`World::ask`].
+    pub alone: Option<Response>,
+    /// A bug put back into every replica that starts from now on.
+    pub bugs: Bugs,
+    /// Whether the states are compared from outside as well.
+    pub compare: bool,
 }
 
-struct Node {
-    disk: MemoryDisk,
+pub struct Node {
+    pub disk: MemoryDisk,
     /// None: down.
-    replica: Option<Replica<Raft, MemoryDisk>>,
+    pub replica: Option<Replica<Raft, MemoryDisk>>,
     /// Requests that it was asked and has not answered.
     asked: Vec<Ticket>,
     starts: u64,
-    relayed: u64,
+    /// Of its lives that are over.
+    done: Vec<Counters>,
+    /// The newest version of the state machine that its program knows.
+    pub supports: u16,
+    /// Orders that it was given and has not answered.
+    ordered: Vec<Ticket>,
 }
 
-struct Letter {
+pub struct Letter {
     from: NodeId,
     to: NodeId,
     message: PeerMessage<Message>,
+}
+
+impl Node {
+    fn of(disk: MemoryDisk) -> Node {
+        let (asked, done, ordered) = Default::default();
+        Node { disk, replica: None, asked, starts: 0, done, supports: 2, ordered }
+    }
 }
 
 impl World {
@@ -54,7 +77,7 @@ impl World {
             SegmentLog::create(&mut disk, Identity { cluster: CLUSTER, node }, &initial)
                 .map_err(|error| error.to_string())?;
             disk.set_stepped(true);
-            nodes.insert(node, Node { disk, replica: None, asked: vec![], starts: 0, relayed: 0 });
+            nodes.insert(node, Node::of(disk));
         }
         let mut world = World {
             now: Instant::default(),
@@ -64,6 +87,11 @@ impl World {
             clients: Clients::new(4),
             crashes: 0,
             hashes: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            last_order: 0,
+            alone: None,
+            bugs: Bugs::none(),
+            compare: true,
         };
         for id in (1..=size).map(NodeId) {
             world.start(id, random)?;
@@ -111,14 +139,32 @@ impl World {
     }
 
     pub fn relayed(&self) -> u64 {
-        self.nodes.values().map(|node| node.relayed).sum()
+        self.total(|counters| counters.relayed)
     }
 
-    fn start(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+    /// What all replicas did in all their lives.
+    pub fn total(&self, of: impl Fn(&Counters) -> u64) -> u64 {
+        let alive = self.nodes.values().filter_map(|node| node.replica.as_ref());
+        let lives = alive.map(|replica| replica.status().counters);
+        let all = lives.chain(self.nodes.values().flat_map(|node| node.done.iter().copied()));
+        all.map(|counters| of(&counters)).sum()
+    }
+
+    /// How `id` stands, if it is up.
+    pub fn status(&self, id: NodeId) -> Option<ReplicaStatus> {
+        Some(self.nodes.get(&id)?.replica.as_ref()?.status())
+    }
+
+    pub fn start(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         node.starts += 1;
-        let consensus =
-            Config { cache_bytes: 200, max_message_bytes: 500, ..Config::new(id, random.bits()) };
+        let consensus = Config {
+            cache_bytes: 200,
+            max_message_bytes: 500,
+            snapshot_chunk_bytes: 300,
+            keep_entries: 4,
+            ..Config::new(id, random.bits())
+        };
         let options = Options {
             // Small, so that every life crosses many segments.
             log: LogOptions {
@@ -127,8 +173,12 @@ impl World {
                 ..LogOptions::default()
             },
             log_reserve: 1 << 10,
+            snapshot_log_bytes: 2 << 10,
+            hash_every: 16,
+            machine: MachineOptions { supports: node.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, consensus)
         };
+        let options = options.with_bugs(self.bugs);
         let (replica, _) = Replica::open(self.now, options, node.disk.handle())
             .map_err(|error| format!("node {id} does not start: {error}"))?;
         node.replica = Some(replica);
@@ -139,8 +189,9 @@ impl World {
     pub fn crash(&mut self, id: NodeId, random: &mut Random) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(replica) = node.replica.take() else { return };
-        node.relayed += replica.status().counters.relayed;
+        node.done.push(replica.status().counters);
         drop(replica);
+        node.ordered.clear();
         let keep_some = random.chance(0.7);
         node.disk.crash(if keep_some {
             Crash::KeepSome(random.bits())
@@ -152,16 +203,16 @@ impl World {
     }
 
     /// One event at one replica, and all that comes of it at once.
-    fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
+    pub fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(replica) = &mut node.replica else { return Ok(()) };
         replica.handle(now, event);
         let outputs = replica.finish_turn(now).map_err(|error| format!("node {id}: {error}"))?;
         let status = replica.status();
-        let at = status.consensus.applied_index;
+        let at = status.machine_applied;
         let hash = *self.hashes.entry(at).or_insert(status.state_hash);
-        if hash != status.state_hash {
+        if hash != status.state_hash && self.compare {
             return Err(format!("node {id} has another state than others had at index {at}"));
         }
         for output in outputs {
@@ -170,10 +221,20 @@ impl World {
                     self.network.push(Letter { from: id, to, message });
                 }
                 Output::Reply { ticket, response } => {
+                    if ticket == Ticket(u64::MAX - 1) {
+                        self.alone = Some(response);
+                        continue;
+                    }
                     node.asked.retain(|asked| *asked != ticket);
                     self.clients.answered(ticket, response)?;
                 }
-                Output::OrderDone { .. } | Output::Configuration(_) => {}
+                Output::OrderDone { ticket, result } => {
+                    node.ordered.retain(|ordered| *ordered != ticket);
+                    if self.orders.insert(ticket, result).is_some() {
+                        return Err(format!("order {ticket} is answered twice"));
+                    }
+                }
+                Output::Configuration(_) => {}
                 Output::PeerRejected { from, why } => {
                     return Err(format!("node {id} rejects what {from} says: {why}"));
                 }
@@ -182,7 +243,7 @@ impl World {
         Ok(())
     }
 
-    fn somebody(&self, random: &mut Random) -> NodeId {
+    pub fn somebody(&self, random: &mut Random) -> NodeId {
         NodeId(1 + random.below(self.nodes.len() as u64))
     }
 
@@ -191,7 +252,8 @@ impl World {
         match random.below(1000) {
             0..400 => self.deliver(random, 0.03),
             400..700 => self.disk_step(id),
-            700..800 => self.client_step(id, random),
+            700..796 => self.client_step(id, random),
+            796..800 => self.order_step(id, random),
             800..960 => self.time_passes(Duration::from_millis(1 + random.below(15))),
             960..970 => {
                 self.crash(id, random);
@@ -210,12 +272,37 @@ impl World {
         }
     }
 
-    fn is_down(&self, id: NodeId) -> bool {
+    /// An operator wants something of `id`, who may lead or not.
+    fn order_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+        let node = self.somebody(random);
+        let order = match random.below(6) {
+            0 => Order::Transfer { to: None },
+            1 => Order::Transfer { to: Some(node) },
+            2 => Order::ChangeMembership { changes: vec![Change::Demote { node }] },
+            3 | 4 => Order::ChangeMembership { changes: vec![Change::Promote { node }] },
+            _ => Order::TakeSnapshot,
+        };
+        self.order(id, order).map(drop)
+    }
+
+    /// Gives `id` an order, if it is up.
+    pub fn order(&mut self, id: NodeId, order: Order) -> Result<Ticket, String> {
+        self.last_order += 1;
+        let ticket = Ticket(self.last_order);
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.replica.is_some()) {
+            node.ordered.push(ticket);
+        }
+        let timeout = Duration::from_secs(2);
+        self.turn(id, Event::Order { ticket, order, timeout })?;
+        Ok(ticket)
+    }
+
+    pub fn is_down(&self, id: NodeId) -> bool {
         self.nodes.get(&id).is_some_and(|node| node.replica.is_none())
     }
 
     /// A letter arrives, mostly the oldest; or is lost.
-    fn deliver(&mut self, random: &mut Random, loss: f64) -> Result<(), String> {
+    pub fn deliver(&mut self, random: &mut Random, loss: f64) -> Result<(), String> {
         if self.network.is_empty() {
             return Ok(());
         }
@@ -240,7 +327,7 @@ impl World {
         }
     }
 
-    fn client_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
+    pub fn client_step(&mut self, id: NodeId, random: &mut Random) -> Result<(), String> {
         if self.is_down(id) {
             return Ok(());
         }
@@ -251,7 +338,7 @@ impl World {
         self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })
     }
 
-    fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
+    pub fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
         self.now = self.now + duration;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
@@ -263,54 +350,25 @@ impl World {
         Ok(())
     }
 
-    /// Everybody is up and connected: soon all have applied the same, and something new.
-    pub fn peace(&mut self, random: &mut Random) -> Result<(), String> {
-        self.cut = None;
-        for id in (1..=self.nodes.len() as u64).map(NodeId) {
-            if self.is_down(id) {
-                self.start(id, random)?;
-            }
-        }
-        let before = self.clients.acknowledged();
-        for _ in 0..1_000 {
-            self.time_passes(Duration::from_millis(5))?;
-            while !self.network.is_empty() {
-                self.deliver(random, 0.0)?;
-            }
-            for id in (1..=self.nodes.len() as u64).map(NodeId) {
-                while self.nodes[&id].disk.step() {
-                    self.turn(id, Event::Disk)?;
-                }
-            }
-            if self.clients.acknowledged() > before + 3 {
-                if self.all_equal() {
-                    return Ok(());
-                }
-            } else {
-                let id = self.somebody(random);
-                self.client_step(id, random)?;
-            }
-        }
-        Err(format!("five seconds of peace, and the cluster did not get on:\n{}", self.describe()))
-    }
-
     /// One line a node.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
         let lines = replicas.map(|replica| {
             let status = replica.status();
             let c = status.consensus;
             format!(
-                "{} {} term {} leader {:?} last {} durable {} commit {} applied {}, {} pending, \
-                 room {}",
+                "{} {} term {} leader {:?} first {} last {} durable {} commit {} applied {} \
+                 ({}), {} pending, room {}",
                 c.id,
                 c.role,
                 c.term,
                 c.leader,
+                c.first_index,
                 c.last_index,
                 c.durable_index,
                 c.commit_index,
                 c.applied_index,
+                status.machine_applied,
                 status.pending_requests,
                 replica.room(),
             )
@@ -318,11 +376,16 @@ impl World {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    fn all_equal(&self) -> bool {
+    /// Every order was answered by whoever is still alive.
+    pub fn nothing_is_ordered(&self) -> bool {
+        self.nodes.values().all(|node| node.ordered.is_empty())
+    }
+
+    pub fn all_equal(&self) -> bool {
         let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
         let positions: Vec<_> = replicas
-            .map(|replica| replica.status().consensus)
-            .map(|status| (status.applied_index, status.last_index))
+            .map(Replica::status)
+            .map(|status| (status.machine_applied, status.consensus.last_index))
             .collect();
         positions.iter().all(|p| *p == positions[0] && p.0 == p.1)
     }

@@ -69,7 +69,7 @@ fn print(global: &Global, event: &Event) -> Result<(), Failure> {
             let node = event.node.map_or_else(|| "-".to_owned(), |node| format!("node {node}"));
             let time = timestamp(event.time_millis);
             let (kind, detail) = (&event.kind, &event.detail);
-            output::line(format!("{time}  {node:<8} {kind:<20} {detail}").trim_end())
+            output::line(format!("{time}  {node:<8} {kind:<22} {detail}").trim_end())
         }
     }
 }

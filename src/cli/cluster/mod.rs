@@ -4,11 +4,15 @@ mod down;
 mod events;
 mod list;
 mod logs;
+mod recover;
 mod restart;
 mod run;
 mod status;
 mod up;
 mod wait;
+
+pub use status::endpoint as short_address;
+pub use up::warn_if_even;
 
 use super::failure::{Failure, Outcome};
 use super::{Global, output, reach};
@@ -33,6 +37,7 @@ pub enum Cluster {
     Restart(restart::Restart),
     Logs(logs::Logs),
     Events(events::Events),
+    Recover(recover::Recover),
 }
 
 pub async fn run(global: &Global, command: Cluster) -> Outcome {
@@ -46,6 +51,7 @@ pub async fn run(global: &Global, command: Cluster) -> Outcome {
         Cluster::Restart(command) => restart::run(global, command).await,
         Cluster::Logs(command) => logs::run(global, command).await,
         Cluster::Events(command) => events::run(global, command).await,
+        Cluster::Recover(command) => recover::run(global, &command),
     }
 }
 

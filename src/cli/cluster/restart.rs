@@ -15,10 +15,13 @@ use crate::types::NodeId;
 /// How often the supervisor is asked.
 const POLL: Duration = Duration::from_millis(50);
 
+/// A leader gets so long to hand its leadership over.
+const HANDOVER: Duration = Duration::from_secs(5);
+
 /// Restart every node, one after the other, so that the cluster goes on serving
 ///
-/// The followers first and the leader last; the next node waits until the one before is ready
-/// again. Nodes that are stopped stay so.
+/// The followers first and the leader last, after it has handed its leadership over; the next node
+/// waits until the one before is ready again. Nodes that are stopped stay so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,6 +77,11 @@ async fn restart(
     node: NodeId,
     timeout: Duration,
 ) -> Result<(), Failure> {
+    let leads = supervisor.status().await?.leader == Some(node);
+    if leads && let Err(error) = supervisor.transfer(None, timeout.min(HANDOVER)).await {
+        // A cluster of one has nobody to hand over to; else there is a gap, and no more than that.
+        output::note(format!("node {node} is restarted as the leader: {error}"));
+    }
     supervisor.act(Some(node), Action::Restart).await?;
     let end = Instant::now() + timeout;
     loop {

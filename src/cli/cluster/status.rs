@@ -22,11 +22,13 @@ Examples:
   kvctl cluster status -o name          the ids of the nodes
 
 JSON fields: schema_version, name, cluster, directory, transport, durability, supervisor_pid,
-http_address, leader, term, ready, foreground, since_millis, build, nodes: node, state, pid,
-since_millis, restarts, last_exit, client, peer, control, http, log, adopted, next_start_millis,
-problem, report (what the node itself said last: role, term, voted_for, leader, first_index,
-last_index, durable_index, commit_index, applied_index, revision, keys, state_hash, uptime_millis,
-log_bytes, segments, disk_full, ready, peers, voters, learners, durability, build), report_millis")]
+http_address, leader, term, ready, foreground, since_millis, build, retired: node, since_millis,
+purged; nodes: node, state, pid, since_millis, restarts, last_exit, client, peer, control, http,
+log, adopted, next_start_millis, problem, standing (member, joining, leaving), progress, report
+(what the node itself said last: role, term, voted_for, leader, first_index, last_index,
+durable_index, commit_index, applied_index, revision, keys, state_hash, uptime_millis, log_bytes,
+segments, disk_full, ready, peers, voters, learners, outgoing, snapshot_index, snapshot_bytes,
+transfer_target, durability, build), report_millis")]
 pub struct Status {}
 
 pub async fn run(global: &Global, _: Status) -> Outcome {
@@ -126,8 +128,8 @@ fn row(status: &ClusterStatus, node: &NodeState) -> Vec<String> {
     ]
 }
 
-/// The client's address, without the cluster's own directory.
-fn endpoint(status: &ClusterStatus, address: &Address) -> String {
+/// An address, without the cluster's own directory.
+pub fn endpoint(status: &ClusterStatus, address: &Address) -> String {
     match address {
         Address::Unix(path) => match path.strip_prefix(&status.directory) {
             Ok(inside) => format!("unix:…/{}", inside.display()),

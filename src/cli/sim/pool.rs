@@ -40,8 +40,8 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Lives every seed of `seeds`; with `until_broken`, stops at the first that breaks something. Seeds
-/// are begun in order, so that whatever is found is among the first.
+/// Lives every seed of `seeds`; with `until_broken`, stops at the first that breaks something.
+/// Seeds are begun in order, so that whatever is found is among the first.
 pub async fn run(
     seeds: Range<u64>,
     plan: &Plan,

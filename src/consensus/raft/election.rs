@@ -62,15 +62,29 @@ use std::collections::BTreeMap;
 use super::message::Message;
 use super::quorum::quorum;
 use super::state::{HardState, Raft, RoleState};
+use crate::consensus::Configuration;
 use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, NodeId, Term};
 
 /// Changing roles.
 impl Raft {
     /// Only a voter stands for election: a learner, or a server outside the configuration, waits.
+    ///
+    /// But a voter whose vote is taken away by an entry that is not committed yet, as far as it
+    /// knows, may be the only one that can win (dissertation §4.2.2):
+    ///
+    /// 1. S2 and S3 have committed the joint entry that leaves S2 as the only voter.
+    /// 2. S3 leads, appends C_new = {S2}, and loses its leadership before S2 has it.
+    /// 3. S2 needs S3's vote by its own log, and does not get it: S3's log is longer.
+    ///
+    /// So S3 stands, is elected by S2 alone, commits C_new, and goes.
     pub(super) fn may_campaign(&self) -> bool {
-        let configuration = self.log.configuration();
-        configuration.voters.contains(&self.id()) || configuration.outgoing.contains(&self.id())
+        let has_vote = |configuration: &Configuration| {
+            configuration.voters.contains(&self.id()) || configuration.outgoing.contains(&self.id())
+        };
+        let uncommitted = self.log.configuration_index() > self.commit_index;
+        has_vote(self.log.configuration())
+            || uncommitted && has_vote(self.log.configuration_before())
     }
 
     /// Becomes a follower: of a newer term, of a leader, or both.
@@ -199,9 +213,13 @@ impl Raft {
 /// The election itself.
 impl Raft {
     /// An operator, or a test, wants an election. It is as if the leader had handed over; but where
-    /// reads rest on leases, nobody may break the loyalty that they rest on.
+    /// reads rest on leases, nobody may break the loyalty that they rest on: neither others' nor,
+    /// with its vote for itself, its own.
     pub(super) fn campaign_on_request(&mut self, now: Instant) {
-        self.campaign(now, self.config.lease.is_none());
+        let leased = self.config.lease.is_some();
+        if !(leased && self.is_loyal(now)) {
+            self.campaign(now, !leased);
+        }
     }
 
     /// Stands for election in a new term.

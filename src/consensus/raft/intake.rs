@@ -57,13 +57,16 @@ pub(super) fn check_message(raft: &Raft, from: NodeId, message: &Message) -> Res
             check_leader(raft, from, *term)?;
             check_against_log(raft, *term, (*prev_log_index, *prev_log_term), entries)
         }
-        Message::AppendEntriesReply { term, result, .. } => {
-            let (AppendResult::Matched(index) | AppendResult::Conflict { index, .. }) = *result;
-            within("index", index.0)?;
-            match result {
-                AppendResult::Matched(_) => check_acknowledged(raft, *term, index),
-                AppendResult::Conflict { rejected, .. } => within("index", rejected.0),
+        Message::AppendEntriesReply { term, round, result } => {
+            check_round(raft, *term, *round)?;
+            // Rejected is what this leader named, so it has that, too.
+            let (AppendResult::Matched(index) | AppendResult::Conflict { rejected: index, .. }) =
+                *result;
+            if let AppendResult::Conflict { index, .. } = result {
+                within("index", index.0)?;
             }
+            within("index", index.0)?;
+            check_acknowledged(raft, *term, index)
         }
         Message::InstallSnapshot { term, snapshot_index, snapshot_term, offset, data, .. } => {
             within("snapshot's index", snapshot_index.0)?;
@@ -102,6 +105,16 @@ fn check_acknowledged(raft: &Raft, term: Term, index: LogIndex) -> Result<(), St
         return Err(format!("it acknowledges entry {index}, which does not exist"));
     }
     Ok(())
+}
+
+/// Nobody answers a round that has not begun: it would confirm every read to come.
+fn check_round(raft: &Raft, term: Term, round: u64) -> Result<(), String> {
+    match raft.leading().filter(|_| term == raft.term()) {
+        Some(leader) if round > leader.reads.newest_round() => {
+            Err(format!("it confirms round {round}, which has not begun"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A term has one leader.

@@ -111,6 +111,14 @@ impl Log {
         self.configurations.last().map_or(self.snapshot.index, |(index, _)| *index)
     }
 
+    /// The configuration before the newest entry of one; the snapshot's, if there is none.
+    pub fn configuration_before(&self) -> &Configuration {
+        let before = self.configurations.len().saturating_sub(1);
+        self.configurations[..before]
+            .last()
+            .map_or(&self.snapshot.configuration, |(_, configuration)| configuration)
+    }
+
     /// The configuration as of `index`, which must not lie before the snapshot.
     fn configuration_at(&self, index: LogIndex) -> &Configuration {
         let before = self.configurations.partition_point(|(at, _)| *at <= index);

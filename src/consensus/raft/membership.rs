@@ -67,7 +67,7 @@ use crate::types::{Instant, NodeId, Ticket};
 impl Raft {
     /// Somebody wants to change who the members are.
     pub(super) fn change_membership(&mut self, now: Instant, ticket: Ticket, changes: &[Change]) {
-        match self.changed_configuration(changes) {
+        match self.changed_configuration(now, changes) {
             Ok(next) => {
                 self.append_next(ticket, Payload::Configuration(next));
                 self.members_changed(now);
@@ -77,7 +77,11 @@ impl Raft {
     }
 
     /// The configuration that begins the change.
-    fn changed_configuration(&self, changes: &[Change]) -> Result<Configuration, Refusal> {
+    fn changed_configuration(
+        &self,
+        now: Instant,
+        changes: &[Change],
+    ) -> Result<Configuration, Refusal> {
         let Some(leader) = self.leading() else {
             return Err(Refusal::NotLeader { leader: self.leader() });
         };
@@ -89,15 +93,16 @@ impl Raft {
         if (!settled || leader.transfer.is_some()) && !hasty {
             return Err(Refusal::ChangeUnderWay);
         }
-        for change in changes {
-            if let Change::Promote { node } = change
-                && !leader.progress.get(node).is_some_and(|progress| progress.catching_up.done)
-                && current.learners.contains(node)
-            {
-                return Err(Refusal::NotCaughtUp { node: *node });
-            }
-        }
         let mut next = changed(current, changes).map_err(Refusal::Invalid)?;
+        let limit = self.config.election_timeout.end;
+        let behind = |node: &&NodeId| {
+            !leader.progress.get(node).is_some_and(|progress| progress.has_caught_up(now, limit))
+        };
+        // Whoever gets a vote, by whatever changes: also one that is added and promoted at once.
+        let mut promoted = next.voters.difference(&current.voters);
+        if let Some(node) = promoted.find(behind) {
+            return Err(Refusal::NotCaughtUp { node: *node });
+        }
         let joint = !hasty && !self.has(Bug::JointIgnoresOld);
         if next.voters != current.voters && joint {
             next.outgoing = current.voters.clone();

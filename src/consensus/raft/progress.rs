@@ -65,7 +65,7 @@ pub struct CatchingUp {
     target: LogIndex,
     pub(super) since: Instant,
     /// The last round that ended was short enough.
-    pub done: bool,
+    done: bool,
 }
 
 /// How messages are sent.
@@ -143,6 +143,12 @@ impl Progress {
         }
     }
 
+    /// Whether it lacks no more than what a round of at most `limit` brings it: the last round was
+    /// short enough, and this one is not too long already (it may have died since).
+    pub fn has_caught_up(&self, now: Instant, limit: std::time::Duration) -> bool {
+        self.catching_up.done && now.since(self.catching_up.since) <= limit
+    }
+
     /// The snapshot that is being sent, if one is.
     pub fn snapshot(&self) -> Option<LogIndex> {
         if let State::Snapshot(sending) = &self.state { Some(sending.index) } else { None }
@@ -165,7 +171,7 @@ impl Progress {
                 self.next_index = self.match_index.next();
                 self.state = State::Replicate(InFlight::default());
             }
-            State::Snapshot(_) => {}
+            State::Snapshot(_) => self.next_index = self.next_index.max(self.match_index.next()),
         }
     }
 

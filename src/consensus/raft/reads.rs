@@ -63,7 +63,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::message::{Message, ReadContext};
-use super::quorum::{quorum, reached};
+use super::quorum::reached;
 use super::state::{Leader, Raft, RoleState};
 use crate::consensus::{Consensus, Effect, Refusal};
 use crate::museum::Bug;
@@ -97,6 +97,7 @@ enum Reader {
 /// Reads whose confirmation is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round {
+    number: u64,
     at: LogIndex,
     readers: Vec<Reader>,
 }
@@ -193,7 +194,8 @@ impl Raft {
             return;
         }
         reads.begin(now, leased);
-        reads.current = Some(Round { at, readers: std::mem::take(&mut reads.waiting) });
+        let (number, readers) = (reads.newest_round, std::mem::take(&mut reads.waiting));
+        reads.current = Some(Round { number, at, readers });
         self.send_heartbeats();
         self.confirm_reads(now);
     }
@@ -227,14 +229,13 @@ impl Raft {
                 reads.lease_until = Some(now + length);
             }
         }
-        let all = quorum(log.configuration(), |other| answered_by(other) >= newest);
-        if reads.current.is_none() || !all {
-            return;
-        }
-        if let Some(Round { at, readers }) = reads.current.take() {
+        // This round or a later one: with leases the next has often begun before the answers come.
+        if let Some(Round { at, readers, .. }) =
+            reads.current.take_if(|round| round.number <= answered)
+        {
             self.serve(at, readers);
+            self.start_round(now);
         }
-        self.start_round(now);
     }
 
     fn lease_length(&self) -> Option<Duration> {

@@ -171,7 +171,10 @@ impl Raft {
     /// The disk has read entries that were not cached: for a follower, or for the state machine.
     pub(super) fn log_read(&mut self, now: Instant, from: LogIndex, mut entries: Vec<Entry>) {
         // They may have been removed since they were asked for.
-        let still = entries.iter().take_while(|e| self.log.term(e.index) == Some(e.term)).count();
+        // (The term of the last one removed is still known, and must not let it pass.)
+        let first = self.log.first_index();
+        let there = |e: &&Entry| e.index >= first && self.log.term(e.index) == Some(e.term);
+        let still = entries.iter().take_while(there).count();
         entries.truncate(still);
         self.log_read_for_applying(from, &entries);
         for id in self.others() {

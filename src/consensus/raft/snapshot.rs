@@ -68,6 +68,8 @@ pub struct Sending {
     term: Term,
     /// The follower has so many bytes of it.
     bytes: u64,
+    /// It was sent so many, at most: an answer may come late, when the leader has gone back.
+    sent: u64,
     /// The chunk from `bytes` on: where it is.
     chunk: Stage,
     /// Since when it is there.
@@ -79,8 +81,8 @@ pub struct Sending {
 enum Stage {
     /// Being read from the disk.
     Reading,
-    /// Sent; the follower will have so many bytes then.
-    Sent { end: u64 },
+    /// Under way to the follower.
+    Sent,
 }
 
 /// A snapshot on its way from a leader.
@@ -140,7 +142,8 @@ impl Raft {
             return;
         }
         let chunk = Stage::Reading;
-        progress.state = State::Snapshot(Sending { index, term, bytes: 0, chunk, since: now });
+        progress.state =
+            State::Snapshot(Sending { index, term, bytes: 0, sent: 0, chunk, since: now });
         self.read_chunk(id);
     }
 
@@ -179,7 +182,8 @@ impl Raft {
             self.restart_from_probe(to);
             return;
         };
-        sending.chunk = Stage::Sent { end: offset + data.len() as u64 };
+        sending.chunk = Stage::Sent;
+        sending.sent = sending.sent.max(offset + data.len() as u64);
         sending.since = now;
         let snapshot_term = sending.term;
         let snapshot_index = index;
@@ -206,9 +210,7 @@ impl Raft {
             let State::Snapshot(sending) = &mut progress.state else { continue };
             if silent {
                 progress.probe_from(progress.match_index.next());
-            } else if matches!(sending.chunk, Stage::Sent { .. })
-                && now.since(sending.since) > patience
-            {
+            } else if sending.chunk == Stage::Sent && now.since(sending.since) > patience {
                 sending.chunk = Stage::Reading;
                 sending.since = now;
                 again.push(*id);
@@ -238,9 +240,9 @@ impl Raft {
             }
             SnapshotResult::Received { bytes } => {
                 let Some((_, sending)) = self.sending(from) else { return };
-                let Stage::Sent { end } = sending.chunk else { return };
                 // What it had already is an old answer; the one to this chunk is still to come.
-                if sending.index == index && bytes != sending.bytes && bytes <= end {
+                let answers = sending.index == index && sending.chunk == Stage::Sent;
+                if answers && bytes != sending.bytes && bytes <= sending.sent {
                     sending.bytes = bytes;
                     sending.chunk = Stage::Reading;
                     sending.since = now;

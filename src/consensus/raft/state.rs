@@ -449,7 +449,7 @@ impl Raft {
     pub(super) fn truncate_from(&mut self, index: LogIndex) {
         assert!(index > self.commit_index, "a committed entry is never removed");
         let removed = self.log.truncate_from(index);
-        if self.has(Bug::TruncationKeepsConfiguration) && removed.len() > 1 {
+        if self.has(Bug::TruncationKeepsConfiguration) {
             removed.into_iter().take(1).for_each(|it| self.log.keep_configuration(it));
         }
         self.durability.truncate_from(index);

@@ -19,6 +19,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_bytes().prop_map(|key| Operation::Delete { key }),
         (any_bytes(), expected, any_bytes())
             .prop_map(|(key, expected, value)| Operation::CompareAndSwap { key, expected, value }),
+        any::<u16>().prop_map(|to| Operation::RaiseVersion { to }),
     ];
     (session, operation).prop_map(|(session, operation)| Command { session, operation })
 }
@@ -62,6 +63,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         any::<bool>().prop_map(|existed| Effect::Deleted { existed }),
         Just(Effect::Swapped),
         prop::option::of(any_item()).prop_map(|found| Effect::Unchanged { found }),
+        any::<u16>().prop_map(|version| Effect::Raised { version }),
         refusal.prop_map(Effect::Refused),
     ];
     (any::<u64>(), effect).prop_map(|(at, effect)| Outcome { revision: Revision(at), effect })

@@ -90,7 +90,13 @@ fn run(seed: u64, limits: SessionLimits) -> BTreeMap<&'static str, u32> {
 
 #[test]
 fn whatever_the_network_does_a_write_happens_at_most_once() {
-    let limits = SessionLimits { sessions: 3, results: 4, session_bytes: 2000, total_bytes: 4000 };
+    let limits = SessionLimits {
+        sessions: 3,
+        results: 4,
+        session_bytes: 2000,
+        total_bytes: 4000,
+        ..limits::SESSION_LIMITS
+    };
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in 0..150 {
         for (what, count) in run(seed, limits) {
@@ -116,7 +122,13 @@ fn a_retry_gets_the_old_answer_even_after_the_key_has_changed() {
 
 #[test]
 fn new_clients_get_in_although_the_table_is_full_and_others_come_at_the_same_time() {
-    let limits = SessionLimits { sessions: 4, results: 4, session_bytes: 2000, total_bytes: 8000 };
+    let limits = SessionLimits {
+        sessions: 4,
+        results: 4,
+        session_bytes: 2000,
+        total_bytes: 8000,
+        ..limits::SESSION_LIMITS
+    };
     let mut machine = Machine::with_limits(limits);
     for id in 1..=4 {
         apply(&mut machine, &stamped(id, 1, 0, put("a", "1")));

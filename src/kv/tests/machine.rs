@@ -5,8 +5,13 @@ use super::*;
 use crate::kv::limits::{MAX_ANSWER_PAYLOAD_BYTES, SessionLimits};
 
 /// So small that every limit is met in a short run.
-const TINY: SessionLimits =
-    SessionLimits { sessions: 3, results: 3, session_bytes: 400, total_bytes: 700 };
+const TINY: SessionLimits = SessionLimits {
+    sessions: 3,
+    results: 3,
+    session_bytes: 400,
+    total_bytes: 700,
+    idle_entries: 9,
+};
 
 /// One entry of the log.
 #[derive(Clone, Debug)]
@@ -20,6 +25,7 @@ enum Entry {
         opened: u64,
         operation: Operation,
     },
+    Raise(u16),
     Skip,
     Garbage(Vec<u8>),
 }
@@ -32,6 +38,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 id, sequence, unacknowledged, opened, operation
             }
         ),
+        1 => prop_oneof![4 => Just(2u16), 1 => 0..2u16].prop_map(Entry::Raise),
         1 => Just(Entry::Skip),
         1 => prop::collection::vec(any::<u8>(), 0..64).prop_map(Entry::Garbage),
     ]
@@ -41,6 +48,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 fn command_at(entry: &Entry, index: LogIndex) -> Option<Command> {
     match entry {
         Entry::Write(operation) => Some(alone(operation.clone())),
+        Entry::Raise(to) => Some(alone(Operation::RaiseVersion { to: *to })),
         Entry::Stamped { id, sequence, unacknowledged, opened, operation } => {
             let acknowledged = sequence.saturating_sub(*unacknowledged);
             let mut command = stamped(*id, *sequence, acknowledged, operation.clone());
@@ -80,11 +88,13 @@ proptest! {
                 }
                 (Entry::Garbage(garbage), None) => {
                     let outcome = machine.apply(index, garbage);
+                    model.advance(index);
                     prop_assert!(refused(&outcome).is_some());
                     clones.iter_mut().take(1).for_each(|clone| { clone.apply(index, garbage); });
                 }
                 _ => {
                     machine.skip(index);
+                    model.advance(index);
                     clones.iter_mut().take(1).for_each(|clone| clone.skip(index));
                 }
             }
@@ -92,6 +102,7 @@ proptest! {
             sessions.check();
             prop_assert!(store.items().eq(model.keys.values().cloned()));
             prop_assert_eq!(machine.revision().0, model.revision);
+            prop_assert_eq!(machine.version(), model.version);
             prop_assert_eq!(machine.sessions(), model.sessions.len() as u64);
             let bytes = model.keys.values().map(|item| item.key.len() + item.value.len());
             prop_assert_eq!(machine.bytes(), bytes.sum::<usize>() as u64);

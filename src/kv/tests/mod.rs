@@ -4,6 +4,8 @@ mod codec;
 mod exactly_once;
 mod machine;
 mod model;
+mod snapshot;
+mod version;
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -9,6 +9,7 @@ use crate::kv::session::result_bytes;
 pub struct Model {
     pub keys: BTreeMap<Bytes, KeyValue>,
     pub revision: u64,
+    pub version: u16,
     pub sessions: BTreeMap<SessionId, ModelSession>,
     /// Last-used indexes of all sessions that were ever forgotten.
     pub forgotten: Vec<LogIndex>,
@@ -32,11 +33,27 @@ impl ModelSession {
 impl Model {
     pub fn new(limits: SessionLimits) -> Model {
         let (keys, sessions) = Default::default();
-        Model { keys, revision: 1, sessions, forgotten: Vec::new(), limits }
+        let version = 1;
+        Model { keys, revision: 1, version, sessions, forgotten: Vec::new(), limits }
+    }
+
+    /// An entry at `index` is there, whatever it says.
+    pub fn advance(&mut self, index: LogIndex) {
+        let most = self.limits.idle_entries;
+        let idle = |session: &ModelSession| index.0 - session.last_used.0 > most;
+        while self.version >= 2 && self.sessions.values().any(idle) {
+            self.forget();
+        }
     }
 
     pub fn apply(&mut self, index: LogIndex, command: &Command) -> Outcome {
+        self.advance(index);
         let effect = match &command.session {
+            None if let Operation::RaiseVersion { to } = command.operation => {
+                let result = self.raise(to);
+                self.advance(index);
+                result
+            }
             None => Ok(self.operate(&command.operation)),
             Some(stamp) => self.once(index, stamp, &command.operation),
         };
@@ -44,6 +61,15 @@ impl Model {
             revision: Revision(self.revision),
             effect: Effect::Refused(refusal),
         })
+    }
+
+    fn raise(&mut self, to: u16) -> Result<Outcome, Refusal> {
+        if to != self.version + 1 {
+            return Err(Refusal::UnknownVersion);
+        }
+        self.version = to;
+        let revision = Revision(self.revision);
+        Ok(Outcome { revision, effect: Effect::Raised { version: to } })
     }
 
     fn once(
@@ -102,6 +128,7 @@ impl Model {
     fn operate(&mut self, operation: &Operation) -> Outcome {
         let effect = match operation.clone() {
             Operation::Put { key, value } => Effect::Put { existed: self.put(key, value) },
+            Operation::RaiseVersion { .. } => unreachable!("not an operation on a key"),
             Operation::Delete { key } => {
                 let existed = self.keys.remove(&key).is_some();
                 self.revision += u64::from(existed);

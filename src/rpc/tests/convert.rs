@@ -9,7 +9,7 @@ use capnp::serialize;
 use crate::codec::CodecError;
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload};
-use crate::replica::{Consistency, PeerMessage, Refused, Request, Response};
+use crate::replica::{Consistency, PeerMessage, Refused, RepairVerdict, Request, Response};
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
 use crate::schema::{client_capnp, peer_capnp};
@@ -28,6 +28,8 @@ fn responses() -> Vec<Response> {
         refused(Refused::NoSpace),
         refused(Refused::TimedOut),
         refused(Refused::Stopping),
+        refused(Refused::Disagreement),
+        refused(Refused::Repairing),
     ]
 }
 
@@ -114,6 +116,20 @@ fn batch() -> Batch {
             .into_iter()
             .map(|response| PeerMessage::RelayReply { ticket: Ticket(u64::MAX), response }),
     );
+    let entry = Entry { term: Term(3), index: LogIndex(9), payload: Payload::Noop };
+    let verdicts = [
+        RepairVerdict::Entry(entry),
+        RepairVerdict::Lacks,
+        RepairVerdict::CannotTell { compacted_to: LogIndex(8) },
+    ];
+    let reply = |verdict| PeerMessage::RepairReply { index: LogIndex(9), verdict };
+    messages.extend(verdicts.map(reply));
+    messages.extend([
+        PeerMessage::StateHash { index: LogIndex(1024), hash: u128::MAX - 7 },
+        PeerMessage::Supports { version: 2 },
+        PeerMessage::RepairRequest { index: LogIndex(9), term: Some(Term(3)) },
+        PeerMessage::RepairRequest { index: LogIndex(9), term: None },
+    ]);
     Batch { cluster: ClusterId(u64::MAX), from: NodeId(1), to: NodeId(2), messages }
 }
 

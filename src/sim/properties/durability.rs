@@ -51,9 +51,15 @@ impl Promises {
         }
     }
 
+    /// What a node promised is not asked for any more.
+    pub fn forget(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+
     /// A node has come back.
     pub fn survived(&self, id: NodeId, mirror: &Mirror) -> Checked {
         match self.0.get(&id) {
+            Some((index, _)) if mirror.held.is_covered(*index) => Ok(()),
             Some((index, chain)) if mirror.held.chain(*index) != Some(*chain) => {
                 RULE.broken(format!(
                     "node {id} had acknowledged entry {index}, crashed, and its log ends with {} \

@@ -25,6 +25,7 @@ pub static RULE: Rule = Rule {
 pub fn check(id: NodeId, term: Term, mirror: &Mirror, committed: &Committed) -> Checked {
     let Some((index, chain)) = committed.before(term) else { return Ok(()) };
     match mirror.held.chain(index) {
+        None if mirror.held.is_covered(index) => Ok(()),
         Some(own) if own == chain => Ok(()),
         own => RULE.broken(format!(
             "node {id} leads term {term}, and {} entry {index}, which was committed before",

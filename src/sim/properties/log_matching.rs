@@ -23,6 +23,27 @@ pub static RULE: Rule = Rule {
            entries up through that index",
 };
 
+/// A node wants to keep what it has behind a snapshot: then its log must have the snapshot's last
+/// entry (figure 13, rule 6). `chain` is that of the committed log up to there.
+pub fn follows_snapshot(
+    id: NodeId,
+    mirror: &Mirror,
+    persist: &Persist<HardState>,
+    chain: Option<Chain>,
+) -> Checked {
+    let Some(mark) = persist.snapshot.as_ref().filter(|_| !persist.discard_log) else {
+        return Ok(());
+    };
+    if mirror.held.is_covered(mark.index) || mirror.held.chain(mark.index) == chain {
+        return Ok(());
+    }
+    RULE.broken(format!(
+        "node {id} keeps its log behind a snapshot of entry {} of term {}, and does not have that \
+         entry",
+        mark.index, mark.term
+    ))
+}
+
 /// The chain at each index and term, and who had it first.
 #[derive(Debug, Default)]
 pub struct LogMatching(BTreeMap<(LogIndex, Term), (Chain, NodeId)>);

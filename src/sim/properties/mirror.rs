@@ -86,7 +86,16 @@ impl Log {
         index.0.checked_sub(self.start.index.0 + 1).map(|place| place as usize)
     }
 
+    /// Whether `index` lies before what the log holds: a snapshot covers it.
+    pub fn is_covered(&self, index: LogIndex) -> bool {
+        index < self.start.index
+    }
+
     fn change(&mut self, change: &Change) {
+        if let Some((tail, chain)) = change.replaced_by {
+            *self =
+                Log { start: tail, start_chain: chain, hard: self.hard.clone(), ..Log::default() };
+        }
         if let Some(from) = change.truncate_from {
             let keep = self.start.index.next().distance_to(from) as usize;
             self.entries.truncate(keep);
@@ -103,6 +112,8 @@ impl Log {
 struct Change {
     seq: Seq,
     hard: Option<HardState>,
+    /// A snapshot takes the place of the whole log.
+    replaced_by: Option<(Tail, Chain)>,
     truncate_from: Option<LogIndex>,
     entries: Vec<(Term, Chain)>,
 }
@@ -131,14 +142,22 @@ impl Mirror {
         Mirror { held: log.clone(), durable: log, ..Mirror::default() }
     }
 
-    /// A write was asked for.
-    pub fn asked(&mut self, persist: &Persist<HardState>) {
+    /// A write was asked for. `snapshot` is the chain up to the snapshot in it, if it has one.
+    pub fn asked(&mut self, persist: &Persist<HardState>, snapshot: Option<Chain>) {
+        let mark = persist.snapshot.as_ref().filter(|_| persist.discard_log);
+        let replaced_by = mark.map(|mark| {
+            let tail = Tail { index: mark.index, term: mark.term };
+            (tail, snapshot.unwrap_or_default())
+        });
         let before = match (persist.entries.first(), persist.truncate_from) {
             (Some(first), _) => first.index.previous(),
             (None, Some(from)) => from.previous(),
             (None, None) => self.held.tail().index,
         };
-        let mut chain = self.held.chain(before).unwrap_or_default();
+        let mut chain = match replaced_by {
+            Some((tail, chain)) if tail.index == before => chain,
+            _ => self.held.chain(before).unwrap_or_default(),
+        };
         let seen = persist.entries.iter().map(|entry| {
             chain = chain.then(entry.index, entry.term, &entry.payload);
             (entry.term, chain)
@@ -146,6 +165,7 @@ impl Mirror {
         let change = Change {
             seq: persist.seq,
             hard: persist.hard_state.clone(),
+            replaced_by,
             truncate_from: persist.truncate_from,
             entries: seen.collect(),
         };

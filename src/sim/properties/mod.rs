@@ -15,6 +15,7 @@
 //! found at once. When a bug is put back on purpose, only its harm counts, because harm is what an
 //! exhibit is to show.
 
+pub mod check_quorum;
 pub mod durability;
 pub mod election_safety;
 pub mod exactly_once;
@@ -23,10 +24,12 @@ pub mod leader_completeness;
 pub mod linearizability;
 pub mod log_matching;
 pub mod mirror;
+pub mod pre_vote;
 pub mod progress;
 pub mod replica_equality;
 pub mod soundness;
 pub mod state_machine_safety;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 
@@ -98,6 +101,25 @@ impl Properties {
         self.mirrors.insert(id, Mirror::born(&payload));
     }
 
+    /// A node is created that will join, with an empty log.
+    pub fn created_empty(&mut self, id: NodeId) {
+        self.mirrors.insert(id, Mirror::default());
+    }
+
+    /// A node begins again with an empty log, as if it had never promised anything.
+    pub fn wiped(&mut self, id: NodeId) {
+        self.created_empty(id);
+        self.durability.forget(id);
+    }
+
+    /// A leader tells another to stand for election.
+    pub fn hands_over(&mut self, id: NodeId, to: NodeId) -> Checked {
+        match (self.mirrors.get(&id), self.mirrors.get(&to)) {
+            (Some(leader), Some(target)) => transfer::hands_over((id, leader), (to, target)),
+            _ => Ok(()),
+        }
+    }
+
     /// A node starts, for the first time or after a crash, and this is how it stands. Says how
     /// many writes it had asked for and does not have.
     pub fn started(&mut self, status: &Status) -> Result<usize, Broken> {
@@ -105,6 +127,8 @@ impl Properties {
         let hard = HardState { term: status.term, voted_for: status.voted_for };
         let tail = Tail { index: status.last_index, term: status.last_term };
         let lost = durability::recovered(status.id, mirror, tail, &hard)?;
+        mirror.applied = status.applied_index;
+        self.committed.starts_from(status.id, status.applied_index);
         self.durability.survived(status.id, mirror)?;
         Ok(lost)
     }
@@ -117,14 +141,20 @@ impl Properties {
                 leader_append_only::check(id, mirror, persist)?;
                 self.durability.asked(id, mirror, persist);
                 self.committed.is_not_removed(id, persist)?;
-                mirror.asked(persist);
+                let snapshot = persist.snapshot.as_ref().map(|mark| mark.index);
+                let chain = snapshot.and_then(|index| self.committed.chain(index));
+                log_matching::follows_snapshot(id, mirror, persist, chain)?;
+                mirror.asked(persist, chain);
                 self.log_matching.appended(id, mirror, persist)
             }
             Observation::Durable(seq) => {
                 mirror.durable(*seq);
                 Ok(())
             }
-            Observation::ReadLog { .. } => Ok(()),
+            Observation::ReadLog { .. }
+            | Observation::SnapshotSaved { .. }
+            | Observation::Compacted { .. } => Ok(()),
+            Observation::Installed { index } => self.committed.installed(id, mirror, *index),
             Observation::Applied { index, term, payload, outcome } => {
                 let new = self.committed.applied(id, mirror, (*index, *term), payload)?;
                 match (new, payload, outcome) {

@@ -60,10 +60,47 @@ impl Committed {
                      entry is of term {term}"
                 ))
                 .map(|()| false),
+            None if place > self.entries.len() => RULE
+                .broken(format!(
+                    "node {id} applied entry {index} without those before it, which nobody applied"
+                ))
+                .map(|()| false),
             None => {
                 self.entries.push((chain, id, mirror.held.hard.term));
                 Ok(true)
             }
+        }
+    }
+
+    /// A node's state machine begins anew with what it has applied up to `index`.
+    pub fn starts_from(&mut self, id: NodeId, index: LogIndex) {
+        self.applied.insert(id, index);
+    }
+
+    /// A node's state machine is a snapshot's now: of what was applied somewhere, and no step back.
+    pub fn installed(&mut self, id: NodeId, mirror: &mut Mirror, index: LogIndex) -> Checked {
+        let before = std::mem::replace(&mut mirror.applied, index);
+        self.applied.insert(id, index);
+        if index < before {
+            return RULE.broken(format!(
+                "node {id} had applied everything up to {before}, and takes its state back to \
+                 {index}"
+            ));
+        }
+        if index > self.last() {
+            return RULE.broken(format!(
+                "node {id} installs a snapshot of {index}, and nobody applied more than {}",
+                self.last()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The chain up to an entry that was applied.
+    pub fn chain(&self, index: LogIndex) -> Option<Chain> {
+        match index.0 {
+            0 => Some(Chain::default()),
+            index => self.entries.get(index as usize - 1).map(|entry| entry.0),
         }
     }
 

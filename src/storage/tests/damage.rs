@@ -271,7 +271,7 @@ fn with_group(kind: RecordKind, term: u64, index: u64, payload: &[u8]) -> LogErr
     drop(log);
     let (name, _, end) = &segments(&disk)[0];
     let mut buffer = BytesMut::new();
-    let mut group = GroupEncoder::begin(&mut buffer, Salt::new(IDENTITY, 1), *end);
+    let mut group = GroupEncoder::begin(&mut buffer, Salt::new(IDENTITY, 1), *end, None);
     group.record(kind, Term(term), LogIndex(index), payload);
     group.finish();
     assert!(disk.overwrite(name, *end, &buffer));

@@ -33,7 +33,7 @@ c0ffff030000000000000000129c1ccf";
 fn a_golden_group() {
     let mut buffer = BytesMut::new();
     let salt = Salt::new(IDENTITY, 2);
-    let mut group = GroupEncoder::begin(&mut buffer, salt, 512);
+    let mut group = GroupEncoder::begin(&mut buffer, salt, 512, None);
     let kind = RecordKind::Entry(EntryKind::Command);
     group.record(kind, Term(5), LogIndex(42), b"hello, disk");
     group.record(RecordKind::Truncation, Term(0), LogIndex(40), &[]);
@@ -48,6 +48,30 @@ fn a_golden_group() {
 00000000cd8c091a030000000c000000
 00000000000000002800000000000000";
     assert_eq!(hex(&buffer), golden);
+}
+
+#[test]
+fn a_golden_mark() {
+    let mut buffer = BytesMut::new();
+    let summary = Summary {
+        last_index: LogIndex(41),
+        last_term: Term(5),
+        truncations: 2,
+        truncated_from: LogIndex(39),
+        snapshot: LogIndex(30),
+        hard_state: 0xabcd_ef01,
+    };
+    GroupEncoder::begin(&mut buffer, Salt::new(IDENTITY, 2), 512, Some(summary)).finish();
+    let golden = "\
+38000000d80f6ff90500000000000000
+00000000000000000000000000000000
+00020000000000005800000000000000
+29000000000000000500000000000000
+27000000000000001e00000000000000
+0200000001efcdab";
+    assert_eq!(hex(&buffer), golden);
+    let mark = decode_mark(&buffer[RECORD_HEADER_LEN..]);
+    assert_eq!(mark, Some(Mark { durable: 512, length: MARK_LEN, summary: Some(summary) }));
 }
 
 #[test]
@@ -100,7 +124,7 @@ proptest! {
     ) {
         let mut buffer = BytesMut::new();
         let salt = Salt::new(IDENTITY, sequence);
-        let mut group = GroupEncoder::begin(&mut buffer, salt, base);
+        let mut group = GroupEncoder::begin(&mut buffer, salt, base, Some(Summary::default()));
         let kind = RecordKind::Entry(EntryKind::Command);
         group.record(kind, Term(term), LogIndex(index), &payload);
         group.finish();

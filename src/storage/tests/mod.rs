@@ -11,6 +11,7 @@ use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Term};
 mod damage;
 mod format;
 mod full;
+mod heal;
 mod life;
 mod model;
 mod power_cut;

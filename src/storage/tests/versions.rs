@@ -23,7 +23,7 @@ fn version_1() -> MemoryDisk {
     let mut buffer = bytes::BytesMut::from(&header.encode()[..]);
     let salt = Salt::new(IDENTITY, 1);
     let nobody = crate::codec::encode_configuration(&Configuration::default());
-    let mut group = GroupEncoder::begin(&mut buffer, salt, 0);
+    let mut group = GroupEncoder::begin(&mut buffer, salt, 0, None);
     group.record(RecordKind::HardState, Term(0), LogIndex(0), &[]);
     group.record(RecordKind::SnapshotMark, Term(0), LogIndex(0), &nobody);
     group.record(RecordKind::Configuration, Term(0), LogIndex(0), &nobody);
@@ -31,7 +31,7 @@ fn version_1() -> MemoryDisk {
     let kind = RecordKind::Entry(EntryKind::Configuration);
     group.record(kind, Term(1), LogIndex(1), &initial);
     group.finish();
-    let mut group = GroupEncoder::begin(&mut buffer, salt, 0);
+    let mut group = GroupEncoder::begin(&mut buffer, salt, 0, None);
     let kind = RecordKind::Entry(EntryKind::Command);
     group.record(kind, Term(1), LogIndex(2), b"two");
     group.record(kind, Term(1), LogIndex(3), b"three");

@@ -1,0 +1,213 @@
+//! Snapshots: what comes back is what was there, and nothing else ever comes back.
+
+use super::*;
+use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
+use crate::kv::snapshot::{MAX_PART_BYTES, PART_BYTES};
+
+/// A machine after `entries`, some of them of sessions.
+fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
+    let mut machine = Machine::new();
+    for (place, (who, operation)) in entries.iter().enumerate() {
+        let (who, sequence) = (u128::from(*who), place as u64 + 1);
+        let command = match who {
+            0 => alone(operation.clone()),
+            1 => stamped(1, sequence, sequence.saturating_sub(3), operation.clone()),
+            _ => stamped(who, sequence, 0, operation.clone()),
+        };
+        apply(&mut machine, &command);
+    }
+    if raised {
+        apply(&mut machine, &alone(Operation::RaiseVersion { to: 2 }));
+    }
+    machine
+}
+
+fn any_entries() -> impl Strategy<Value = Vec<(u8, Operation)>> {
+    prop::collection::vec((0..4u8, any_operation()), 0..60)
+}
+
+fn restored(parts: &[Bytes]) -> Result<Machine, SnapshotError> {
+    let mut restore = Machine::new().restore();
+    for part in parts {
+        restore.take(part)?;
+    }
+    restore.finish()
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// State, answers, and what happens next: all as before.
+    #[test]
+    fn a_snapshot_comes_back_as_it_was(
+        entries in any_entries(),
+        more in any_entries(),
+        raised in any::<bool>(),
+        part_bytes in 1..300usize,
+    ) {
+        let mut machine = machine_after(&entries, raised);
+        let snapshot = machine.snapshot();
+        prop_assert_eq!(snapshot.applied_index(), machine.applied_index());
+        let parts: Vec<_> = snapshot.in_parts_of(part_bytes).collect();
+        let mut back = restored(&parts).unwrap();
+        let (store, sessions) = back.parts();
+        sessions.check();
+        prop_assert!(store.items().eq(machine.parts().0.items()));
+        prop_assert_eq!(back.applied_index(), machine.applied_index());
+        prop_assert_eq!(back.version(), machine.version());
+        prop_assert_eq!(back.bytes(), machine.bytes());
+        prop_assert_eq!(back.state_hash(), machine.state_hash());
+        prop_assert_eq!(back.recompute_state_hash(), machine.state_hash());
+        let again: Vec<_> = back.snapshot().in_parts_of(part_bytes).collect();
+        prop_assert_eq!(again, parts, "equal states give equal bytes");
+        // Retries of what was before and new commands meet the same fate on both.
+        for (place, (who, operation)) in entries.iter().chain(&more).enumerate() {
+            let command = stamped(u128::from(*who) + 1, place as u64 + 1, 0, operation.clone());
+            prop_assert_eq!(apply(&mut back, &command), apply(&mut machine, &command));
+        }
+        prop_assert_eq!(back.state_hash(), machine.state_hash());
+    }
+
+    /// A snapshot is of one moment, however long it takes to write.
+    #[test]
+    fn writes_go_on_while_it_is_taken(entries in any_entries(), more in any_entries()) {
+        let mut machine = machine_after(&entries, false);
+        let (hash, mut snapshot) = (machine.state_hash(), machine.snapshot().in_parts_of(50));
+        let mut parts = Vec::new();
+        for (_, operation) in &more {
+            parts.extend(snapshot.next());
+            apply(&mut machine, &alone(operation.clone()));
+        }
+        parts.extend(snapshot);
+        prop_assert_eq!(restored(&parts).unwrap().state_hash(), hash);
+    }
+
+    /// Every change to the parts is an error.
+    #[test]
+    fn damage_never_makes_a_machine(
+        entries in any_entries(),
+        part_bytes in 1..200usize,
+        (at, byte, bit) in any::<(prop::sample::Index, prop::sample::Index, u8)>(),
+    ) {
+        let machine = machine_after(&entries, false);
+        let parts: Vec<_> = machine.snapshot().in_parts_of(part_bytes).collect();
+        let at = at.index(parts.len());
+        let byte = byte.index(parts[at].len());
+        let changed = |change: &dyn Fn(&mut Vec<Bytes>)| {
+            let mut parts = parts.clone();
+            change(&mut parts);
+            restored(&parts)
+        };
+        let edited = |edit: &dyn Fn(&mut Vec<u8>)| changed(&|parts| {
+            let mut part = parts[at].to_vec();
+            edit(&mut part);
+            parts[at] = part.into();
+        });
+        prop_assert!(edited(&|part| part[byte] ^= 1 << (bit % 8)).is_err());
+        prop_assert!(edited(&|part| part.truncate(byte)).is_err());
+        prop_assert!(edited(&|part| part.push(bit)).is_err());
+        let missing = changed(&|parts| drop(parts.remove(at)));
+        prop_assert!(missing.is_err());
+        let doubled = changed(&|parts| parts.insert(at, parts[at].clone()));
+        prop_assert!(doubled.is_err());
+        prop_assert!(changed(&|parts| parts.truncate(at)).is_err());
+        let other = (at + 1) % parts.len();
+        prop_assert!(changed(&|parts| parts.swap(at, other)).is_err());
+        // A part of another snapshot that is in itself sound.
+        let foreign: Vec<_> = {
+            let mut other = machine.clone();
+            apply(&mut other, &alone(put("zz", "not there")));
+            other.snapshot().in_parts_of(part_bytes).collect()
+        };
+        if at < foreign.len() && foreign[at] != parts[at] {
+            prop_assert!(changed(&|parts| parts[at] = foreign[at].clone()).is_err());
+        }
+    }
+
+    /// Rubbish that carries a right checksum meets every check behind it, and breaks nothing.
+    #[test]
+    fn rubbish_is_an_error(kinds in prop::collection::vec(
+        (0..6u8, prop::collection::vec(any::<u8>(), 0..80)), 0..5
+    )) {
+        let mut restore = Machine::new().restore();
+        let real: Vec<_> = machine_after(&[], false).snapshot().collect();
+        restore.take(&real[0]).unwrap();
+        for (position, (kind, body)) in kinds.into_iter().enumerate() {
+            let mut part = (position as u64 + 1).to_le_bytes().to_vec();
+            part.push(kind);
+            part.extend(body);
+            let checksum = xxhash_rust::xxh3::xxh3_64(&part).to_le_bytes();
+            let _ = restore.take(&[&checksum[..], &part].concat());
+        }
+        prop_assert!(restore.finish().is_err());
+    }
+}
+
+#[test]
+fn parts_are_as_small_as_was_wished_unless_one_item_is_larger() {
+    let mut machine = Machine::new();
+    let large = "x".repeat(PART_BYTES + 100);
+    for (key, value) in [("a", "1"), ("b", &large), ("c", "3")] {
+        apply(&mut machine, &alone(put(key, value)));
+    }
+    for number in 0..2000 {
+        apply(&mut machine, &alone(put(&format!("key-{number:04}"), &"y".repeat(1000))));
+    }
+    let parts: Vec<_> = machine.snapshot().collect();
+    assert!(parts.iter().filter(|part| part.len() > PART_BYTES).count() == 1);
+    assert!((7..12).contains(&parts.len()), "{}", parts.len());
+    assert_eq!(restored(&parts).unwrap().state_hash(), machine.state_hash());
+}
+
+#[test]
+fn an_item_too_long_for_a_part_goes_in_pieces() {
+    let mut machine = Machine::new();
+    let large = "x".repeat(limits::MAX_REQUEST_BYTES - 200);
+    apply(&mut machine, &stamped(1, 1, 0, put("a", &large)));
+    apply(&mut machine, &stamped(1, 2, 0, swap("a", Expected::Absent, "")));
+    let parts: Vec<_> = machine.snapshot().collect();
+    assert!(parts.iter().all(|part| part.len() <= MAX_PART_BYTES));
+    assert_eq!(parts.len(), 1 + 2 + 1 + 2 + 1, "the key and the result that quotes it");
+    let back = restored(&parts).unwrap();
+    assert_eq!(back.state_hash(), machine.state_hash());
+    for missing in 0..parts.len() {
+        let mut parts = parts.clone();
+        parts.remove(missing);
+        assert!(restored(&parts).is_err());
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_newer_program_is_refused_by_name() {
+    let machine = machine_after(&[], true);
+    let head = machine.snapshot().next().unwrap();
+    let refused = Machine::supporting(1).restore().take(&head);
+    assert_eq!(refused, Err(SnapshotError::UnknownVersion { found: 2, supports: 1 }));
+}
+
+#[test]
+fn limits_are_the_cluster_s_and_not_the_snapshot_s() {
+    let mut machine = Machine::new();
+    for id in 1..=5 {
+        apply(&mut machine, &stamped(id, 1, 0, put("a", "1")));
+    }
+    let limits = SessionLimits { sessions: 4, ..SESSION_LIMITS };
+    let mut restore = Machine::with_limits(limits).restore();
+    let taken: Result<Vec<()>, _> = machine.snapshot().map(|part| restore.take(&part)).collect();
+    assert!(matches!(taken, Err(SnapshotError::Damaged { part: 2, .. })), "{taken:?}");
+}
+
+/// The form on disks and between nodes of different versions must not drift.
+#[test]
+fn the_form_is_what_it_has_always_been() {
+    let mut machine = Machine::new();
+    apply(&mut machine, &alone(put("key", "value")));
+    apply(&mut machine, &stamped(7, 1, 0, swap("key", Expected::Absent, "other")));
+    apply(&mut machine, &stamped(7, 2, 0, delete("nothing")));
+    let bytes: Vec<u8> = machine.snapshot().flatten().collect();
+    let sum = xxhash_rust::xxh3::xxh3_128(&bytes);
+    assert_eq!(
+        (bytes.len(), format!("{sum:032x}").as_str()),
+        (286, "296c8d370f23e4834b671e293a07b18d")
+    );
+}

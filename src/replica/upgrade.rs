@@ -1,0 +1,96 @@
+//! Upgrade: when the state machine's version is raised.
+//!
+//! # The problem
+//! A new version's behaviour must begin at one entry, the same for all
+//! ([`kv::version`](crate::kv::version)). A leader that proposed it too early would stop every
+//! member whose program is older.
+//!
+//! # The rule
+//! A replica whose program knows more than the version in force tells its leader so, every second.
+//! A leader that has heard from *all* members, learners too, within the last seconds that they know
+//! the next version, proposes to raise it. Nobody has to tell what is in force already, so this
+//! falls silent as soon as the cluster is up to date.
+//!
+//! # Caveats
+//! A proposal may be lost with its leader, or made twice: a raise that is not the next one is
+//! refused, alike everywhere. A member that is exchanged for an older program right between its
+//! word and the raise stops when it meets the raise, and says what it needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Output, PeerMessage, Replica};
+use crate::consensus::{Consensus, Input, Proposal};
+use crate::kv::{Command, Operation};
+use crate::storage::Disk;
+use crate::types::{Instant, NodeId};
+
+/// Between two times that a replica tells, or a leader counts.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What was heard longer ago does not count.
+const VALID: Duration = Duration::from_secs(3);
+
+/// What members have said that their programs know.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// When to tell or count next.
+    next: Instant,
+    heard: BTreeMap<NodeId, (u16, Instant)>,
+}
+
+impl Upgrade {
+    /// Of a replica that starts at `now`.
+    pub fn starting_at(now: Instant) -> Upgrade {
+        Upgrade { next: now + EVERY, heard: BTreeMap::new() }
+    }
+}
+
+impl<C: Consensus, D: Disk> Replica<C, D> {
+    /// When this replica wants to tell or count next, if there is anything to raise.
+    pub(super) fn upgrade_deadline(&self) -> Option<Instant> {
+        (self.machine.supports() > self.machine.version()).then_some(self.upgrade.next)
+    }
+
+    /// Tells the leader what this program knows; or proposes a raise, if this replica leads and all
+    /// are ready.
+    pub(super) fn look_after_upgrade(&mut self, now: Instant) {
+        if self.upgrade_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.upgrade.next = now + EVERY;
+        match self.core.leader() {
+            Some(id) if id == self.id => self.raise_if_all_are_ready(now),
+            Some(to) => {
+                let message = PeerMessage::Supports { version: self.machine.supports() };
+                self.outputs.push(Output::Send { to, message });
+            }
+            None => {}
+        }
+    }
+
+    /// A member tells what its program knows.
+    pub(super) fn support_told(&mut self, now: Instant, from: NodeId, version: u16) {
+        if self.announced.members().contains(&from) {
+            self.upgrade.heard.insert(from, (version, now));
+        }
+    }
+
+    fn raise_if_all_are_ready(&mut self, now: Instant) {
+        let to = self.machine.version() + 1;
+        let ready = |id: &NodeId| {
+            self.upgrade
+                .heard
+                .get(id)
+                .is_some_and(|(version, heard)| *version >= to && now.since(*heard) <= VALID)
+        };
+        if !self.others().iter().all(ready) {
+            return;
+        }
+        let operation = Operation::RaiseVersion { to };
+        let command = Command { session: None, operation }.encode();
+        // Nobody waits for this ticket: whether it was taken shows in the version.
+        let ticket = self.pending.draw();
+        self.step(now, Input::Propose(vec![Proposal { ticket, command }]));
+    }
+}
