@@ -274,8 +274,16 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         match message {
             PeerMessage::RepairRequest { index, term } => self.asked(from, index, term),
             PeerMessage::RepairReply { index, verdict } => self.told(from, index, verdict),
-            PeerMessage::Relay { ticket, .. } => {
-                let message = PeerMessage::RelayReply { ticket, response: self.refusal() };
+            PeerMessage::Relay { ticket, request, .. } => {
+                // An earlier life of this node may have taken a write.
+                let response = match request.is_write() {
+                    true => Response::Unknown(format!(
+                        "the leader that the write was handed to, node {}, has restarted since",
+                        self.id
+                    )),
+                    false => self.refusal(),
+                };
+                let message = PeerMessage::RelayReply { ticket, response };
                 self.outputs.push(Output::Send { to: from, message });
             }
             // It has no part in this.

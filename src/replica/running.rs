@@ -30,6 +30,8 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) pending: PendingRequests,
     /// What each node has relayed here lately.
     pub(super) relays_seen: BTreeMap<NodeId, Seen>,
+    /// The first term that this replica has led since its start.
+    pub(super) first_led: Option<Term>,
     /// This turn's writes, which become one batch.
     pub(super) proposals: Vec<Proposal>,
     /// Messages that wait for a write to be durable.
@@ -89,6 +91,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             stopping: false,
             pending: PendingRequests::starting_from(seed),
             relays_seen: BTreeMap::new(),
+            first_led: None,
             proposals: Vec::new(),
             held: BTreeMap::new(),
             outputs: vec![Output::Configuration(announced.clone())],
@@ -232,8 +235,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 }
                 self.step(now, Input::Receive { from, message });
             }
-            PeerMessage::Relay { ticket, request, timeout } => {
-                self.peer_relays(now, from, ticket, request, timeout);
+            PeerMessage::Relay { ticket, term, request, timeout } => {
+                self.peer_relays(now, (from, ticket), term, request, timeout);
             }
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);

@@ -82,6 +82,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             let before = self.core.checkpoint();
             let effects = self.core.step(now, input);
             self.core.assert_invariants(&before);
+            if self.first_led.is_none() && self.core.leader() == Some(self.id) {
+                self.first_led = Some(self.core.checkpoint().term);
+            }
             for effect in effects {
                 inputs.extend(self.carry_out(now, effect));
             }

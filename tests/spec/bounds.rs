@@ -42,8 +42,6 @@ pub struct Bounds {
     pub menu: Vec<Vec<Change>>,
     /// A past: for each voter the terms of its entries after the first, such as `2,2||3`.
     pub logs: Option<&'static str>,
-    /// Only the harm of a bug counts, not that the core notices one itself: the node stops there.
-    pub harm_only: bool,
     /// So many states are enough.
     pub max_states: usize,
 }
@@ -62,7 +60,6 @@ impl Bounds {
             follower_reads: false,
             menu: Vec::new(),
             logs: None,
-            harm_only: false,
             max_states: usize::MAX,
         }
     }

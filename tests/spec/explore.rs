@@ -138,9 +138,8 @@ impl Search {
             for (place, action) in self.lab.actions(&world).into_iter().enumerate() {
                 self.transitions += 1;
                 let (next, broken) = self.lab.act(&world, action);
-                let stops = broken.is_some() && self.lab.bounds.harm_only;
-                let of_core = |b: &Broken| b.property.starts_with("An invariant");
-                if stops && broken.as_ref().is_some_and(of_core) {
+                let harmless = self.lab.bounds.setup.harm_only;
+                if harmless && broken.as_ref().is_some_and(Broken::is_of_core) {
                     continue;
                 }
                 if let Some(broken) = broken {

@@ -34,15 +34,34 @@ fn trial() {
         "loss" => runs::loss(a(0), a(1), a(2), a(3)),
         "dis" => runs::disorder(a(0), a(1)),
         "mem" => runs::membership(a(0), a(1), a(2)),
+        "grow" => runs::growth(a(0), a(1), a(2)),
         "snap" => runs::snapshots(a(0), a(1), a(2), a(3)),
         "reads" => runs::reads(a(0), a(1), a(2)),
-        "pre" => runs::pre_vote(a(0), a(1)),
+        "pre" => runs::pre_vote(a(0), a(1), a(2), a(3)),
+        "fig8" => {
+            let mut b = runs::loss(a(0), a(1), a(2), a(3));
+            b.setup.max_message_bytes = Some(1);
+            if a(4) > 0 {
+                b.logs = Some("2,2||3");
+            }
+            b
+        }
+        "snapdis" => {
+            let mut b = runs::snapshots(a(0), a(1), a(2), a(3));
+            b.network = bounds::Network::Anything;
+            b
+        }
+        "loss2" => {
+            let mut b = runs::loss(a(0), a(1), a(2), a(3));
+            b.network = bounds::Network::AnyOrder;
+            b
+        }
         _ => panic!(),
     };
     bounds.max_states = std::env::var("MAX").map_or(5_000_000, |m| m.parse().unwrap());
     if let Ok(bug) = std::env::var("BUG") {
         bounds.setup.bugs = kvraft::museum::Bugs::only(bug.parse().unwrap());
-        bounds.harm_only = true;
+        bounds.setup.harm_only = true;
     }
     holds(bounds);
 }

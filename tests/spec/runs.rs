@@ -27,8 +27,21 @@ pub fn disorder(elections: u8, proposals: u8) -> Bounds {
 
 pub fn membership(elections: u8, proposals: u8, changes: u8) -> Bounds {
     let left = Left { elections, proposals, changes, ..Left::default() };
-    let menu = vec![vec![Change::Remove { node: NodeId(2) }, Change::Remove { node: NodeId(3) }]];
-    Bounds { left, menu, ..Bounds::new("membership") }
+    let remove = |node| Change::Remove { node: NodeId(node) };
+    // The leader alone is to remain, or to go.
+    let menu = vec![vec![remove(2), remove(3)], vec![remove(1)]];
+    Bounds { left, menu, ..Bounds::new("membership, shrinking") }
+}
+
+/// A fourth node joins, gets a vote, and another loses its own.
+pub fn growth(elections: u8, proposals: u8, changes: u8) -> Bounds {
+    let left = Left { elections, proposals, changes, ..Left::default() };
+    let node = NodeId(4);
+    let menu = vec![
+        vec![Change::AddLearner { node, address: String::new() }],
+        vec![Change::Promote { node }, Change::Demote { node: NodeId(1) }],
+    ];
+    Bounds { left, menu, spare: 1, ..Bounds::new("membership, growing") }
 }
 
 pub fn snapshots(elections: u8, proposals: u8, snapshots: u8, repeats: u8) -> Bounds {
@@ -41,7 +54,7 @@ pub fn reads(elections: u8, proposals: u8, reads: u8) -> Bounds {
     Bounds { left, ..Bounds::new("reads") }
 }
 
-pub fn pre_vote(elections: u8, proposals: u8) -> Bounds {
-    let left = Left { elections, proposals, ..Left::default() };
+pub fn pre_vote(elections: u8, proposals: u8, losses: u8, repeats: u8) -> Bounds {
+    let left = Left { elections, proposals, losses, repeats, ..Left::default() };
     Bounds { left, elections: Elections::ByTimeOut, ..Bounds::new("pre-vote") }
 }

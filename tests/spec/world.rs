@@ -153,6 +153,16 @@ pub struct Broken {
     pub why: String,
 }
 
+/// The name under which a node that stops itself is reported.
+const OF_CORE: &str = "An invariant of the core";
+
+impl Broken {
+    /// A node stopped itself, or refused what it was told: nobody came to harm.
+    pub fn is_of_core(&self) -> bool {
+        self.property == OF_CORE
+    }
+}
+
 /// What is known of one event of one node.
 struct Known {
     node: u32,
@@ -205,12 +215,16 @@ impl Lab {
         let members = (1..=voters).map(NodeId).collect();
         let configuration = Configuration { voters: members, ..Configuration::default() };
         let logs: Vec<&str> = logs.map(|logs| logs.split('|').collect()).unwrap_or_default();
+        let terms = logs.iter().flat_map(|log| log.split(',')).filter_map(|t| t.parse().ok());
+        let newest = Term(terms.max().unwrap_or_default());
         let mut nodes = Vec::new();
         for id in 1..=voters + spare {
             let mut disk = Disk::default();
             if id <= voters {
                 let past = logs.get(id as usize - 1).copied().unwrap_or_default();
                 disk.log = log_with_past(&configuration, past);
+                // Whoever led a term, everyone has heard of it.
+                disk.hard_state.term = newest;
             }
             nodes.push(self.node(Node::new(NodeId(id), &setup, disk)));
         }
@@ -393,10 +407,10 @@ impl Lab {
         let after = self.node(outcome.node.clone());
         let facts = [node, after].map(|number| &self.facts[number as usize]);
         let crashed = event == Event::Crash;
-        let of_core = outcome.broken.as_ref().map(|why| Broken {
-            property: "An invariant of the core".into(),
-            why: format!("node {from}: {why}"),
-        });
+        let of_core = outcome
+            .broken
+            .as_ref()
+            .map(|why| Broken { property: OF_CORE.into(), why: format!("node {from}: {why}") });
         let of_step = properties::ALL.iter().filter(|_| !crashed).find_map(|property| {
             let why = (property.of_step)(facts[0], facts[1])?;
             Some(Broken { property: name(property), why })
