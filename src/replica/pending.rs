@@ -221,6 +221,11 @@ impl Pending {
         let refused = |why, message: &str| Response::Refused { why, message: message.into() };
         let write = matches!(self.request, Request::Write { .. });
         match self.stage {
+            // A leader that hands over holds what clients bring, and may yet take it.
+            Stage::Proposing if write => Response::Unknown(
+                "the leader held the write while it handed over its leadership, and may yet take it"
+                    .into(),
+            ),
             Stage::Waiting | Stage::Proposing => refused(
                 NoLeader { leader: None },
                 "no leader was known in time, so the request went nowhere: is a majority of the \
