@@ -24,6 +24,12 @@ pub struct Window<D: Disk> {
 
 /// Why a node cannot do its work now.
 pub fn readiness(status: &ReplicaStatus) -> Result<(), String> {
+    if let Some(repair) = &status.repair {
+        return Err(repair.waits_for.clone());
+    }
+    if let Some(index) = status.disagreed_at {
+        return Err(format!("the replicas' states differed at index {index}: no writes"));
+    }
     let core = &status.consensus;
     if core.leader.is_none() {
         return Err("no leader is known".to_owned());

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
-use super::{Consistency, MAX_SAMPLES, Output, PeerMessage, Refused, Replica, Request, Response};
+use super::running::MAX_SAMPLES;
+use super::{Consistency, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::{Command, Operation, Outcome, Query};
 use crate::storage::Disk;
@@ -13,7 +14,7 @@ use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 /// A client that is told "busy" may try again after this long.
 const RETRY_AFTER_MILLIS: u32 = 25;
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// A client of this node asks.
     pub(super) fn client_asks(
         &mut self,
@@ -199,9 +200,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
         match response {
             // It certainly took nothing, so the request may go to another, once one is known.
-            Response::Refused { why: Refused::NoLeader { .. } | Refused::Stopping, .. }
-                if self.core.leader() != Some(from) =>
-            {
+            Response::Refused {
+                why: Refused::NoLeader { .. } | Refused::Stopping | Refused::Repairing,
+                ..
+            } if self.core.leader() != Some(from) => {
                 self.pending.advance(ticket, Stage::Waiting);
                 self.dispatch(now, ticket);
             }

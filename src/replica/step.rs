@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::{Fatal, Observation, Output, PeerMessage, Replica, pending};
+use super::supply::Reader;
+use super::{Fatal, Observation, Output, PeerMessage, Running, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
 use crate::types::{Instant, LogIndex, Seq};
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// Collects what the disk has done.
     pub(super) fn poll_log(&mut self, now: Instant) {
         let events = match self.log.poll(now) {
@@ -30,10 +31,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.step(now, Input::Persisted { seq });
                 self.release(seq);
             }
-            LogEvent::Read { from, entries } => self.step(now, Input::LogRead { from, entries }),
-            LogEvent::ReadFailed { from } => {
-                self.step(now, Input::LogRead { from, entries: Vec::new() });
-            }
+            LogEvent::Read { from, entries } => self.log_read(now, from, entries),
+            LogEvent::ReadFailed { from } => self.log_read(now, from, Vec::new()),
             LogEvent::SnapshotPartWritten => self.snapshot_part_written(),
             LogEvent::SnapshotSaved { index } => {
                 self.note(|| Observation::SnapshotSaved { index });
@@ -57,6 +56,13 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             LogEvent::SnapshotPart { index, at, part, next } => {
                 self.part_read(now, index, at, part, next);
             }
+        }
+    }
+
+    fn log_read(&mut self, now: Instant, from: LogIndex, entries: Vec<Entry>) {
+        match self.reads.pop_front() {
+            Some(Reader::Peer(asked)) => self.repair_read(asked, entries.into_iter().next()),
+            Some(Reader::Core) | None => self.step(now, Input::LogRead { from, entries }),
         }
     }
 
@@ -101,6 +107,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             }
             Effect::ReadLog { from, to, max_bytes } => {
                 self.note(|| Observation::ReadLog { from });
+                self.reads.push_back(Reader::Core);
                 self.log.read(from, to, max_bytes);
             }
             Effect::Accepted { ticket, index, term } if self.orders.knows(ticket) => {
