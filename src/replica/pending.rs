@@ -222,9 +222,10 @@ impl Pending {
         let refused = |why, message: &str| Response::Refused { why, message: message.into() };
         let write = matches!(self.request, Request::Write { .. });
         match self.stage {
+            // Only writes are proposed. A leader that hands over holds them.
             Stage::Proposing => Response::Unknown(
-                "the leader holds the write while it hands its leadership over, and may still take \
-                 it"
+                "the leader holds the write while it hands over its leadership, and may still \
+                 take it"
                     .into(),
             ),
             Stage::Waiting => refused(

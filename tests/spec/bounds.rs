@@ -10,9 +10,8 @@ use crate::world::Left;
 pub enum Network {
     /// Each link keeps their order, as one connection does. They take as long as they like.
     InOrder,
-    /// They overtake each other.
-    AnyOrder,
-    /// And each arrives as often as it likes, or never: what was once sent may arrive at any time.
+    /// They overtake each other, and each arrives as often as it likes, or never: what was once
+    /// sent may arrive at any time from then on.
     Anything,
 }
 

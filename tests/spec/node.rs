@@ -116,8 +116,6 @@ impl Node {
 
     pub fn facts(&self) -> Facts {
         let status = self.raft.status();
-        let configuration = &status.configuration;
-        let voters = configuration.voters.iter().chain(&configuration.outgoing);
         Facts {
             id: status.id,
             role: status.role,
@@ -125,7 +123,7 @@ impl Node {
             log: self.disk.effective_log(),
             machine: self.machine.clone(),
             writes: !self.disk.writing.is_empty(),
-            may_stand: status.role != Role::Leader && voters.into_iter().any(|v| *v == status.id),
+            may_stand: !matches!(status.role, Role::Leader | Role::Learner),
             durable_term: self.disk.hard_state.term,
             knows_leader: status.leader.is_some(),
         }

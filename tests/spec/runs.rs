@@ -58,3 +58,10 @@ pub fn pre_vote(elections: u8, proposals: u8, losses: u8, repeats: u8) -> Bounds
     let left = Left { elections, proposals, losses, repeats, ..Left::default() };
     Bounds { left, elections: Elections::ByTimeOut, ..Bounds::new("pre-vote") }
 }
+
+/// Commands travel alone, so that an old entry can reach a majority before its leader's own.
+pub fn figure_8(elections: u8, proposals: u8, logs: Option<&'static str>) -> Bounds {
+    let left = Left { elections, proposals, ..Left::default() };
+    let setup = Setup { max_message_bytes: Some(1), ..Setup::default() };
+    Bounds { left, setup, logs, ..Bounds::new("figure 8") }
+}

@@ -1,6 +1,6 @@
 //! A trace, told.
 
-use kvraft::types::NodeId;
+use kvraft::consensus::Change;
 
 use crate::explore::Finding;
 use crate::node::Facts;
@@ -34,7 +34,6 @@ fn describe(lab: &Lab, world: &World, action: Action) -> String {
     };
     match action {
         Action::Deliver(at) => message(at),
-        Action::DeliverCopy(at) => format!("{} (and a copy stays)", message(at)),
         Action::Lose(at) => format!("lost: {}", message(at)),
         Action::Persist(place) => format!("{}'s disk has done its oldest write", node(place)),
         Action::Crash(place) => format!("{} crashes and starts again", node(place)),
@@ -46,15 +45,25 @@ fn describe(lab: &Lab, world: &World, action: Action) -> String {
         Action::Lonely(place) => format!("{} has not heard from a quorum", node(place)),
         Action::Read(place) => format!("a client wants to read at {}", node(place)),
         Action::Change(place, change) => {
-            format!("an operator tells {} to change the members: {change}", node(place))
+            let changes: Vec<_> = lab.bounds.menu[change].iter().map(wanted).collect();
+            format!("an operator tells {}: {}", node(place), changes.join(", "))
         }
         Action::Snapshot(place) => format!("{} takes a snapshot", node(place)),
     }
 }
 
+fn wanted(change: &Change) -> String {
+    match change {
+        Change::AddLearner { node, .. } => format!("add learner {node}"),
+        Change::Promote { node } => format!("promote {node}"),
+        Change::Demote { node } => format!("demote {node}"),
+        Change::Remove { node } => format!("remove {node}"),
+    }
+}
+
 fn changes(before: &Facts, after: &Facts) -> Vec<String> {
     let mut changes = Vec::new();
-    let id: NodeId = after.id;
+    let id = after.id;
     if (before.role, before.term) != (after.role, after.term) {
         changes.push(format!("node {id} is {} of term {}", after.role, after.term));
     }

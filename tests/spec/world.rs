@@ -59,7 +59,6 @@ pub struct Left {
     pub proposals: u8,
     pub crashes: u8,
     pub losses: u8,
-    pub copies: u8,
     pub repeats: u8,
     pub reads: u8,
     pub snapshots: u8,
@@ -67,10 +66,10 @@ pub struct Left {
 }
 
 impl Left {
-    fn to_words(self) -> [u32; 3] {
-        let Left { elections: e, proposals: p, crashes: c, losses: l, copies: d, .. } = self;
+    fn to_words(self) -> [u32; 2] {
+        let Left { elections: e, proposals: p, crashes: c, losses: l, .. } = self;
         let Left { repeats: r, reads: q, snapshots: s, changes: m, .. } = self;
-        [[e, p, c, l], [d, r, q, s], [m, 0, 0, 0]].map(u32::from_le_bytes)
+        [[e, p, c, l], [r, q, s, m]].map(u32::from_le_bytes)
     }
 
     fn from_words(words: &[u32]) -> Left {
@@ -81,7 +80,6 @@ impl Left {
             proposals: next(),
             crashes: next(),
             losses: next(),
-            copies: next(),
             repeats: next(),
             reads: next(),
             snapshots: next(),
@@ -114,8 +112,8 @@ impl World {
         World {
             nodes: row[..nodes].to_vec(),
             history: row[nodes],
-            left: Left::from_words(&row[nodes + 1..nodes + 4]),
-            messages: row[nodes + 4..].to_vec(),
+            left: Left::from_words(&row[nodes + 1..nodes + 3]),
+            messages: row[nodes + 3..].to_vec(),
         }
     }
 }
@@ -125,8 +123,6 @@ impl World {
 pub enum Action {
     /// The message at this place arrives.
     Deliver(usize),
-    /// It arrives, and will arrive again.
-    DeliverCopy(usize),
     Lose(usize),
     Persist(usize),
     Crash(usize),
@@ -273,9 +269,6 @@ impl Lab {
             if world.left.losses > 0 {
                 actions.push(Action::Lose(at));
             }
-            if world.left.copies > 0 && network != Network::Anything {
-                actions.push(Action::DeliverCopy(at));
-            }
         }
         for place in 0..world.nodes.len() {
             self.actions_of_node(world, place, &mut actions);
@@ -329,7 +322,6 @@ impl Lab {
         let take = |count: &mut u8| *count -= 1;
         match action {
             Action::Deliver(_) | Action::Persist(_) => {}
-            Action::DeliverCopy(_) => take(&mut left.copies),
             Action::Lose(_) => take(&mut left.losses),
             Action::Crash(_) => take(&mut left.crashes),
             Action::Campaign(_) | Action::TimeOut(_) => take(&mut left.elections),
@@ -346,10 +338,9 @@ impl Lab {
                 next.messages.remove(at);
                 return (next, None);
             }
-            Action::Deliver(at) | Action::DeliverCopy(at) => {
+            Action::Deliver(at) => {
                 let message = world.messages[at];
-                let stays = self.bounds.network == Network::Anything;
-                if !stays && matches!(action, Action::Deliver(_)) {
+                if self.bounds.network == Network::InOrder {
                     next.messages.remove(at);
                 }
                 (self.traits[message as usize].1, message)
@@ -431,10 +422,10 @@ impl Lab {
             post(self.bounds.network, &self.traits, &mut world.messages, *message);
         }
         let (facts, history) = (&self.facts[*node as usize], self.histories.get(world.history));
+        let answers_reads = !(outcome.served.is_empty() && outcome.refused.is_empty());
         let news = facts.role == Role::Leader && history.leader_of(facts.term).is_none()
             || facts.machine.len() > history.decided.len()
-            || !history.reads.is_empty()
-                && !(outcome.served.is_empty() && outcome.refused.is_empty());
+            || answers_reads && !history.reads.is_empty();
         if news {
             let next = history.after(facts, outcome);
             world.history = self.histories.number(next).0;
@@ -481,7 +472,7 @@ fn post(
     };
     let place = match network {
         Network::InOrder => messages.partition_point(|other| link(*other) <= link(new)),
-        Network::AnyOrder | Network::Anything => messages.partition_point(|other| *other < new),
+        Network::Anything => messages.partition_point(|other| *other < new),
     };
     if network != Network::Anything || messages.get(place) != Some(&new) {
         messages.insert(place, new);
