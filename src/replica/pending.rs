@@ -45,8 +45,8 @@ pub enum Stage {
     Waiting,
     /// For the leader's answer.
     Relayed { to: NodeId },
-    /// In this turn's batch of proposals; or held by the core, which is handing over. It may yet get
-    /// into the log.
+    /// In this turn's batch of proposals; or held by the core, which is handing over. It may yet
+    /// get into the log.
     Proposing,
     /// In the log here; possibly committed one day.
     Proposed { index: LogIndex, term: Term },

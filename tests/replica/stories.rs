@@ -142,7 +142,7 @@ fn the_leadership_goes_where_it_is_wanted() -> Told {
     world.check()
 }
 
-/// A leader that hands over holds what comes; whose time is over meanwhile must not be told that his
+/// A leader that hands over holds what comes. Who is answered meanwhile must not be told that the
 /// write went nowhere, for it is taken when nobody takes over.
 #[test]
 fn a_write_that_is_held_during_a_transfer_is_not_refused() -> Told {
