@@ -84,6 +84,7 @@ struct AppendEntriesReply {
       term     @4 :UInt64;        # the follower's term there; 0: its log is shorter
       index    @5 :UInt64;        # the first index of that term; or one past the follower's log
     }
+    stale      @6 :Void;          # the request is of an older term: nothing else is said
   }
 }
 
@@ -124,6 +125,7 @@ struct Relay {
   # A client's request, handed on to the leader. The leader answers once; nobody sends it twice.
   ticket  @0 :UInt64;
   request @1 :Client.Request;
+  term    @2 :UInt64;             # in which the receiver leads, as the sender knows
 }
 
 struct StateHash {

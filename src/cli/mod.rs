@@ -19,6 +19,7 @@ mod get;
 mod import;
 mod interrupt;
 mod leader;
+mod log;
 mod member;
 mod node;
 mod output;
@@ -150,6 +151,9 @@ pub enum Command {
     Import(import::Import),
     Export(export::Export),
     Bench(bench::Bench),
+    /// Look into a node's log, running or not, and verify it
+    #[command(subcommand)]
+    Log(log::Log),
     Sim(sim::Sim),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -200,6 +204,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Import(command) => import::run(global, command).await,
         Command::Export(command) => export::run(global, command).await,
         Command::Bench(command) => bench::run(global, command).await,
+        Command::Log(command) => log::run(global, command),
         Command::Sim(command) => sim::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),

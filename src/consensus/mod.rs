@@ -14,7 +14,8 @@
 //!   Receive{from, m} ──┤    ┌────────────┐    ├──► Send{to, m, after} ──► a link to a peer
 //!   Propose(batch) ────┼───►│    core    │────┼──► Apply{entries} ──► state machine ──► Applied
 //!   Read{ticket} ──────┤    └────────────┘    ├──► ServeRead / Accepted / Refuse ──► a client
-//!   Persisted{seq} ────┘                      └──► ReadLog ──► the log ──► LogRead
+//!   Persisted{seq} ────┤                      ├──► ReadLog ──► the log ──► LogRead
+//!   Transfer, Change… ─┘                      └──► Read/Write/InstallSnapshot, Compact
 //! ```
 //!
 //! # Durability

@@ -146,6 +146,9 @@ impl<D: Disk> EventLoop<D> {
         while events < MAX_EVENTS
             && let Some(event) = self.inbox.pop()
         {
+            if let Event::Peer { message, .. } = &event {
+                self.metrics.receives(message);
+            }
             replica.handle(now, event);
             events += 1;
         }
@@ -165,7 +168,10 @@ impl<D: Disk> EventLoop<D> {
         peers.release(now);
         for output in outputs {
             match output {
-                Output::Send { to, message } => peers.send(now, to, message),
+                Output::Send { to, message } => {
+                    self.metrics.sends(&message);
+                    peers.send(now, to, message);
+                }
                 Output::Reply { ticket, response } => self.desk.answer(ticket, response),
                 Output::OrderDone { ticket, result } => self.operators.answer(ticket, result),
                 Output::Configuration(configuration) => {

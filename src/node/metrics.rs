@@ -14,8 +14,9 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::peers::Peers;
 use crate::consensus::Role;
+use crate::consensus::raft::Message;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
-use crate::replica::{Order, OrderResult, Refused, ReplicaStatus, Response};
+use crate::replica::{Order, OrderResult, PeerMessage, Refused, ReplicaStatus, Response};
 use crate::rpc::ServerCounters;
 
 /// What a client asked for.
@@ -174,8 +175,6 @@ metrics! {
             "1 while two majorities are needed, because the voters change.");
         transferring: IntGauge = gauge("kvraft_leader_transfer_under_way",
             "1 while this leader hands its leadership over.");
-        snapshot_index: IntGauge = gauge("kvraft_snapshot_index",
-            "Last entry that the newest snapshot here covers; 0 without one.");
         elections_started: IntCounter = counter("kvraft_elections_started_total",
             "Elections that this node started.");
         elections_won: IntCounter = counter("kvraft_elections_won_total",
@@ -206,6 +205,35 @@ metrics! {
         turns: IntCounter = counter("kvraft_turns_total", "Turns of the event loop.");
         events: IntCounter = counter("kvraft_events_total",
             "Events that the turns took in; divided by turns, how much is batched.");
+    }
+}
+
+metrics! {
+    /// Of snapshots, and of what makes all replicas one.
+    SnapshotFigures {
+        index: IntGauge = gauge("kvraft_snapshot_index",
+            "Last entry that the newest snapshot here covers; 0 without one.");
+        bytes: IntGauge = gauge("kvraft_snapshot_bytes", "Bytes of the snapshots' files.");
+        taken: IntCounter = counter("kvraft_snapshots_taken_total",
+            "Snapshots taken here that are durable.");
+        failed: IntCounter = counter("kvraft_snapshots_failed_total",
+            "Snapshots that could not be taken.");
+        installed: IntCounter = counter("kvraft_snapshots_installed_total",
+            "Snapshots received and installed.");
+        sent: IntCounter = counter("kvraft_snapshots_sent_total",
+            "Snapshots sent to their end, to peers that may or may not have taken them.");
+        sent_bytes: IntCounter = counter("kvraft_snapshot_sent_bytes_total",
+            "Bytes of snapshots sent to peers.");
+        received: IntCounter = counter("kvraft_snapshots_received_total",
+            "Snapshots of which the end has come.");
+        received_bytes: IntCounter = counter("kvraft_snapshot_received_bytes_total",
+            "Bytes of snapshots received.");
+        compacted_bytes: IntCounter = counter("kvraft_log_compacted_bytes_total",
+            "Bytes of the log removed because a snapshot covers them.");
+        disagreed: IntGauge = gauge("kvraft_state_disagreed",
+            "1: the replicas' states differ, no majority agrees, and writes are refused.");
+        version: IntGauge = gauge("kvraft_machine_version",
+            "Version of the state machine in force.");
     }
 }
 
@@ -259,6 +287,7 @@ fn catch_up(counter: &IntCounter, total: u64) {
 #[derive(Debug)]
 pub struct NodeMetrics {
     node: NodeFigures,
+    snapshot: SnapshotFigures,
     link: LinkFigures,
 }
 
@@ -274,8 +303,11 @@ pub struct Seen<'a> {
 
 impl NodeMetrics {
     pub fn new(registry: &Registry) -> Result<NodeMetrics, MetricError> {
-        let metrics =
-            NodeMetrics { node: NodeFigures::new(registry)?, link: LinkFigures::new(registry)? };
+        let metrics = NodeMetrics {
+            node: NodeFigures::new(registry)?,
+            snapshot: SnapshotFigures::new(registry)?,
+            link: LinkFigures::new(registry)?,
+        };
         for outcome in ["accepted", "refused"] {
             metrics.node.proposals.with_label_values(&[outcome]);
         }
@@ -290,9 +322,26 @@ impl NodeMetrics {
         syncs.iter().for_each(|took| self.node.fsync.observe(took.as_secs_f64()));
     }
 
+    /// A message goes to a peer.
+    pub fn sends(&self, message: &PeerMessage<Message>) {
+        if let PeerMessage::Consensus(Message::InstallSnapshot { data, done, .. }) = message {
+            self.snapshot.sent_bytes.inc_by(data.len() as u64);
+            self.snapshot.sent.inc_by(u64::from(*done));
+        }
+    }
+
+    /// A message has come from a peer.
+    pub fn receives(&self, message: &PeerMessage<Message>) {
+        if let PeerMessage::Consensus(Message::InstallSnapshot { data, done, .. }) = message {
+            self.snapshot.received_bytes.inc_by(data.len() as u64);
+            self.snapshot.received.inc_by(u64::from(*done));
+        }
+    }
+
     /// Copies what others know.
     pub fn refresh(&self, seen: &Seen<'_>) {
         self.refresh_node(seen);
+        self.refresh_snapshots(seen.status);
         self.refresh_peers(seen);
         catch_up(&self.link.refused_batches, seen.refused_batches);
         catch_up(&self.link.unroutable, seen.peers.unroutable());
@@ -328,7 +377,6 @@ impl NodeMetrics {
             (&node.learners, core.configuration.learners.len() as u64),
             (&node.changing, u64::from(!core.configuration.outgoing.is_empty())),
             (&node.transferring, u64::from(core.transfer_to.is_some())),
-            (&node.snapshot_index, core.snapshot_index.0),
             (&node.pending, status.pending_requests as u64),
             (&node.log_bytes, log.disk_bytes),
             (&node.segments, log.segments),
@@ -349,6 +397,18 @@ impl NodeMetrics {
         catch_up(&node.applied, counted.entries_applied);
         catch_up(&node.dropped_for_space, counted.dropped_for_space);
         catch_up(&self.link.rejected, counted.peers_rejected);
+    }
+
+    fn refresh_snapshots(&self, status: &ReplicaStatus) {
+        let (figures, counted) = (&self.snapshot, &status.counters);
+        figures.index.set(status.snapshot_index.0 as i64);
+        figures.bytes.set(status.log.snapshot_bytes as i64);
+        figures.disagreed.set(i64::from(status.disagreed_at.is_some()));
+        figures.version.set(i64::from(status.machine_version));
+        catch_up(&figures.taken, counted.snapshots_taken);
+        catch_up(&figures.failed, counted.snapshots_failed);
+        catch_up(&figures.installed, counted.snapshots_installed);
+        catch_up(&figures.compacted_bytes, status.log.compacted_bytes);
     }
 
     fn refresh_peers(&self, seen: &Seen<'_>) {

@@ -143,6 +143,15 @@ fn open(
     if let Some(tear) = &report.tear {
         tracing::warn!("the last stop cut a write short, which nobody was told of: {tear:?}");
     }
+    if let Some(first) = report.damaged.first() {
+        let (count, index) = (report.damaged.len(), first.index);
+        tracing::warn!(
+            "{count} entries of the log are damaged, the first at index {index} ({}, offset {}): \
+             this node asks the others for them before it takes part",
+            first.file,
+            first.offset
+        );
+    }
     tracing::info!(last_index = %report.last_index, "recovered the log in {:?}", clock.uptime());
     let registry = Registry::new("kvnode")?;
     let random = Random::from_seed(rand::random());

@@ -24,6 +24,12 @@ pub struct Window<D: Disk> {
 
 /// Why a node cannot do its work now.
 pub fn readiness(status: &ReplicaStatus) -> Result<(), String> {
+    if let Some(repair) = &status.repair {
+        return Err(repair.waits_for.clone());
+    }
+    if let Some(index) = status.disagreed_at {
+        return Err(format!("the replicas' states differed at index {index}: no writes"));
+    }
     let core = &status.consensus;
     if core.leader.is_none() {
         return Err("no leader is known".to_owned());
@@ -92,8 +98,8 @@ impl<D: Disk> Window<D> {
             voters: core.configuration.voters.iter().copied().collect(),
             learners: core.configuration.learners.iter().copied().collect(),
             outgoing: core.configuration.outgoing.iter().copied().collect(),
-            snapshot_index: Some(core.snapshot_index).filter(|index| index.0 > 0),
-            snapshot_bytes: 0,
+            snapshot_index: Some(status.snapshot_index).filter(|index| index.0 > 0),
+            snapshot_bytes: status.log.snapshot_bytes,
             transfer_target: core.transfer_to,
             durability: self.config.durability,
             build: VERSION.to_owned(),

@@ -24,7 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fatal, Output, PeerMessage, Replica};
+use super::{Fatal, Output, PeerMessage, Running};
 use crate::consensus::Consensus;
 use crate::storage::Disk;
 use crate::types::{LogIndex, NodeId};
@@ -107,7 +107,7 @@ fn shorten(said: &mut BTreeMap<LogIndex, u128>) {
     }
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// The state has come to an index where it is compared.
     pub(super) fn tell_state(&mut self, index: LogIndex) {
         let hash = self.machine.state_hash();

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Fatal, Observation, Replica, Response};
+use super::{Fatal, Observation, Response, Running};
 use crate::consensus::{Consensus, Entry, Input, SnapshotMark};
 use crate::kv::{Machine, Restore, SnapshotError};
 use crate::storage::Disk;
@@ -55,7 +55,7 @@ impl Installing {
     }
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// The core wants the state to be that of the received snapshot of `index`.
     pub(super) fn install_snapshot(&mut self, index: LogIndex) {
         self.abandon_snapshot();
@@ -124,10 +124,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return;
         }
         self.machine = machine;
-        self.note(|| Observation::Installed { index });
         self.applied_term = mark.term;
         self.applied_configuration = mark.configuration;
         self.snapshots.installed(index);
+        self.note(|| Observation::Installed { index });
         self.counters.snapshots_installed += 1;
         for ticket in self.pending.proposed_up_to(index) {
             let why = "this node was sent a snapshot in which the write may be contained";

@@ -71,7 +71,8 @@ pub enum PeerMessage<M> {
     /// Between the consensus cores.
     Consensus(M),
     /// A client's request, handed on to the leader, who answers once. Nobody sends it twice.
-    Relay { ticket: Ticket, request: Request, timeout: Duration },
+    /// `term` is the one in which its receiver leads, as the sender knows.
+    Relay { ticket: Ticket, term: Term, request: Request, timeout: Duration },
     /// The answer to a relay.
     RelayReply { ticket: Ticket, response: Response },
     /// The sender's state at `index`: see [`agreement`](super::agreement).

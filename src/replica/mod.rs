@@ -28,14 +28,16 @@ mod message;
 mod observe;
 pub mod orders;
 pub mod pending;
+pub mod repair;
 mod request;
+mod running;
 mod serve;
 pub mod snapshots;
 mod status;
 mod step;
+pub mod supply;
 pub mod upgrade;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use message::*;
@@ -43,19 +45,13 @@ pub use observe::Observation;
 pub use request::*;
 pub use status::*;
 
-use crate::consensus::{
-    Config, Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes,
-};
+use crate::consensus::{Config, Consensus};
 use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
-use crate::storage::{Disk, Identity, LogError, LogOptions, Recovered, SegmentLog, Tear};
-use crate::types::{ClusterId, Instant, LogIndex, NodeId, Seq, Term, Ticket};
-use agreement::Agreement;
-use install::Installing;
-use orders::Orders;
-use pending::{PendingRequests, Seen};
-use snapshots::Snapshots;
-use upgrade::Upgrade;
+use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
+use crate::types::{ClusterId, Instant, LogIndex};
+use repair::Repairing;
+use running::Running;
 
 /// What a replica is told once, at its start.
 #[derive(Clone, Debug)]
@@ -107,6 +103,8 @@ pub struct OpenReport {
     pub last_index: LogIndex,
     /// A write that the last stop cut short; it was removed, and had never been acknowledged.
     pub tear: Option<Tear>,
+    /// Entries that cannot be read: the replica [repairs](repair) them before it takes part.
+    pub damaged: Vec<Damaged>,
 }
 
 /// A reason to stop the node at once: going on could break a promise.
@@ -134,108 +132,49 @@ pub enum Fatal {
 
 /// One replica of one Raft group.
 pub struct Replica<C: Consensus, D: Disk> {
-    id: NodeId,
-    core: C,
-    log: SegmentLog<D>,
-    machine: Machine,
-    max_requests: usize,
-    log_reserve: u64,
-    stopping: bool,
-    pending: PendingRequests,
-    /// What each node has relayed here lately.
-    relays_seen: BTreeMap<NodeId, Seen>,
-    /// This turn's writes, which become one batch.
-    proposals: Vec<Proposal>,
-    /// Messages that wait for a write to be durable.
-    held: BTreeMap<Seq, Vec<(NodeId, C::Message)>>,
-    outputs: Vec<Output<C::Message>>,
-    /// The leader that waiting requests were last looked at for.
-    known_leader: Option<NodeId>,
-    announced: Configuration,
-    /// Of the last entry applied, and in force as of it: what a snapshot's mark says.
-    applied_term: Term,
-    applied_configuration: Configuration,
-    orders: Orders,
-    snapshots: Snapshots,
-    /// The snapshot that was received last, until the core says what to do with it.
-    received: Option<SnapshotMark>,
-    installing: Option<Installing>,
-    agreement: Agreement,
-    upgrade: Upgrade,
-    bugs: Bugs,
-    counters: Counters,
-    commit_latencies: Vec<Duration>,
-    failure: Option<Fatal>,
-    /// Of a replica that a checker observes; see [`Observation`].
-    observations: Option<Vec<Observation<C>>>,
+    life: Life<C, D>,
+    /// A checker wants to know what changes.
+    is_observed: bool,
 }
 
-/// Samples of commit latency kept until somebody takes them.
-const MAX_SAMPLES: usize = 4096;
+/// What a replica is doing.
+enum Life<C: Consensus, D: Disk> {
+    /// Its log is damaged; it takes no part.
+    Repairing(Box<Repairing<C, D>>),
+    Running(Box<Running<C, D>>),
+    /// It failed while it became whole, and is not used any more.
+    Over,
+}
 
 impl<C: Consensus, D: Disk> Replica<C, D> {
     /// A replica as it stands after a start, from what `disk` holds.
     ///
     /// # Errors
-    /// As [`SegmentLog::open`]: not initialised, damaged, another node's.
+    /// As [`SegmentLog::open_damaged`]: not initialised, another node's, or damaged beyond what
+    /// peers can repair.
     pub fn open(now: Instant, options: Options, disk: D) -> Result<(Self, OpenReport), LogError> {
-        let Options { cluster, consensus, log, machine, .. } = options;
-        let (id, seed, bugs) = (consensus.id, consensus.seed, consensus.bugs);
-        let (mut log, recovered) = SegmentLog::open(disk, Identity { cluster, node: id }, log)?;
-        let report = OpenReport { last_index: recovered.last_index, tear: recovered.tear.clone() };
-        let machine = Machine::with(MachineOptions { replica: id.0, ..machine });
-        let machine = load(&mut log, &recovered.snapshot, machine)?;
-        let SnapshotMark { index, term, configuration } = recovered.snapshot.clone();
-        let core = C::recover(now, consensus, saved(recovered)?);
-        let announced = core.status().configuration;
-        let replica = Replica {
-            id,
-            core,
-            log,
-            machine,
-            max_requests: options.max_requests,
-            log_reserve: options.log_reserve,
-            stopping: false,
-            pending: PendingRequests::starting_from(seed),
-            relays_seen: BTreeMap::new(),
-            proposals: Vec::new(),
-            held: BTreeMap::new(),
-            outputs: vec![Output::Configuration(announced.clone())],
-            known_leader: None,
-            announced,
-            applied_term: term,
-            applied_configuration: configuration,
-            orders: Orders::default(),
-            snapshots: Snapshots::starting_from(index, options.snapshot_log_bytes, seed),
-            received: None,
-            installing: None,
-            agreement: Agreement::at_every(options.hash_every),
-            upgrade: Upgrade::starting_at(now),
-            bugs,
-            counters: Counters::default(),
-            commit_latencies: Vec::new(),
-            failure: None,
-            observations: None,
+        let identity = Identity { cluster: options.cluster, node: options.consensus.id };
+        let (mut log, mut recovered, is_damaged) =
+            SegmentLog::open_damaged(disk, identity, options.log.clone())?;
+        let damaged = log.damaged();
+        // What is damaged beside the entries does not matter to anybody.
+        if is_damaged && damaged.is_empty() {
+            (log, recovered) = log.heal()?;
+        }
+        let (last_index, tear) = (recovered.last_index, recovered.tear.clone());
+        let life = match damaged.is_empty() {
+            true => Life::Running(Box::new(Running::start(now, options, log, recovered)?)),
+            false => Life::Repairing(Box::new(Repairing::begin(now, options, log, recovered)?)),
         };
-        Ok((replica, report))
+        Ok((Replica { life, is_observed: false }, OpenReport { last_index, tear, damaged }))
     }
 
     /// Takes in what happened. What must be done comes out of [`Replica::finish_turn`].
     pub fn handle(&mut self, now: Instant, event: Event<C::Message>) {
-        match event {
-            Event::Elapsed => self.elapsed(now),
-            Event::Disk => self.poll_log(now),
-            Event::Peer { from, message } => self.peer_says(now, from, message),
-            Event::Client { ticket, request, timeout } => {
-                self.client_asks(now, ticket, request, timeout);
-            }
-            Event::Forget { ticket } => self.forget(ticket),
-            Event::Order { ticket, order, timeout } => self.order(now, ticket, order, timeout),
-            Event::Campaign => self.step(now, Input::Campaign),
-            Event::Stop => {
-                self.stopping = true;
-                self.say_farewell(now);
-            }
+        match &mut self.life {
+            Life::Running(running) => running.handle(now, event),
+            Life::Repairing(repairing) => repairing.handle(now, event),
+            Life::Over => {}
         }
     }
 
@@ -244,160 +183,102 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// # Errors
     /// After one, the replica must not be used any more, and its node must stop.
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
-        self.look_for_a_leader(now);
-        if !self.proposals.is_empty() {
-            let batch = std::mem::take(&mut self.proposals);
-            self.step(now, Input::Propose(batch));
-        }
-        self.look_after_transfers();
-        self.look_after_snapshots(now);
-        self.log.flush();
-        match self.failure.take() {
-            Some(fatal) => Err(fatal),
-            None => Ok(std::mem::take(&mut self.outputs)),
-        }
+        let mut outputs = match &mut self.life {
+            Life::Running(running) => return running.finish_turn(now),
+            Life::Repairing(repairing) => repairing.finish_turn(now)?,
+            Life::Over => return Ok(Vec::new()),
+        };
+        self.life = match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Repairing(repairing) if repairing.is_whole() => {
+                let mut running = repairing.take_part(now)?;
+                if self.is_observed {
+                    running.observe();
+                }
+                outputs.extend(running.finish_turn(now)?);
+                Life::Running(Box::new(running))
+            }
+            life => life,
+        };
+        Ok(outputs)
     }
 
     /// When [`Event::Elapsed`] is wanted, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.core.next_deadline(),
-            self.log.next_deadline(),
-            self.pending.next_deadline(),
-            self.orders.next_deadline(),
-            self.upgrade_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        match &self.life {
+            Life::Running(running) => running.next_deadline(),
+            Life::Repairing(repairing) => repairing.next_deadline(),
+            Life::Over => None,
+        }
     }
 
     pub fn status(&self) -> ReplicaStatus {
-        ReplicaStatus {
-            consensus: self.core.status(),
-            log: self.log.status(),
-            revision: self.machine.revision(),
-            keys: self.machine.keys(),
-            bytes: self.machine.bytes(),
-            sessions: self.machine.sessions(),
-            state_hash: self.machine.state_hash(),
-            machine_applied: self.machine.applied_index(),
-            machine_version: self.machine.version(),
-            machine_supports: self.machine.supports(),
-            snapshot_index: self.snapshots.newest(),
-            snapshot_being_taken: self.snapshots.taking(),
-            snapshot_being_installed: self.installing.as_ref().map(Installing::index),
-            disagreed_at: self.agreement.disagreed_at(),
-            pending_requests: self.pending.count(),
-            counters: self.counters,
+        match &self.life {
+            Life::Running(running) => running.status(),
+            Life::Repairing(repairing) => repairing.status(),
+            Life::Over => ReplicaStatus::nothing(),
         }
+    }
+
+    fn running(&self) -> Option<&Running<C, D>> {
+        if let Life::Running(running) = &self.life { Some(running) } else { None }
+    }
+
+    fn running_mut(&mut self) -> Option<&mut Running<C, D>> {
+        if let Life::Running(running) = &mut self.life { Some(running) } else { None }
+    }
+
+    /// Whether its log is damaged, and it takes no part until it is whole.
+    pub fn is_repairing(&self) -> bool {
+        matches!(self.life, Life::Repairing(_))
     }
 
     /// Bytes of log that certainly still fit on the disk.
     pub fn room(&self) -> u64 {
-        self.log.room()
+        self.running().map_or(0, Running::room)
+    }
+
+    /// Whether this replica still hands its leadership over before it stops.
+    pub fn is_handing_over(&self) -> bool {
+        self.running().is_some_and(Running::is_handing_over)
     }
 
     /// How long writes proposed here took until they were applied, since this was last asked; the
     /// first few thousand of them.
     pub fn take_commit_latencies(&mut self) -> Vec<Duration> {
-        std::mem::take(&mut self.commit_latencies)
+        self.running_mut().map(Running::take_commit_latencies).unwrap_or_default()
     }
 
     /// How long the disk's syncs took, since this was last asked; the last few hundred of them.
     pub fn take_sync_times(&mut self) -> Vec<Duration> {
-        self.log.take_sync_times()
+        self.running_mut().map(Running::take_sync_times).unwrap_or_default()
     }
 
-    fn elapsed(&mut self, now: Instant) {
-        if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.step(now, Input::Elapsed);
-        }
-        if self.log.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.poll_log(now);
-        }
-        for ticket in self.pending.expired(now) {
-            if let Some(pending) = self.pending.remove(ticket) {
-                let response = pending.timed_out();
-                self.answer(pending.origin, response);
-            }
-        }
-        self.orders_expired(now);
-        self.look_after_upgrade(now);
-    }
-
-    fn peer_says(&mut self, now: Instant, from: NodeId, message: PeerMessage<C::Message>) {
-        match message {
-            PeerMessage::Consensus(message) => {
-                let bytes = C::log_bytes(&message) as u64;
-                if bytes > 0 && bytes + self.log_reserve > self.log.room() {
-                    // As if it had been lost: the leader sends it again, until there is room.
-                    self.counters.dropped_for_space += 1;
-                    return;
-                }
-                self.step(now, Input::Receive { from, message });
-            }
-            PeerMessage::Relay { ticket, request, timeout } => {
-                self.peer_relays(now, from, ticket, request, timeout);
-            }
-            PeerMessage::RelayReply { ticket, response } => {
-                self.relay_answered(now, from, ticket, response);
-            }
-            PeerMessage::StateHash { index, hash } => self.state_told(from, index, hash),
-            PeerMessage::Supports { version } => self.support_told(now, from, version),
-            PeerMessage::RepairRequest { .. } | PeerMessage::RepairReply { .. } => {}
+    /// From now on, changes are noted.
+    pub fn observe(&mut self) {
+        self.is_observed = true;
+        if let Some(running) = self.running_mut() {
+            running.observe();
         }
     }
 
-    fn answer(&mut self, origin: pending::Origin, response: Response) {
-        self.outputs.push(match origin {
-            pending::Origin::Client { ticket } => Output::Reply { ticket, response },
-            pending::Origin::Peer { node, ticket } => {
-                Output::Send { to: node, message: PeerMessage::RelayReply { ticket, response } }
-            }
-        });
+    /// What changed since this was last asked.
+    pub fn take_observations(&mut self) -> Vec<Observation<C>> {
+        self.running_mut().map(Running::take_observations).unwrap_or_default()
     }
 
-    fn forget(&mut self, theirs: Ticket) {
-        if let Some(ticket) = self.pending.of_client(theirs) {
-            self.pending.remove(ticket);
-        }
+    /// The consensus core, for a checker.
+    ///
+    /// # Panics
+    /// While the replica [repairs](Replica::is_repairing): there is none then.
+    pub fn core(&self) -> &C {
+        self.running().map(Running::core).expect("a replica that repairs its log has no core")
     }
-}
 
-/// The state that the snapshot of `mark` holds, or `machine` as it is without one.
-fn load<D: Disk>(
-    log: &mut SegmentLog<D>,
-    mark: &SnapshotMark,
-    machine: Machine,
-) -> Result<Machine, LogError> {
-    if mark.index == LogIndex(0) {
-        return Ok(machine);
+    /// The state machine, for a checker.
+    ///
+    /// # Panics
+    /// As [`Replica::core`].
+    pub fn machine(&self) -> &Machine {
+        self.running().map(Running::machine).expect("a replica that repairs its log has no state")
     }
-    let mut restore = machine.restore();
-    log.load_snapshot(mark.index, &mut |part| restore.take(part).map_err(|e| e.to_string()))?;
-    let (index, file) = (mark.index, format!("{:020}-{:020}.snap", mark.index.0, mark.term.0));
-    let unusable = |what| LogError::DamagedSnapshot { index, file, offset: 0, what };
-    match restore.finish() {
-        Ok(machine) if machine.applied_index() == index => Ok(machine),
-        Ok(machine) => {
-            Err(unusable(format!("it holds the state as of {}", machine.applied_index())))
-        }
-        Err(error) => Err(unusable(error.to_string())),
-    }
-}
-
-/// What the log found, in the words of the consensus boundary.
-fn saved<C: Consensus>(recovered: Recovered) -> Result<Saved<C>, LogError> {
-    let hard_state = match recovered.hard_state.is_empty() {
-        true => C::HardState::default(),
-        false => C::HardState::from_bytes(&recovered.hard_state)
-            .ok_or(LogError::ForeignHardState { bytes: recovered.hard_state.len() })?,
-    };
-    Ok(Saved {
-        hard_state,
-        snapshot: recovered.snapshot,
-        log_start: recovered.log_start,
-        configurations: recovered.configurations,
-        term_runs: recovered.term_runs,
-        last_index: recovered.last_index,
-    })
 }

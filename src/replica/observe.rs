@@ -11,7 +11,7 @@ use crate::kv::{Machine, Outcome};
 use crate::storage::Disk;
 use crate::types::{LogIndex, Seq, Term};
 
-use super::Replica;
+use super::Running;
 
 /// One change, in the order in which they happened.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub enum Observation<C: Consensus> {
     Applied { index: LogIndex, term: Term, payload: Payload, outcome: Option<Outcome> },
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// From now on, changes are noted.
     pub fn observe(&mut self) {
         self.observations.get_or_insert_default();

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Order, OrderResult, Output, Replica};
+use super::{Order, OrderResult, Output, Running};
 use crate::consensus::{Configuration, Consensus, Input, Refusal};
 use crate::storage::Disk;
 use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
@@ -73,7 +73,7 @@ impl Orders {
     }
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// An operator asks.
     pub(super) fn order(&mut self, now: Instant, theirs: Ticket, order: Order, timeout: Duration) {
         if self.stopping || self.orders.under_way.len() >= MAX_ORDERS {

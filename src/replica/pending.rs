@@ -45,7 +45,8 @@ pub enum Stage {
     Waiting,
     /// For the leader's answer.
     Relayed { to: NodeId },
-    /// In this turn's batch of proposals.
+    /// In this turn's batch of proposals; or held by the core, which is handing over. It may yet get
+    /// into the log.
     Proposing,
     /// In the log here; possibly committed one day.
     Proposed { index: LogIndex, term: Term },
@@ -221,7 +222,13 @@ impl Pending {
         let refused = |why, message: &str| Response::Refused { why, message: message.into() };
         let write = matches!(self.request, Request::Write { .. });
         match self.stage {
-            Stage::Waiting | Stage::Proposing => refused(
+            // Only writes are proposed. A leader that hands over holds them.
+            Stage::Proposing => Response::Unknown(
+                "the leader holds the write while it hands over its leadership, and may still \
+                 take it"
+                    .into(),
+            ),
+            Stage::Waiting => refused(
                 NoLeader { leader: None },
                 "no leader was known in time, so the request went nowhere: is a majority of the \
                  nodes up and connected?",

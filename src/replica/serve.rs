@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
-use super::{Consistency, MAX_SAMPLES, Output, PeerMessage, Refused, Replica, Request, Response};
+use super::running::MAX_SAMPLES;
+use super::{Consistency, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::{Command, Operation, Outcome, Query};
 use crate::storage::Disk;
@@ -13,7 +14,7 @@ use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 /// A client that is told "busy" may try again after this long.
 const RETRY_AFTER_MILLIS: u32 = 25;
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// A client of this node asks.
     pub(super) fn client_asks(
         &mut self,
@@ -40,11 +41,19 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     /// Another node hands on a request of its client. Only a leader takes it; it is never handed
     /// on again.
+    ///
+    /// A refusal must be true, and a write must be taken once, although the network may double it:
+    /// 1. S2 hands a write to S1, which leads term 4. The message is doubled.
+    /// 2. S1 takes the first copy into its log, and restarts. It forgets which relays it has seen.
+    /// 3. The second copy arrives. If S1 now said "nothing was written", or took it again, it would
+    ///    be wrong: the first copy is committed later.
+    ///
+    /// So the relay names the term, and who did not lead that term in *this* life says "unknown".
     pub(super) fn peer_relays(
         &mut self,
         now: Instant,
-        from: NodeId,
-        theirs: Ticket,
+        (from, theirs): (NodeId, Ticket),
+        term: Term,
         request: Request,
         timeout: Duration,
     ) {
@@ -52,6 +61,15 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             return;
         }
         let origin = Origin::Peer { node: from, ticket: theirs };
+        // Whether an earlier life of this node has taken it cannot be known.
+        if request.is_write() && self.first_led.is_none_or(|first| term < first) {
+            let why = format!(
+                "the leader that the write was handed to, node {}, has restarted since",
+                self.id
+            );
+            self.answer(origin, Response::Unknown(why));
+            return;
+        }
         let admitted = self.admit(&request).and_then(|()| match self.core.leader() {
             Some(id) if id == self.id => Ok(()),
             other => Err(no_leader(other)),
@@ -136,7 +154,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
                 self.counters.relayed += 1;
                 self.pending.advance(ticket, Stage::Relayed { to });
-                let message = PeerMessage::Relay { ticket, request, timeout };
+                let term = self.core.checkpoint().term;
+                let message = PeerMessage::Relay { ticket, term, request, timeout };
                 self.outputs.push(Output::Send { to, message });
             }
             (leader, _) if relayed => self.finish(ticket, no_leader(leader)),
@@ -181,9 +200,10 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
         match response {
             // It certainly took nothing, so the request may go to another, once one is known.
-            Response::Refused { why: Refused::NoLeader { .. } | Refused::Stopping, .. }
-                if self.core.leader() != Some(from) =>
-            {
+            Response::Refused {
+                why: Refused::NoLeader { .. } | Refused::Stopping | Refused::Repairing,
+                ..
+            } if self.core.leader() != Some(from) => {
                 self.pending.advance(ticket, Stage::Waiting);
                 self.dispatch(now, ticket);
             }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Replica;
+use super::Running;
 use crate::consensus::{Consensus, Input, SnapshotMark};
 use crate::kv::{Machine, MachineSnapshot};
 use crate::museum::Bug;
@@ -128,7 +128,7 @@ impl Snapshots {
     }
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// An operator wants a snapshot, whatever was applied since the last one.
     pub(super) fn snapshot_wanted(&mut self) {
         self.snapshots.retry_at = None;

@@ -1,8 +1,8 @@
 //! A replica as others may see it.
 
-use crate::consensus;
+use crate::consensus::{self, Configuration, Role};
 use crate::storage::LogStatus;
-use crate::types::{LogIndex, Revision};
+use crate::types::{LogIndex, NodeId, Revision, Term};
 
 /// What a replica has done since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,63 @@ pub struct ReplicaStatus {
     /// The alarm: at this index the replicas' states differed, and none was a majority's. Writes
     /// are refused.
     pub disagreed_at: Option<LogIndex>,
+    /// The log is damaged, and is being repaired: the replica takes no part meanwhile.
+    pub repair: Option<RepairStatus>,
     pub pending_requests: usize,
     pub counters: Counters,
+}
+
+/// How far a repair is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairStatus {
+    /// Entries still missing, and the first of them.
+    pub missing: usize,
+    pub first: LogIndex,
+    /// What it waits for, for people.
+    pub waits_for: String,
+}
+
+impl ReplicaStatus {
+    /// Of a replica that has no core and no state.
+    pub fn nothing() -> ReplicaStatus {
+        ReplicaStatus {
+            consensus: consensus::Status {
+                id: NodeId(0),
+                role: Role::Follower,
+                term: Term(0),
+                voted_for: None,
+                leader: None,
+                commit_index: LogIndex(0),
+                applied_index: LogIndex(0),
+                first_index: LogIndex(0),
+                last_index: LogIndex(0),
+                last_term: Term(0),
+                durable_index: LogIndex(0),
+                snapshot_index: LogIndex(0),
+                configuration: Configuration::default(),
+                peers: Default::default(),
+                pending_reads: 0,
+                transfer_to: None,
+                uncommitted_bytes: 0,
+                elections_started: 0,
+                elections_won: 0,
+            },
+            log: LogStatus::default(),
+            revision: Revision(0),
+            keys: 0,
+            bytes: 0,
+            sessions: 0,
+            state_hash: 0,
+            machine_applied: LogIndex(0),
+            machine_version: 0,
+            machine_supports: 0,
+            snapshot_index: LogIndex(0),
+            snapshot_being_taken: None,
+            snapshot_being_installed: None,
+            disagreed_at: None,
+            repair: None,
+            pending_requests: 0,
+            counters: Counters::default(),
+        }
+    }
 }

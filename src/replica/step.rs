@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::{Fatal, Observation, Output, PeerMessage, Replica, pending};
+use super::supply::Reader;
+use super::{Fatal, Observation, Output, PeerMessage, Running, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
 use crate::types::{Instant, LogIndex, Seq};
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// Collects what the disk has done.
     pub(super) fn poll_log(&mut self, now: Instant) {
         let events = match self.log.poll(now) {
@@ -30,10 +31,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 self.step(now, Input::Persisted { seq });
                 self.release(seq);
             }
-            LogEvent::Read { from, entries } => self.step(now, Input::LogRead { from, entries }),
-            LogEvent::ReadFailed { from } => {
-                self.step(now, Input::LogRead { from, entries: Vec::new() });
-            }
+            LogEvent::Read { from, entries } => self.log_read(now, from, entries),
+            LogEvent::ReadFailed { from } => self.log_read(now, from, Vec::new()),
             LogEvent::SnapshotPartWritten => self.snapshot_part_written(),
             LogEvent::SnapshotSaved { index } => {
                 self.note(|| Observation::SnapshotSaved { index });
@@ -60,6 +59,13 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
+    fn log_read(&mut self, now: Instant, from: LogIndex, entries: Vec<Entry>) {
+        match self.reads.pop_front() {
+            Some(Reader::Peer(asked)) => self.repair_read(asked, entries.into_iter().next()),
+            Some(Reader::Core) | None => self.step(now, Input::LogRead { from, entries }),
+        }
+    }
+
     /// Sends what waited for `seq`.
     fn release(&mut self, seq: Seq) {
         while let Some(first) = self.held.first_entry().filter(|entry| *entry.key() <= seq) {
@@ -76,6 +82,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             let before = self.core.checkpoint();
             let effects = self.core.step(now, input);
             self.core.assert_invariants(&before);
+            if self.first_led.is_none() && self.core.leader() == Some(self.id) {
+                self.first_led = Some(self.core.checkpoint().term);
+            }
             for effect in effects {
                 inputs.extend(self.carry_out(now, effect));
             }
@@ -98,6 +107,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             }
             Effect::ReadLog { from, to, max_bytes } => {
                 self.note(|| Observation::ReadLog { from });
+                self.reads.push_back(Reader::Core);
                 self.log.read(from, to, max_bytes);
             }
             Effect::Accepted { ticket, index, term } if self.orders.knows(ticket) => {

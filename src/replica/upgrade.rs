@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Output, PeerMessage, Replica};
+use super::{Output, PeerMessage, Running};
 use crate::consensus::{Consensus, Input, Proposal};
 use crate::kv::{Command, Operation};
 use crate::storage::Disk;
@@ -46,7 +46,7 @@ impl Upgrade {
     }
 }
 
-impl<C: Consensus, D: Disk> Replica<C, D> {
+impl<C: Consensus, D: Disk> Running<C, D> {
     /// When this replica wants to tell or count next, if there is anything to raise.
     pub(super) fn upgrade_deadline(&self) -> Option<Instant> {
         (self.machine.supports() > self.machine.version()).then_some(self.upgrade.next)

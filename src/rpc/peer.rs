@@ -97,9 +97,10 @@ pub fn write_batch<'m>(
 fn write_message(message: &PeerMessage<Message>, to: schema::message::Builder<'_>) {
     match message {
         PeerMessage::Consensus(message) => write_consensus(message, to),
-        PeerMessage::Relay { ticket, request, timeout } => {
+        PeerMessage::Relay { ticket, term, request, timeout } => {
             let mut relay = to.init_relay();
             relay.set_ticket(ticket.0);
+            relay.set_term(term.0);
             client::write_request(request, *timeout, relay.init_request());
         }
         PeerMessage::RelayReply { ticket, response } => {
@@ -186,6 +187,7 @@ fn write_consensus(message: &Message, to: schema::message::Builder<'_>) {
             reply.set_round(*round);
             match result {
                 AppendResult::Matched(index) => reply.set_matched(index.0),
+                AppendResult::Stale => reply.set_stale(()),
                 AppendResult::Conflict { rejected, term, index } => {
                     let mut conflict = reply.init_conflict();
                     conflict.set_rejected(rejected.0);
@@ -344,7 +346,8 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
         Which::Relay(relay) => {
             let relay = relay?;
             let (request, timeout): (_, Duration) = client::read_request(relay.get_request()?)?;
-            PeerMessage::Relay { ticket: Ticket(relay.get_ticket()), request, timeout }
+            let (ticket, term) = (Ticket(relay.get_ticket()), term(relay.get_term())?);
+            PeerMessage::Relay { ticket, term, request, timeout }
         }
         Which::RelayReply(reply) => {
             let reply = reply?;
@@ -416,6 +419,7 @@ fn read_append_reply(
 ) -> Result<Message, CodecError> {
     let result = match reply.which()? {
         schema::append_entries_reply::Matched(matched) => AppendResult::Matched(index(matched)?),
+        schema::append_entries_reply::Stale(()) => AppendResult::Stale,
         schema::append_entries_reply::Conflict(conflict) => AppendResult::Conflict {
             rejected: index(conflict.get_rejected())?,
             term: term(conflict.get_term())?,

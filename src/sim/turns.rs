@@ -24,6 +24,16 @@ impl World {
         }
         let id = node.id;
         let report = match node.open(now, setting) {
+            // It would repair its log before it takes part. Not followed here yet: the others do
+            // without it, which is harder for them.
+            Ok(report) if !report.damaged.is_empty() && node.damaged => {
+                let count = report.damaged.len();
+                node.crash(Loss::Unsynced);
+                node.retired = true;
+                self.story.tell(now, || format!("{id} has {count} damaged entries, and retires"));
+                self.coverage.count(Seen::Rotten);
+                return Ok(());
+            }
             Ok(report) => report,
             // Its disk fails or is full even now: whoever watches over it tries again.
             Err(error @ LogError::Disk(_)) if self.disk_is_at_fault(place) => {

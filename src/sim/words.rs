@@ -183,6 +183,7 @@ fn consensus(message: &Message) -> String {
             format!("AppendEntries term {term}, {after} [{}]", entries.join(", "))
         }
         Message::AppendEntriesReply { term, result, .. } => match result {
+            AppendResult::Stale => format!("stale: it is term {term}"),
             AppendResult::Matched(index) => format!("matched {index} in term {term}"),
             AppendResult::Conflict { rejected, term: theirs, index } if theirs.0 > 0 => {
                 format!("conflict at {rejected} in term {term}: term {theirs} there since {index}")

@@ -234,6 +234,21 @@ fn describe(error: &io::Error, action: String, file: String) -> DiskError {
     DiskError { kind: kind_of(error), action, file, reason: error.to_string() }
 }
 
+/// The files of a directory and their lengths.
+fn list_files(directory: &Path) -> io::Result<Vec<(FileName, u64)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        // A name that is not text is none of ours.
+        if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+            files.push((name, metadata.len()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// What went wrong, and whether it was a sync.
 enum Failure {
     Io(io::Error),
@@ -288,7 +303,7 @@ impl Worker {
         sync_time: &mut Option<Duration>,
     ) -> Result<Outcome, Failure> {
         match operation {
-            Operation::List => return Ok(Outcome::Files(self.list()?)),
+            Operation::List => return Ok(Outcome::Files(list_files(&self.directory)?)),
             Operation::Read { file, offset, length } => {
                 return Ok(Outcome::Bytes(self.read(file, *offset, *length)?.into()));
             }
@@ -328,20 +343,6 @@ impl Worker {
             }
         }
         Ok(Outcome::Done)
-    }
-
-    fn list(&self) -> io::Result<Vec<(FileName, u64)>> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // A name that is not text is none of ours.
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                files.push((name, metadata.len()));
-            }
-        }
-        files.sort();
-        Ok(files)
     }
 
     fn create(&mut self, name: &str, size: u64) -> io::Result<()> {
@@ -448,6 +449,10 @@ impl Worker {
         }
     }
 }
+
+mod view;
+
+pub use view::FileView;
 
 #[cfg(test)]
 mod tests;

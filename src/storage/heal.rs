@@ -37,8 +37,9 @@ const GROUP: usize = 1 << 20;
 impl<D: Disk> SegmentLog<D> {
     /// The entries that are still missing, in order.
     pub fn damaged(&self) -> Vec<Damaged> {
-        let all = self.contents.damaged.values();
-        all.filter(|damaged| !self.repaired.contains_key(&damaged.index)).cloned().collect()
+        let covered = self.contents.snapshot.index;
+        let missing = self.contents.damaged.range(covered.next()..).map(|(_, damaged)| damaged);
+        missing.filter(|damaged| !self.repaired.contains_key(&damaged.index)).cloned().collect()
     }
 
     /// A peer has supplied a damaged entry. An error says why it cannot be that entry.
@@ -111,7 +112,9 @@ impl<D: Disk> SegmentLog<D> {
             _ => {}
         }
         self.disk.execute(Operation::Create { file: file.clone(), size: 0 })?;
-        let first_index = self.contents.first_index();
+        // What the snapshot covers is not needed: it was kept for followers a little behind.
+        let covered = self.contents.snapshot.index;
+        let first_index = self.contents.first_index().max(covered.next());
         let sequence = self.current.sequence + 1;
         let mut healed = Contents::empty(first_index, u64::MAX);
         healed.hard_state = self.contents.hard_state.clone();

@@ -26,6 +26,7 @@ pub mod file_disk;
 pub mod format;
 mod headers;
 mod heal;
+pub mod inspect;
 mod inventory;
 pub mod log;
 pub mod memory_disk;
@@ -50,7 +51,7 @@ pub use disk::{
     Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
 };
 pub use error::LogError;
-pub use file_disk::FileDisk;
+pub use file_disk::{FileDisk, FileView};
 pub use format::{Identity, record_len};
 pub use log::SegmentLog;
 pub use memory_disk::{Crash, MemoryDisk};

@@ -21,6 +21,8 @@ pub struct Record {
     pub offset: u64,
     pub term: Term,
     pub index: LogIndex,
+    /// Bytes of payload.
+    pub length: usize,
     /// Empty for commands, which recovery has no use for.
     pub payload: Bytes,
 }
@@ -252,7 +254,8 @@ fn record_of(header: &RecordHeader, offset: u64, payload: &Bytes) -> Record {
         RecordKind::Entry(EntryKind::Noop | EntryKind::Command) => Bytes::new(),
         _ => Bytes::copy_from_slice(payload),
     };
-    Record { kind: header.kind, offset, term: header.term, index: header.index, payload }
+    let length = header.length;
+    Record { length, kind: header.kind, offset, term: header.term, index: header.index, payload }
 }
 
 /// The positions of the words in `chunk` that are not zero.

@@ -157,70 +157,70 @@ macro_rules! stories {
 }
 
 stories! {
-    museum_truncation_keeps_configuration
-    a_loyal_server_does_not_stand_on_request
-    a_learner_that_died_after_catching_up_gets_no_vote
-    who_is_added_and_promoted_at_once_gets_no_vote
-    a_forged_conflict_stops_nobody
-    a_forged_confirmation_is_refused
-    a_round_is_confirmed_though_the_next_has_begun
-    a_late_snapshot_answer_does_not_stop_the_transfer
     a_leader_is_elected
     a_split_vote_is_settled_by_time
     a_vote_waits_for_the_disk
     a_candidate_with_an_older_log_loses
+    a_server_that_was_cut_off_disturbs_nobody
+    who_hears_the_leader_stays_loyal
+    a_leader_that_hears_nobody_steps_down
+    a_stale_term_and_pre_vote_do_not_deadlock
     entries_are_replicated_and_committed
     a_diverged_follower_is_repaired
     a_late_short_append_removes_nothing
-    figure_8
     an_acknowledgement_waits_for_the_disk
     a_heartbeat_does_not_wait_for_the_disk
     lost_messages_are_sent_again
+    a_slow_follower_holds_up_nobody
+    figure_8
     a_minority_commits_nothing
+    all_restart_and_nothing_is_lost
+    bad_messages_are_refused
+    a_forged_conflict_stops_nobody
+    a_forged_confirmation_is_refused
+    a_change_of_members_needs_both_majorities
+    a_change_rolls_back_with_its_entry
+    a_change_waits_for_the_term_to_open
+    a_learner_is_promoted_when_it_has_caught_up
+    a_learner_that_died_after_catching_up_gets_no_vote
+    who_is_added_and_promoted_at_once_gets_no_vote
+    a_promoted_learner_that_does_not_know_votes
+    the_leader_is_removed
+    a_removed_leader_may_still_be_needed
+    a_removed_server_disturbs_nobody
+    a_snapshot_replaces_a_diverged_log
+    a_late_snapshot_changes_nothing
+    a_late_snapshot_answer_does_not_stop_the_transfer
+    a_snapshot_goes_on_after_a_break
+    the_log_keeps_a_tail_for_slow_followers
     a_read_waits_for_the_no_op
     a_cut_off_leader_serves_no_read
     reads_share_a_round
-    all_restart_and_nothing_is_lost
-    bad_messages_are_refused
-    a_slow_follower_holds_up_nobody
-    a_restarted_voter_waits_with_leases
-    museum_lease_from_answer
-    a_lease_ends_before_a_vote
-    a_question_to_a_deposed_leader_is_asked_anew
+    a_round_is_confirmed_though_the_next_has_begun
     a_follower_serves_reads
-    museum_step_down_clears_vote
-    museum_forgotten_term
-    museum_vote_before_disk
-    museum_short_append_truncates
-    museum_commit_past_match
-    museum_read_before_noop
-    museum_figure_8
-    the_log_keeps_a_tail_for_slow_followers
-    a_snapshot_goes_on_after_a_break
-    museum_old_snapshot_installed
-    a_late_snapshot_changes_nothing
-    museum_snapshot_keeps_suffix
-    a_snapshot_replaces_a_diverged_log
-    a_removed_leader_may_still_be_needed
-    museum_single_server_change
-    a_change_waits_for_the_term_to_open
-    a_removed_server_disturbs_nobody
-    the_leader_is_removed
-    museum_learner_refuses_vote
-    a_promoted_learner_that_does_not_know_votes
-    a_learner_is_promoted_when_it_has_caught_up
-    a_change_rolls_back_with_its_entry
-    museum_joint_ignores_old
-    a_change_of_members_needs_both_majorities
-    a_transfer_to_the_dead_is_abandoned
-    museum_transfer_to_lagging
+    a_question_to_a_deposed_leader_is_asked_anew
+    a_lease_ends_before_a_vote
+    a_restarted_voter_waits_with_leases
+    a_loyal_server_does_not_stand_on_request
     a_transfer_waits_for_the_target_to_catch_up
-    a_stale_term_and_pre_vote_do_not_deadlock
-    who_hears_the_leader_stays_loyal
+    a_transfer_to_the_dead_is_abandoned
+    museum_commit_past_match
+    museum_figure_8
+    museum_forgotten_term
+    museum_joint_ignores_old
+    museum_learner_refuses_vote
+    museum_lease_from_answer
     museum_no_check_quorum
-    a_leader_that_hears_nobody_steps_down
+    museum_old_snapshot_installed
     museum_pre_vote_raises_term
-    a_server_that_was_cut_off_disturbs_nobody
+    museum_read_before_noop
+    museum_short_append_truncates
+    museum_single_server_change
+    museum_snapshot_keeps_suffix
+    museum_step_down_clears_vote
+    museum_transfer_to_lagging
+    museum_truncation_keeps_configuration
+    museum_vote_before_disk
 }
 
 #[test]
@@ -256,4 +256,27 @@ fn every_bug_of_the_core_has_its_story() {
             std::fs::read_to_string(&script).is_ok_and(|s| s.contains(&format!("bug={slug}")));
         assert!(told != elsewhere.contains(&slug), "{script} for {slug}: {told}");
     }
+}
+
+/// A chapter that names a story which is not there would send its reader nowhere.
+#[test]
+fn the_chapters_name_stories_that_exist() {
+    let beginnings = ["a_", "all_", "an_", "figure_8", "museum_", "reads_", "the_", "two_", "who_"];
+    let mut named = 0;
+    for chapter in std::fs::read_dir("src/consensus/raft").expect("the chapters are there") {
+        let path = chapter.expect("readable").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for line in text.lines().filter(|line| line.starts_with("//!")) {
+            // What stands between backticks is every other part.
+            for name in line.split('`').skip(1).step_by(2) {
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                if plain && beginnings.iter().any(|beginning| name.starts_with(beginning)) {
+                    let script = format!("tests/raft/scripts/{name}");
+                    assert!(std::path::Path::new(&script).exists(), "{}: {name}", path.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 40, "the chapters name their stories: {named}");
 }

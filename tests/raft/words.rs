@@ -86,6 +86,7 @@ pub fn message(message: &Message) -> String {
         Message::AppendEntriesReply { term, round, result } => {
             let round = if *round > 0 { format!(", round {round}") } else { String::new() };
             match result {
+                AppendResult::Stale => format!("stale: it is term {term}"),
                 AppendResult::Matched(index) => format!("matched {index} in term {term}{round}"),
                 AppendResult::Conflict { rejected, term: theirs, index } if theirs.0 > 0 => {
                     format!(

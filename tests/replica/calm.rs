@@ -113,9 +113,28 @@ impl World {
         id: NodeId,
         request: Request,
     ) -> Result<Response, String> {
+        self.ask_within(random, id, request, TIMEOUT)
+    }
+
+    /// The same, with another time-out.
+    pub fn ask_within(
+        &mut self,
+        random: &mut Random,
+        id: NodeId,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, String> {
         let ticket = Ticket(u64::MAX - 1);
-        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })?;
+        self.turn(id, Event::Client { ticket, request, timeout })?;
         self.calm(random, 1_000, |world| world.alone.is_some())?;
         self.alone.take().ok_or_else(|| "it was there just now".into())
+    }
+
+    /// Asks `id` for something, and does not wait for the answer.
+    pub fn order_write(&mut self, id: NodeId, request: Request) -> Result<(), String> {
+        let ticket = Ticket(u64::MAX - 1);
+        let turn = self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT });
+        self.alone = None;
+        turn
     }
 }

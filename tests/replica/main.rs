@@ -6,6 +6,7 @@
 
 mod calm;
 mod clients;
+mod repair;
 mod stories;
 mod world;
 

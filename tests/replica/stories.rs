@@ -142,6 +142,25 @@ fn the_leadership_goes_where_it_is_wanted() -> Told {
     world.check()
 }
 
+/// A leader that hands over holds what comes; whose time is over meanwhile must not be told that his
+/// write went nowhere, for it is taken when nobody takes over.
+#[test]
+fn a_write_that_is_held_during_a_transfer_is_not_refused() -> Told {
+    let (mut world, mut random) = world(3, 10)?;
+    let leader = world.leader(&mut random)?;
+    world.write(&mut random, 3)?;
+    let dead = NodeId(leader.0 % 3 + 1);
+    world.crash(dead, &mut random);
+    let applied = world.status(leader).map(|status| status.revision);
+    world.order(leader, Order::Transfer { to: Some(dead) })?;
+    let brief = std::time::Duration::from_millis(20);
+    let response = world.ask_within(&mut random, leader, clients::put(b"held"), brief)?;
+    assert!(matches!(response, Response::Unknown(_)), "{response:?}");
+    world.calm(&mut random, 200, |world| {
+        world.status(leader).map(|status| status.revision) > applied
+    })
+}
+
 /// The others need not wait for a time-out to notice that their leader is gone.
 #[test]
 fn a_leader_that_stops_hands_over_first() -> Told {

@@ -3,6 +3,8 @@
 //! A disk writes while the core goes on. So the core knows its log in two lengths: what it *holds*
 //! and what is *durable*. Whatever it tells others counts only the second (figure 2: persistent
 //! state is "updated on stable storage before responding to RPCs").
+//!
+//! Stories: `a_vote_waits_for_the_disk`, `an_acknowledgement_waits_for_the_disk`.
 
 use std::collections::VecDeque;
 

@@ -23,8 +23,7 @@
 //!   time-out stays **loyal**: it neither votes nor takes on the new term (§4.2.3).
 //! - A leader that can send and not receive keeps everyone loyal and commits nothing, for ever. So
 //!   a leader that has not heard from a quorum for an election time-out steps down by itself:
-//!   **check-quorum** (§6.2). The two belong together: loyalty without check-quorum is a deadlock,
-//!   and half of what the great outages of etcd clusters were made of.
+//!   **check-quorum** (§6.2). The two belong together: loyalty without check-quorum is a deadlock.
 //!
 //! # The rule
 //! A follower that hears nothing from a leader for its time-out asks all others whether they would
@@ -50,12 +49,26 @@
 //! Once the request waits, what it says of the log is still true after any crash. A pre-vote
 //! promises nothing and waits for nothing.
 //!
+//! Loyalty has its price: a follower that is cut off from the leader *alone* cannot win and gets
+//! nothing, until the link is mended. The group goes on without it.
+//!
+//! A server may all the same have a newer term than its leader, if it stood on request. It says so
+//! when the leader speaks, and the leader steps down: a refusal in silence would leave it out for
+//! ever, since the others, being loyal, refuse its pre-votes.
+//!
+//! Disks are part of the time that an election takes: the candidate's, then the voters'. Where they
+//! need longer than an election time-out, nobody is ever elected (§5.6).
+//!
 //! # When the rule is removed
-//! - Up to date: `a_candidate_with_an_older_log_loses`. One vote a term: the museum's
-//!   `step-down-clears-vote`, and `vote-before-disk`.
-//! - Pre-vote: `a_server_that_was_cut_off_disturbs_nobody`; the museum's `pre-vote-raises-term`
-//!   puts the disturbance back.
-//! - Check-quorum: `a_leader_that_hears_nobody_steps_down`; the museum's `no-check-quorum`.
+//! - Up to date: `a_candidate_with_an_older_log_loses`. Without that rule figure 3's Leader
+//!   Completeness has no ground to stand on.
+//! - One vote a term: `museum_step_down_clears_vote`, `museum_vote_before_disk`.
+//! - Pre-vote and loyalty: `a_server_that_was_cut_off_disturbs_nobody` and
+//!   `who_hears_the_leader_stays_loyal`; in `museum_pre_vote_raises_term` nobody is loyal, and a
+//!   server that was away deposes a good leader.
+//! - Check-quorum: `a_leader_that_hears_nobody_steps_down`; `museum_no_check_quorum`.
+//! - All three together: `a_stale_term_and_pre_vote_do_not_deadlock`,
+//!   `a_removed_server_disturbs_nobody`.
 
 use std::collections::BTreeMap;
 

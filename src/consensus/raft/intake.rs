@@ -6,6 +6,9 @@
 //! entries that follow each other, one leader a term, nothing that contradicts what is committed.
 //! What fails is refused, counted and named ([`Effect::PeerRejected`]); the sender is not punished.
 //!
+//! Stories: `bad_messages_are_refused`; `a_forged_conflict_stops_nobody` (it had brought the leader
+//! down) and `a_forged_confirmation_is_refused` (it would have confirmed every read to come).
+//!
 //! [`Effect::PeerRejected`]: crate::consensus::Effect::PeerRejected
 
 use super::message::{AppendResult, Message, SnapshotResult};
@@ -59,12 +62,15 @@ pub(super) fn check_message(raft: &Raft, from: NodeId, message: &Message) -> Res
         }
         Message::AppendEntriesReply { term, round, result } => {
             check_round(raft, *term, *round)?;
-            // Rejected is what this leader named, so it has that, too.
-            let (AppendResult::Matched(index) | AppendResult::Conflict { rejected: index, .. }) =
-                *result;
-            if let AppendResult::Conflict { index, .. } = result {
-                within("index", index.0)?;
-            }
+            let index = match *result {
+                AppendResult::Stale => return Ok(()),
+                AppendResult::Matched(index) => index,
+                AppendResult::Conflict { rejected, index, .. } => {
+                    within("index", index.0)?;
+                    // It is what this leader named, so this leader has it, too.
+                    rejected
+                }
+            };
             within("index", index.0)?;
             check_acknowledged(raft, *term, index)
         }

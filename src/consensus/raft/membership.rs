@@ -16,7 +16,7 @@
 //! - The leader itself may be the one to go.
 //! - A removed server hears no heartbeats any more, and wants an election. Pre-vote and loyalty
 //!   ([`election`](super::election)) see to it that it disturbs nobody.
-//! - An uncommitted change is rolled back with its entry, perhaps two stacked ones at once.
+//! - A change that is in force and not committed is taken back by the next leader.
 //!
 //! # The rule
 //! The members stand *in the log*, from its first entry, which every server of a new cluster is
@@ -52,10 +52,35 @@
 //! Followers answer whoever speaks, member or not: their own configuration may be the old one. A
 //! server that does not know yet that it has a vote gives it all the same.
 //!
+//! A server that its newest configuration does not name still stands for election as long as that
+//! configuration is not known to be committed: it may be the only one that can win
+//! ([`election`](super::election)).
+//!
+//! C_new is appended only when C_old,new is committed, and a change begins only when the one before
+//! it has ended. So a log never ends in *two* configurations that are not committed, and one
+//! truncation never takes back two. (The log would bear it: its configurations go with their
+//! entries.)
+//!
+//! A removed server is told nothing any more, often not even of its removal. It asks for pre-votes
+//! for ever and gets none; whoever runs the servers stops it.
+//!
+//! Who gets a vote must have caught up, *now* ([`progress`](super::progress)), whatever else the
+//! same request asks for.
+//!
 //! # When the rule is removed
-//! The stories `a_change_of_members_needs_both_majorities` and `two_changes_roll_back_together`;
-//! the museum's `joint-ignores-old`, `single-server-change`, `truncation-keeps-configuration` and
-//! `learner-refuses-vote`.
+//! - Both majorities: `a_change_of_members_needs_both_majorities` (figures 10 and 11);
+//!   `museum_joint_ignores_old` commits with the new majority alone.
+//! - The term's first commit: `a_change_waits_for_the_term_to_open`; `museum_single_server_change`
+//!   is the story of the erratum.
+//! - The log says who the members are: `a_change_rolls_back_with_its_entry`;
+//!   `museum_truncation_keeps_configuration`.
+//! - A vote that its giver does not know of: `a_promoted_learner_that_does_not_know_votes`;
+//!   `museum_learner_refuses_vote` leaves the group without a leader for ever.
+//! - Caught up: `a_learner_is_promoted_when_it_has_caught_up`,
+//!   `a_learner_that_died_after_catching_up_gets_no_vote`,
+//!   `who_is_added_and_promoted_at_once_gets_no_vote`.
+//! - Leaving: `the_leader_is_removed`, `a_removed_leader_may_still_be_needed`,
+//!   `a_removed_server_disturbs_nobody`.
 
 use super::message::Message;
 use super::progress::Progress;

@@ -142,6 +142,8 @@ pub enum SnapshotResult {
 pub enum AppendResult {
     /// The follower's log equals the leader's up to here, *and is durable* up to here.
     Matched(LogIndex),
+    /// The request is of an older term than the follower's: it says nothing about logs or rounds.
+    Stale,
     /// It does not have the previous entry. The rest lets the leader skip a whole term of
     /// conflicting entries at a time (end of §5.3).
     Conflict {

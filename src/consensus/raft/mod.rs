@@ -6,8 +6,9 @@
 //! Consensus Algorithm", extended version; cited here as *paper*, and Ongaro's thesis as
 //! *dissertation*) reaches this by electing one leader and letting only it extend the log.
 //!
+//! # The course
 //! Read the chapters in this order; each begins with the problem, then what can go wrong, then the
-//! rule, then the code:
+//! rule, then the code, and ends with what breaks when its rule is removed:
 //!
 //! 1. [`state`] — figure 2's state, and the one door through which everything comes in.
 //! 2. [`election`] — how a leader is chosen, and why there is never a second one in its term.
@@ -23,14 +24,33 @@
 //! and a cached tail), [`durability`] (what the disk has), [`applying`] (what the state machine
 //! has), [`quorum`] (majorities) and [`canonical`] (what a model checker may take for the same).
 //!
-//! Each chapter ends with what breaks when its rule is removed. The stories are golden scripts in
-//! `tests/raft/scripts`; the bugs are exhibits of the [`museum`](crate::museum), which the
-//! simulator finds and tells: `kvctl sim --bug NAME`.
+//! # Stories and bugs
+//! The names in `code` at a chapter's end are *stories*: golden scripts in `tests/raft/scripts`,
+//! each a few servers on a table, every message and every write moved by hand. In them, `3/2 x=1`
+//! is the command `x=1` at index 3, of term 2, and `disk [1 2 2]` are the terms of a log's entries.
+//! A story whose name begins with *museum* puts a bug back (an exhibit of the
+//! [`museum`](crate::museum)) and ends with `BROKEN:` and the property that broke, or with a group
+//! that goes nowhere. The simulator finds such bugs by chance, in whole clusters, and tells what
+//! happened: `kvctl sim --bug figure-8`.
 //!
-//! Two things differ from the paper's figure 2. Requests and replies are separate messages, because
-//! a reply can be lost as well as a request. And storage takes time: a write is asked for and later
-//! reported done, and every promise to another server waits for the write that it rests on, while
-//! nothing else does (dissertation §10.2.1).
+//! Begin with the usual life: `a_leader_is_elected`, `a_split_vote_is_settled_by_time`,
+//! `entries_are_replicated_and_committed`, `a_minority_commits_nothing`,
+//! `all_restart_and_nothing_is_lost`.
+//!
+//! What the paper claims, section by section, `tests/paper` asks of one server at a time.
+//!
+//! # Where this differs from the paper
+//! - Requests and replies are separate messages, because a reply can be lost as well as a request.
+//! - Storage takes time: a write is asked for and later reported done, and every promise to another
+//!   server waits for the write that it rests on, while nothing else does (dissertation §10.2.1).
+//! - A server asks before it raises its term (pre-vote), who hears a leader is loyal to it, and a
+//!   leader that hears no quorum steps down ([`election`]). The dissertation has all three as
+//!   options; each alone has holes that the others fill, so here they are always on.
+//! - Members change by joint consensus, as in the paper, not one at a time as in the dissertation;
+//!   and a change waits for the term's first commit all the same ([`membership`]).
+//! - A snapshot goes in chunks that are acknowledged and resume, and carries its configuration
+//!   inside, not in each message ([`snapshot`]).
+//! - Nothing ticks: a core says when it next wants to be woken.
 
 pub mod applying;
 pub mod canonical;

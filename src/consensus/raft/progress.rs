@@ -6,6 +6,12 @@
 //! ahead is fast, but wasted while the place where the logs agree is unknown, or while the
 //! follower is dead.
 //!
+//! # What can go wrong
+//! - A follower that is dead or slow costs the leader memory and bandwidth without bound.
+//! - A follower that lost one message waits for it while everything after it is sent in vain.
+//! - An answer is late, or of a question that is no longer open, and the leader believes it.
+//! - A member that caught up once, and died, is taken for one that keeps up.
+//!
 //! # The rule
 //! Three states, as in etcd's library:
 //!
@@ -34,7 +40,18 @@
 //! A new member must not get a vote while it lacks most of the log: until it caught up, the group
 //! could commit nothing without it (dissertation §4.2.1). Replication to it is thought of in
 //! *rounds*: each round is to bring it all that the leader's log held when the round began. A
-//! member that takes no longer than an election time-out for a round has caught up.
+//! member that takes no longer than an election time-out for a round has caught up; and it is no
+//! longer so once the round under way takes longer than that.
+//!
+//! # Caveats
+//! Heartbeats to a follower that is replicated to ask about what it surely has, so they do not
+//! reveal that a message with entries was lost. Only its answer that does not come does, after an
+//! election time-out. (A broken connection loses messages; a working one does not.)
+//!
+//! # When the rule is removed
+//! `a_slow_follower_holds_up_nobody`, `lost_messages_are_sent_again`;
+//! `a_learner_is_promoted_when_it_has_caught_up`,
+//! `a_learner_that_died_after_catching_up_gets_no_vote`.
 
 use std::collections::VecDeque;
 

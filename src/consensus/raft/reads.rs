@@ -49,15 +49,27 @@
 //! within the declared error. Three more things belong to it. A server that restarts has forgotten
 //! whom it was loyal to, and stays loyal to nobody in particular for one time-out. A leader that
 //! hands over asks others to break their loyalty, and forgoes its lease first. And whoever wants an
-//! election on request cannot break it.
+//! election on request cannot break it: neither others' loyalty nor the loyalty of the very server
+//! that is to stand, whose vote for itself is a vote like any other.
 //!
 //! # Caveats
 //! The answers to rounds name no server or start of it, only the term and the round's number. That
 //! is enough: a term has one leader, and one that restarts leads only in a later term.
 //!
+//! With leases every heartbeat begins a round. So the answers that confirm a read's round may come
+//! when later rounds have begun; they confirm it all the same.
+//!
+//! A learner, and a server that was removed, has no time-out and so never doubts its leader. Its
+//! readers wait until there is an answer, or until those who ask for them give up.
+//!
 //! # When the rule is removed
-//! `a_read_waits_for_the_no_op`, `a_cut_off_leader_serves_no_read`, `a_lease_ends_before_a_vote`;
-//! the museum's `read-before-noop` and `lease-from-answer`.
+//! - The no-op: `a_read_waits_for_the_no_op`; `museum_read_before_noop` ends with a stale read.
+//! - The round: `a_cut_off_leader_serves_no_read`, `reads_share_a_round`,
+//!   `a_round_is_confirmed_though_the_next_has_begun`.
+//! - Followers: `a_follower_serves_reads`, `a_question_to_a_deposed_leader_is_asked_anew`.
+//! - Leases: `a_lease_ends_before_a_vote`, `a_restarted_voter_waits_with_leases`,
+//!   `a_loyal_server_does_not_stand_on_request`; `museum_lease_from_answer` counts the lease from
+//!   the wrong moment, and serves a stale read.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -29,11 +29,28 @@
 //! equal *and durable*. The leader never removes or changes an entry of its own (Leader
 //! Append-Only, figure 3).
 //!
+//! ```text
+//!   index      1   2   3   4   5   6        S1 leads term 6, and asks: do you have 6/6?
+//!   S1         1   1   4   4   6   6
+//!   S2         1   1   4   4                "my log ends before 5"       → S1 asks for 4/4: yes
+//!   S3         1   1   2   2   2   3        "I have term 3 there, since 6"
+//!                                           → S1 knows no term 3, asks for 5/6
+//!                                           "I have term 2 there, since 3"
+//!                                           → S1 asks for 2/1: yes. 3 to 6 go, S1's come
+//! ```
+//!
 //! # Caveats
 //! A heartbeat must not wait for a slow disk, or the leader would seem to lose its followers
 //! whenever their disks are busy. So an empty message is answered at once, with what is durable by
 //! then. It asks about `match_index`, which the follower surely has, so that it may overtake the
 //! entries in flight without seeming to reveal a gap.
+//!
+//! The answer to a leader whose term is over says so and nothing else:
+//! 1. S1 leads term 4. Its heartbeat of round 7 to S2 is late.
+//! 2. S1 loses its leadership, and wins term 5 with S2's vote. Its rounds begin anew.
+//! 3. The heartbeat of term 4 arrives at S2, which refuses it, in term 5. If it echoed the round,
+//!    S1 would take it for S2's word that it still follows in round 7 of term 5, and serve stale
+//!    reads for a long time ([`reads`](super::reads)).
 //!
 //! What is compacted away was committed, and so is equal everywhere. A follower therefore takes a
 //! previous entry before the beginning of its log for one that matches; and a leader that has none
@@ -41,8 +58,13 @@
 //! ([`snapshot`](super::snapshot)).
 //!
 //! # When the rule is removed
-//! `a_late_short_append_removes_nothing` with the museum's `short-append-truncates`; the museum's
-//! `commit-past-match` and `ack-before-disk`.
+//! - The place of agreement: `a_diverged_follower_is_repaired` (figure 7).
+//! - Only conflicts are removed: `a_late_short_append_removes_nothing`;
+//!   `museum_short_append_truncates` loses a committed entry.
+//! - No further than what agrees: `museum_commit_past_match` applies what was never committed.
+//! - Acknowledgements wait: `an_acknowledgement_waits_for_the_disk`, and yet
+//!   `a_heartbeat_does_not_wait_for_the_disk`. The museum's `ack-before-disk` is the simulator's.
+//! - Without end: `lost_messages_are_sent_again`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -251,6 +273,7 @@ impl Raft {
                 progress.matched(now, index);
                 progress.count_rounds(now, log.last_index(), limit);
             }
+            AppendResult::Stale => {}
             AppendResult::Conflict { rejected, term, index } => {
                 // An answer to a question that is no longer open changes nothing.
                 let open = match progress.state {
@@ -292,8 +315,12 @@ impl Raft {
         };
         if term < self.term() {
             // Its time is over; this server's term in the reply tells it so.
-            let refusal = self.conflict_at(prev_log_index);
-            self.send_durably(from, reply(self, refusal), None);
+            let stale = Message::AppendEntriesReply {
+                term: self.term(),
+                round: 0,
+                result: AppendResult::Stale,
+            };
+            self.send_durably(from, stale, None);
             return;
         }
         self.follow(now, term, Some(from));

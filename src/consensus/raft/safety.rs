@@ -5,27 +5,51 @@
 //! has it. Only then may it be applied, and its client told.
 //!
 //! # What can go wrong
-//! "It is on a majority" is not enough. The story of figure 8, with five servers:
-//! 1. S1 leads term 2 and gets entry 2 onto S2 only, then crashes.
-//! 2. S5 wins term 3 (S3, S4 vote for it), appends another entry 2, and crashes.
-//! 3. S1 wins term 4 and copies its *old* entry 2, of term 2, to S3. It is on a majority now.
-//! 4. S1 crashes. S5 can win term 5: its last entry is of term 3, newer than S2's, S3's and S4's
-//!    last. It overwrites entry 2 everywhere. What was on a majority is gone.
+//! "It is on a majority" is not enough. The story of figure 8, with five servers; each row is a
+//! log, as the terms of its entries, and `L` leads:
+//!
+//! ```text
+//!          (a)         (b)         (c)             (d)       or else  (e)
+//!   S1   1 2   L     1 2   X     1 2 4   L       1 3   X            1 2 4  L
+//!   S2   1 2         1 2         1 2             1 3                1 2 4
+//!   S3   1           1           1 2             1 3                1 2 4
+//!   S4   1           1           1               1 3                1
+//!   S5   1           1 3   L     1 3   X         1 3   L            1 3
+//! ```
+//!
+//! 1. (a) S1 leads term 2 and gets entry 2 onto S2 only, then crashes.
+//! 2. (b) S5 wins term 3 (S3, S4 and itself vote), appends another entry 2, and crashes.
+//! 3. (c) S1 wins term 4 and copies its *old* entry 2, of term 2, to S3. It is on a majority now:
+//!    S1, S2, S3. Say that S1 calls it committed, and tells its client.
+//! 4. (d) S1 crashes. S5 can win term 5: its last entry is of term 3, and so newer than S2's, S3's
+//!    and S4's last, of terms 2, 2 and 1. It overwrites entry 2 everywhere. What the client was
+//!    told is gone.
+//!
+//! So why may a leader not commit an old term's entry by counting? Because voters compare the
+//! *terms* of last entries. An entry of an old term, on however many servers, does not keep a
+//! server with an entry of a later term from winning; and such a server may exist that nobody has
+//! heard of.
 //!
 //! # The rule
-//! A leader commits by counting only entries of *its own* term. Once one of those is on a
-//! majority, no server that lacks it can win any more (its last entry is of an older term), and
-//! with it everything before it is committed too. That is why a new leader's first act is a no-op:
-//! it need not wait for a client to finish what an earlier leader began.
+//! A leader commits by counting only entries of *its own* term. (e) Once one of those is on a
+//! majority, no server that lacks it can win any more: whoever would vote for it, of any majority,
+//! includes one whose last entry is of this term or a later one, and the candidate's is older. And
+//! with it everything before it is committed too (Log Matching). That is why a new leader's first
+//! act is a no-op: it need not wait for a client to finish what an earlier leader began.
+//!
+//! From that follows **Leader Completeness** (figure 3): an entry that was once committed is in the
+//! log of every later leader; and from that **State Machine Safety**: no two servers apply
+//! different entries at the same index.
 //!
 //! # Caveats
 //! A leader's own copy counts when it is on the leader's own disk, not earlier. It may commit an
-//! entry that its own disk does not have yet, if a majority of others does.
-
+//! entry that its own disk does not have yet, if a majority of others does. Everything that rests
+//! on majorities must mean the same ones: that is the next chapter.
 //!
 //! # When the rule is removed
-//! The golden story `figure_8` shows the rule at work; `kvctl sim --bug figure-8` removes it and
-//! shows the break.
+//! `figure_8` shows the rule at work, step by step; `museum_figure_8` is the same with the rule
+//! removed, and ends with `BROKEN: Leader Completeness`. To watch it go wrong in a whole cluster,
+//! found by chance, made small and told: `kvctl sim --bug figure-8`.
 
 use super::quorum;
 use super::state::Raft;

@@ -48,10 +48,21 @@
 //! A leader begins to send only to a follower that answers; a dead one would keep the snapshot's
 //! file, and the log behind it, from being removed.
 //!
+//! A follower that crashes loses the chunks that it has, says so, and gets them anew. The leader
+//! cannot tell that from an answer that is merely old, so it goes back in either case; and believes
+//! any later answer up to the most that it ever sent, or an old answer would stop the transfer.
+//!
+//! Figure 13 sends the members with each chunk; here they are part of the snapshot.
+//!
 //! # When the rule is removed
-//! The museum's `snapshot-keeps-suffix`, `old-snapshot-installed`, `compaction-gap` and
-//! `snapshot-ahead-of-state`; the stories `a_snapshot_replaces_a_diverged_log` and
-//! `a_late_snapshot_changes_nothing`.
+//! - The suffix: `a_snapshot_replaces_a_diverged_log`; `museum_snapshot_keeps_suffix` goes on with
+//!   entries of a deposed leader.
+//! - Never back: `a_late_snapshot_changes_nothing`; `museum_old_snapshot_installed`.
+//! - Chunks: `a_snapshot_goes_on_after_a_break`,
+//!   `a_late_snapshot_answer_does_not_stop_the_transfer`. The tail:
+//!   `the_log_keeps_a_tail_for_slow_followers`.
+//! - Durable first: the museum's `compaction-gap` and `snapshot-ahead-of-state` need a disk and a
+//!   state machine; the simulator has them.
 
 use super::applying::Applying;
 use super::message::{Message, SnapshotResult};

@@ -40,9 +40,8 @@
 //! [`election`](super::election).
 //!
 //! # When the rule is removed
-//! `a_vote_waits_for_the_disk` (a golden story in `tests/raft`) shows the vote waiting. The
-//! museum's `vote-before-disk` sends it at once and `forgotten-term` never writes it: with either,
-//! the simulator finds two leaders in one term.
+//! `a_vote_waits_for_the_disk` shows the vote waiting. `museum_vote_before_disk` sends it at once,
+//! and `museum_forgotten_term` writes neither term nor vote: two leaders in one term.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -8,7 +8,8 @@
 //! - The target lacks entries that the leader has committed or will: then nobody votes for it, and
 //!   the group has had an election for nothing. So the leader first brings it up to date.
 //! - Under load the target never gets there, since new entries come all the time. So the leader
-//!   takes no proposals meanwhile; it *holds* them, and they go wherever the leadership goes.
+//!   takes no proposals meanwhile; it *holds* them. If it stays the leader it takes them then; if
+//!   not, it refuses them, which means that they had no effect and may be brought to the new one.
 //! - The target is dead. Then the leader would hold proposals for ever: so it gives up after an
 //!   election time-out, and goes on leading.
 //! - The others hear the leader well, and are loyal to it ([`election`](super::election)). So the
@@ -30,10 +31,13 @@
 //! leader has given up already, and still depose it; so from the first `TimeoutNow` on this leader
 //! serves no more reads by its lease, until it is elected again ([`reads`](super::reads)).
 //!
+//! A target that has lost a message is found out only after an election time-out
+//! ([`progress`](super::progress)), and by then the leader has given up: try again.
+//!
 //! # When the rule is removed
-//! `a_transfer_waits_for_the_target_to_catch_up`. The museum's `transfer-to-lagging` tells the
-//! target at once and takes proposals meanwhile: the leadership is lost for an election time-out,
-//! or writes are.
+//! `a_transfer_waits_for_the_target_to_catch_up`. `museum_transfer_to_lagging` tells the target at
+//! once and takes proposals meanwhile: nobody leads until a time-out passes, which is what a
+//! transfer is to spare. `a_transfer_to_the_dead_is_abandoned`.
 
 use super::message::Message;
 use super::state::Raft;

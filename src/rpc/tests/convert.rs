@@ -100,6 +100,7 @@ fn consensus() -> Vec<Message> {
         append(vec![]),
         append(entries.map(|(index, payload)| Entry { term: Term(3), index, payload }).collect()),
         reply(AppendResult::Matched(LogIndex(12))),
+        reply(AppendResult::Stale),
         reply(AppendResult::Conflict { rejected: LogIndex(8), term: Term(1), index: LogIndex(4) }),
     ]
 }
@@ -108,6 +109,7 @@ fn batch() -> Batch {
     let mut messages: Vec<_> = consensus().into_iter().map(PeerMessage::Consensus).collect();
     messages.extend(requests().into_iter().map(|request| PeerMessage::Relay {
         ticket: Ticket(5),
+        term: Term(3),
         request,
         timeout: Duration::from_millis(1500),
     }));
@@ -193,6 +195,7 @@ fn too_much_in_one_batch_is_refused() {
     let command = Bytes::from(vec![0; client::MAX_REQUEST_BYTES + 1]);
     let relay = PeerMessage::Relay {
         ticket: Ticket(1),
+        term: Term(3),
         request: Request::Write { command },
         timeout: Duration::from_secs(1),
     };

@@ -6,7 +6,7 @@
 //! looks at that alone. Each property is about *real* state: what was handed to the disk, what was
 //! found on it after a crash, which messages left, what was applied.
 //!
-//! One trick makes most of them constant-time. An entry's [`Chain`] is a hash over it and all
+//! One trick makes most of them constant-time. An entry's `Chain` is a hash over it and all
 //! entries before it. Two logs that have the same chain at an index are equal up to there.
 //!
 //! # Rule or harm
