@@ -72,8 +72,8 @@ pub fn encode_configuration(c: &Configuration) -> Bytes {
 /// The configuration that `bytes` stand for.
 pub fn decode_configuration(bytes: &[u8]) -> Result<Configuration, CodecError> {
     let mut slice = bytes;
-    // Each word is read once. A few bytes could otherwise claim to be a list of millions of elements
-    // of no size, and cost a quarter of a second, in each entry of a message.
+    // Each word is read once. A few bytes could otherwise claim to be a list of millions of
+    // elements of no size, and cost a quarter of a second, in each entry of a message.
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(bytes.len() / 8)).nesting_limit(8);
     let message = serialize::read_message_from_flat_slice(&mut slice, options)?;

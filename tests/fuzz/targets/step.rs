@@ -1,8 +1,8 @@
 //! The core's one door: a node among peers that say anything at all.
 //!
 //! The bytes are a script: what the node is told next, and in what words. Most numbers lie near
-//! what the node believes, so that a lie is close enough to the truth to get somewhere: votes in its
-//! term, acknowledgements of entries that it has, entries that almost follow.
+//! what the node believes, so that a lie is close enough to the truth to get somewhere: votes in
+//! its term, acknowledgements of entries that it has, entries that almost follow.
 //!
 //! What must hold whatever the peers say: the core never panics, its invariants hold after every
 //! step, and what it asks of its disk can be done. (That it keeps its promises to others is not
