@@ -7,7 +7,7 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test soak watch-tests bench bench-housekeeping docs help
+.PHONY: install up down test soak fuzz watch-tests bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -21,8 +21,11 @@ down: ## Stop them; their data stays
 test: ## Everything that must pass: format, lints, docs, all tests
 	@bash ops/test.sh
 
-soak: ## Simulated lives by the ten thousand, and every bug of the museum (SEEDS=20000 FROM=0)
+soak: ## Simulated lives by the ten thousand, every bug of the museum, the spec, fuzzing (SEEDS=20000 FROM=0)
 	@bash ops/soak.sh
+
+fuzz: ## Strangers' bytes for every decoder and for the core (SECONDS_EACH=60, TARGETS="raft_step …")
+	@bash ops/fuzz.sh
 
 watch-tests: ## Run the tests again on every change
 	@bash ops/watch-tests.sh

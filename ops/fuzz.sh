@@ -40,7 +40,13 @@ for target in ${TARGETS:-$all}; do
         status=1
         echo "$target: see $build/$target.log; put the input that it names into $kept" >&2
     elif [ -n "${MERGE:-}" ]; then
-        "$fuzz" -merge=1 -max_len=4096 "$kept" "$work" >/dev/null 2>&1
+        # As few files as reach the same code, of what was kept and what was found.
+        mkdir -p "$build/merged"
+        find "$build/merged" -type f -delete
+        "$fuzz" -set_cover_merge=1 -use_counters=0 "$build/merged" "$kept" "$work" \
+            >/dev/null 2>&1
+        find "$kept" -type f -delete
+        cp "$build/merged"/* "$kept"
     fi
 done
 exit $status

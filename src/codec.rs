@@ -72,7 +72,11 @@ pub fn encode_configuration(c: &Configuration) -> Bytes {
 /// The configuration that `bytes` stand for.
 pub fn decode_configuration(bytes: &[u8]) -> Result<Configuration, CodecError> {
     let mut slice = bytes;
-    let message = serialize::read_message_from_flat_slice(&mut slice, ReaderOptions::new())?;
+    // Each word is read once. A few bytes could otherwise claim to be a list of millions of
+    // elements of no size, and cost a quarter of a second, in each entry of a message.
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(bytes.len() / 8)).nesting_limit(8);
+    let message = serialize::read_message_from_flat_slice(&mut slice, options)?;
     let root = message.get_root::<configuration::Reader<'_>>()?;
     let ids =
         |list: capnp::primitive_list::Reader<'_, u64>| {
@@ -132,6 +136,23 @@ mod tests {
                 let _ = decode_configuration(&damaged);
             }
         }
+    }
+
+    /// Eight bytes of addresses that say that they are a million, none of which takes any space.
+    #[test]
+    fn a_list_is_no_longer_than_its_bytes() {
+        let nobody = Configuration { addresses: [].into(), ..sample() };
+        let mut bytes = encode_configuration(&nobody).to_vec();
+        // The frame: one segment, its length in words. Then the root's pointer: one word of offset
+        // and kind, and its pointers after that.
+        let pointer = bytes.len();
+        let (root, words) = (8 + 8 + 8 * 3, bytes.len() / 8 - 1);
+        bytes.extend_from_slice(&((1_u64 << 20) << 2).to_le_bytes());
+        bytes[4..8].copy_from_slice(&(words as u32 + 1).to_le_bytes());
+        let offset = (pointer - root) / 8 - 1;
+        bytes[root..root + 8].copy_from_slice(&((offset as u64) << 2 | 1 | 7 << 32).to_le_bytes());
+        let error = decode_configuration(&bytes).map(|it| it.addresses.len());
+        assert!(error.as_ref().is_err_and(|e| e.0.contains("limit")), "{error:?}");
     }
 
     #[test]

@@ -43,6 +43,22 @@ fn no_target_panics_on_its_corpus_and_on_made_up_inputs() {
     }
 }
 
+/// A target that gets nowhere would survive everything. The corpus of this one leads a node through
+/// all that a node does.
+#[test]
+fn lives_among_liars_get_somewhere() {
+    let lives: Vec<_> = corpus("raft_step").iter().map(|life| targets::step::live(life)).collect();
+    let lives_that = |does: fn(&targets::step::Reached) -> bool| lives.iter().any(does);
+    assert!(lives_that(|life| life.led), "win an election");
+    assert!(lives_that(|life| life.committed_as_leader), "commit");
+    assert!(lives_that(|life| life.members_changed), "begin to change the members");
+    assert!(lives_that(|life| life.served), "serve a read");
+    assert!(lives_that(|life| life.followed), "take entries");
+    assert!(lives_that(|life| life.truncated), "remove entries");
+    assert!(lives_that(|life| life.installed), "install a snapshot");
+    assert!(lives_that(|life| life.compacted), "forget entries");
+}
+
 /// A directory of the corpus with a misspelt name would feed nobody.
 #[test]
 fn corpus_directories_belong_to_targets() {

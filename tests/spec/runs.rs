@@ -51,7 +51,7 @@ pub fn snapshots(elections: u8, proposals: u8, snapshots: u8, repeats: u8) -> Bo
 
 pub fn reads(elections: u8, proposals: u8, reads: u8) -> Bounds {
     let left = Left { elections, proposals, reads, ..Left::default() };
-    Bounds { left, ..Bounds::new("reads") }
+    Bounds { left, follower_reads: true, ..Bounds::new("reads") }
 }
 
 pub fn pre_vote(elections: u8, proposals: u8, losses: u8, repeats: u8) -> Bounds {

@@ -9,6 +9,10 @@
 //! One trick makes most of them constant-time. An entry's `Chain` is a hash over it and all
 //! entries before it. Two logs that have the same chain at an index are equal up to there.
 //!
+//! `tests/spec/properties` says the same of whole states, in the paper's own words, for the few
+//! states that can be looked at that way: all that the core can reach within small bounds. A bug
+//! that only one of the two judges sees is a bug of the other.
+//!
 //! # Rule or harm
 //! Some rules (a vote is on disk before it leaves) can be broken without harm for a long time. In
 //! an honest run ([`strict`](super::Setting::strict)) the rule itself is checked, and a breach is

@@ -1,8 +1,8 @@
 //! The core's one door: a node among peers that say anything at all.
 //!
 //! The bytes are a script: what the node is told next, and in what words. Most numbers lie near
-//! what the node believes, so that a lie is close enough to the truth to get somewhere: votes in its
-//! term, acknowledgements of entries that it has, entries that almost follow.
+//! what the node believes, so that a lie is close enough to the truth to get somewhere: votes in
+//! its term, acknowledgements of entries that it has, entries that almost follow.
 //!
 //! What must hold whatever the peers say: the core never panics, its invariants hold after every
 //! step, and what it asks of its disk can be done. (That it keeps its promises to others is not
@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kvraft::consensus::raft::{AppendResult, Message, Raft, ReadContext, SnapshotResult};
 use kvraft::consensus::{
-    Change, Chunk, Config, Configuration, Consensus, Effect, Entry, Input, Lease, Payload,
-    Proposal, SnapshotMark,
+    Change, Checkpoint, Chunk, Config, Configuration, Consensus, Effect, Entry, Input, Lease,
+    Payload, Proposal, Role, SnapshotMark,
 };
 use kvraft::types::{Instant, LogIndex, NodeId, Term, Ticket};
 
@@ -22,11 +22,30 @@ use super::script::Script;
 use crate::disk::{Disk, Log, Snapshot};
 
 pub fn run(data: &[u8]) {
+    live(data);
+}
+
+/// How far a life got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    pub led: bool,
+    pub committed_as_leader: bool,
+    pub followed: bool,
+    pub truncated: bool,
+    pub installed: bool,
+    pub compacted: bool,
+    pub members_changed: bool,
+    pub served: bool,
+}
+
+/// Lives as `data` says.
+pub fn live(data: &[u8]) -> Reached {
     let mut script = Script(data);
     let mut life = Life::new(&mut script);
     while !script.is_over() {
         life.live(&mut script);
     }
+    life.reached
 }
 
 /// One node, and what it waits for.
@@ -39,6 +58,7 @@ struct Life {
     /// What the disk and the state machine have been asked, oldest first.
     waiting: VecDeque<Effect<Raft>>,
     applied: LogIndex,
+    reached: Reached,
 }
 
 impl Life {
@@ -65,7 +85,8 @@ impl Life {
         let now = Instant::from_millis(1000);
         let raft = Raft::recover(now, config.clone(), disk.saved());
         let (waiting, applied) = (VecDeque::new(), LogIndex(0));
-        Life { raft, config, disk, now, tickets: 0, waiting, applied }
+        let reached = Reached::default();
+        Life { raft, config, disk, now, tickets: 0, waiting, applied, reached }
     }
 
     fn live(&mut self, script: &mut Script<'_>) {
@@ -186,10 +207,12 @@ impl Life {
         let before = self.raft.checkpoint();
         let effects = self.raft.step(self.now, input);
         self.raft.assert_invariants(&before);
-        let _ = (self.raft.next_deadline(), self.raft.status(), self.raft.snapshots_in_use());
+        let _ = (self.raft.next_deadline(), self.raft.snapshots_in_use());
+        self.look(&before);
         for effect in effects {
             match effect {
                 Effect::Persist(write) => {
+                    self.reached.truncated |= write.truncate_from.is_some();
                     self.disk.writing.push_back(write);
                     // What it asks for can be done.
                     self.disk.effective_log();
@@ -209,18 +232,30 @@ impl Life {
                 Effect::InstallSnapshot { index } => {
                     assert!(self.disk.snapshot(index).is_some(), "installs what is there");
                     self.applied = index;
+                    self.reached.installed = true;
                     self.waiting.retain(|waits| !matches!(waits, Effect::Apply { .. }));
                 }
-                Effect::Compact { to } => self.disk.compact(to),
+                Effect::Compact { to } => {
+                    self.reached.compacted = true;
+                    self.disk.compact(to);
+                }
                 Effect::ReadLog { .. }
                 | Effect::ReadSnapshot { .. }
                 | Effect::WriteSnapshot { .. } => self.waiting.push_back(effect),
-                Effect::Accepted { .. }
-                | Effect::ServeRead { .. }
-                | Effect::Refuse { .. }
-                | Effect::PeerRejected { .. } => {}
+                Effect::ServeRead { .. } => self.reached.served = true,
+                Effect::Accepted { .. } | Effect::Refuse { .. } | Effect::PeerRejected { .. } => {}
             }
         }
+    }
+
+    /// Notes what this step brought about.
+    fn look(&mut self, before: &Checkpoint) {
+        let (status, reached) = (self.raft.status(), &mut self.reached);
+        let leads = status.role == Role::Leader;
+        reached.led |= leads;
+        reached.committed_as_leader |= leads && status.commit_index > before.commit_index;
+        reached.members_changed |= leads && !status.configuration.outgoing.is_empty();
+        reached.followed |= !leads && status.last_index > before.last_index;
     }
 
     fn persist(&mut self) {
