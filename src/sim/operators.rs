@@ -55,10 +55,13 @@ impl World {
             current.learners.iter().nth((nth % count) as usize).copied()
         };
         let promote = |nth| learner(nth).map(|node| Change::Promote { node });
-        // Two voters are as few as may be: what crashes comes back.
+        // Two voters are as few as may be, and most must have a disk: what crashes comes back.
         let voter = |target: Target| {
             let id = self.nodes[self.find(target)].id;
-            (current.voters.contains(&id) && current.voters.len() > 2).then_some(id)
+            let rest = current.voters.iter().filter(|other| **other != id);
+            let sound = rest.clone().filter(|id| self.has_a_disk(**id)).count();
+            let enough = current.voters.len() > 2 && sound * 2 > rest.count();
+            (current.voters.contains(&id) && enough).then_some(id)
         };
         Ok(match errand {
             Errand::AddLearner => {
@@ -74,6 +77,22 @@ impl World {
                 _ => None,
             },
             Errand::Transfer { .. } | Errand::Snapshot { .. } => None,
+        })
+    }
+
+    fn has_a_disk(&self, id: NodeId) -> bool {
+        self.nodes.iter().any(|node| node.id == id && !node.damaged)
+    }
+
+    /// Whether the group could go on for good without `id`, whatever configuration is in force.
+    fn can_spare(&self, id: NodeId) -> bool {
+        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        let known = replicas.map(|replica| replica.core().status().configuration);
+        let is_left = |other: &&NodeId| **other != id && self.has_a_disk(**other);
+        known.chain([self.members.1.clone()]).all(|configuration| {
+            [&configuration.voters, &configuration.outgoing].iter().all(|voters| {
+                voters.is_empty() || voters.iter().filter(is_left).count() * 2 > voters.len()
+            })
         })
     }
 
@@ -130,7 +149,7 @@ impl World {
     pub fn damage(&mut self, place: usize, rots_at: Option<f64>) {
         let bug = self.schedule.setting.bugs.has(Bug::WipedNodeReturns);
         let once = self.nodes.iter().all(|node| !node.damaged) || bug;
-        if !once || !self.nodes[place].born {
+        if !once || !self.nodes[place].born || !self.can_spare(self.nodes[place].id) {
             return;
         }
         self.crash(place, Loss::Nothing);
