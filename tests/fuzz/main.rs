@@ -17,6 +17,7 @@
 
 #[path = "../spec/disk.rs"]
 mod disk;
+mod found;
 mod targets;
 
 use std::path::Path;

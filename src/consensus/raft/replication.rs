@@ -85,6 +85,8 @@ impl Raft {
         let progress: BTreeMap<NodeId, Progress> =
             self.others().into_iter().map(|id| (id, Progress::new(now, first_of_term))).collect();
         self.elections_won += 1;
+        // Whatever a leader of the past was sending: a leader's log comes from nobody.
+        self.receiving = None;
         self.role = RoleState::Leader(Box::new(Leader {
             since: now,
             progress,
