@@ -38,14 +38,14 @@ for target in ${TARGETS:-$all}; do
         tee "$build/$target.log" | grep -E 'panicked|number_of_executed|SUMMARY|Test unit|rss' || true
     if grep -q '^SUMMARY\|deadly signal' "$build/$target.log"; then
         status=1
-        echo "$target: see $build/$target.log; put the input that it names into $kept" >&2
+        echo "$target: see $build/$target.log; put the input that it names into $kept as found-…" >&2
     elif [ -n "${MERGE:-}" ]; then
         # As few files as reach the same code, of what was kept and what was found.
         mkdir -p "$build/merged"
         find "$build/merged" -type f -delete
         "$fuzz" -set_cover_merge=1 -use_counters=0 "$build/merged" "$kept" "$work" \
             >/dev/null 2>&1
-        find "$kept" -type f -delete
+        find "$kept" -type f ! -name 'found-*' -delete # findings stay, by their names
         cp "$build/merged"/* "$kept"
     fi
 done
