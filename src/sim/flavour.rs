@@ -63,6 +63,8 @@ pub struct Bias {
     pub lease: bool,
     /// Snapshots are taken all the time, and nothing stays behind them.
     pub snapshots: bool,
+    /// Two nodes take turns at being elected, and each is cut off within milliseconds.
+    pub rivals: bool,
 }
 
 /// The kinds of fault that a flavour turns on or off.
@@ -132,7 +134,16 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
         setting.keep_entries = 0;
     }
     setting.old_programs = has(Kind::Upgrade);
-    let faults = faults(random, plan, nodes, &kinds);
+    let faults = if plan.bias.rivals {
+        // Each entry travels alone, so that a leader may get an old one across and no more.
+        let delay = ms(2);
+        setting.network = Policy { delay, jitter: delay / 2, ..Policy::default() };
+        setting.disk = Duration::from_micros(50)..Duration::from_micros(500);
+        setting.max_message_bytes = 1;
+        rivals(random, plan.duration, nodes, delay)
+    } else {
+        faults(random, plan, nodes, &kinds)
+    };
     let clients = clients(random, plan);
     Schedule { seed, nodes, spares, duration: plan.duration, setting, faults, clients }
 }
@@ -231,6 +242,30 @@ fn faults(random: &mut Random, plan: &Plan, nodes: u64, kinds: &[Kind]) -> Vec<F
         When::At(at) => (at, 0),
         When::AfterElection { nth, wait } => (wait, nth),
     });
+    faults
+}
+
+/// The first node and the last are elected in turn, sooner than anybody else's time-out. Each is
+/// cut off when it has got something across, or nothing, and back for its next turn.
+fn rivals(random: &mut Random, duration: Duration, nodes: u64, delay: Duration) -> Vec<Fault> {
+    let turn = ms(100);
+    let mut faults = Vec::new();
+    let mut at = ms(300);
+    for node in [NodeId(1), NodeId(nodes)].into_iter().cycle() {
+        if at + turn * 2 > duration {
+            break;
+        }
+        let target = Target::Node(node);
+        let (when, what) = (When::At(at), What::Campaign { target });
+        faults.push(Fault { when, lasts: Duration::ZERO, what });
+        // Before it could get anything across; or just when it has, and knows.
+        let early = delay * 3 / 2..delay * 3;
+        let span = if random.chance(0.6) { early } else { delay * 4..delay * 7 };
+        let wait = random.duration(span);
+        let (when, what) = (When::At(at + wait), What::Isolate { target });
+        faults.push(Fault { when, lasts: turn * 2 - wait - ms(5), what });
+        at += turn;
+    }
     faults
 }
 
