@@ -111,7 +111,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Milliseconds, for short.
-fn ms(millis: u64) -> Duration {
+const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -139,7 +139,7 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
         let delay = ms(2);
         setting.network = Policy { delay, jitter: delay / 2, ..Policy::default() };
         setting.disk = Duration::from_micros(50)..Duration::from_micros(500);
-        setting.max_message_bytes = 1;
+        (setting.max_message_bytes, setting.lease) = (1, false);
         rivals(random, plan.duration, nodes, delay)
     } else {
         faults(random, plan, nodes, &kinds)
@@ -245,26 +245,39 @@ fn faults(random: &mut Random, plan: &Plan, nodes: u64, kinds: &[Kind]) -> Vec<F
     faults
 }
 
-/// The first node and the last are elected in turn, sooner than anybody else's time-out. Each is
-/// cut off when it has got something across, or nothing, and back for its next turn.
+/// The first node and the last are elected in turn, sooner than anybody else's time-out, twice
+/// each; then all get time to agree. Each is cut off and crashes: the first time when it has got something
+/// across, or nothing, the first node's second time when it has got more across, and knows. It is
+/// back for its next turn.
 fn rivals(random: &mut Random, duration: Duration, nodes: u64, delay: Duration) -> Vec<Fault> {
-    let turn = ms(100);
+    const TURN: Duration = ms(100);
     let mut faults = Vec::new();
-    let mut at = ms(300);
-    for node in [NodeId(1), NodeId(nodes)].into_iter().cycle() {
-        if at + turn * 2 > duration {
-            break;
+    let mut begin = ms(300);
+    while begin + TURN * 12 < duration {
+        for turn in 0..4 {
+            let target = Target::Node(NodeId(if turn % 2 == 0 { 1 } else { nodes }));
+            let at = begin + TURN * turn;
+            // Who was away does not know the newest term: it takes a second try.
+            let tries = if turn < 2 { 1 } else { 2 };
+            for n in 0..tries {
+                let (when, what) = (When::At(at + ms(1) * n), What::Campaign { target });
+                faults.push(Fault { when, lasts: Duration::ZERO, what });
+            }
+            // An election takes about two delays, each further message one more.
+            let wait = match turn {
+                0 => random.duration(delay * 11 / 5..delay * 17 / 5),
+                1 => random.duration(delay * 11 / 5..delay * 29 / 10),
+                2 => random.duration(delay * 6..delay * 10),
+                _ => continue,
+            };
+            // What is on its way is lost, and who led has forgotten that when it is back.
+            let crash = What::Crash { target, loss: Loss::Nothing };
+            for what in [What::Isolate { target }, crash] {
+                let lasts = TURN * 2 - wait - ms(5);
+                faults.push(Fault { when: When::At(at + wait), lasts, what });
+            }
         }
-        let target = Target::Node(node);
-        let (when, what) = (When::At(at), What::Campaign { target });
-        faults.push(Fault { when, lasts: Duration::ZERO, what });
-        // Before it could get anything across; or just when it has, and knows.
-        let early = delay * 3 / 2..delay * 3;
-        let span = if random.chance(0.6) { early } else { delay * 4..delay * 7 };
-        let wait = random.duration(span);
-        let (when, what) = (When::At(at + wait), What::Isolate { target });
-        faults.push(Fault { when, lasts: turn * 2 - wait - ms(5), what });
-        at += turn;
+        begin += TURN * 12;
     }
     faults
 }

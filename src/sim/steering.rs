@@ -43,10 +43,11 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
     let only = |kinds, rate| Bias { kinds, rate: Some(rate), ..Bias::default() };
     match bug {
         Bug::CommitOldTerm => (
-            500,
-            Bias { rivals: true, idle: 0.2, ..Bias::default() },
-            "two nodes of five are elected in turn, and each is cut off within milliseconds; each \
-             entry travels alone",
+            1_000,
+            Bias { rivals: true, idle: 20.0, snapshots: true, ..Bias::default() },
+            "two nodes of five are elected in turn, and each crashes within milliseconds; each \
+             entry travels alone; there are few writes, and many snapshots, so that a node that \
+             starts again has soon applied what is committed",
         ),
         Bug::VoteBeforeDisk | Bug::StepDownClearsVote | Bug::ForgottenTerm => (
             500,
