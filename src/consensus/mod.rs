@@ -214,15 +214,20 @@ pub enum Payload {
 }
 
 impl Entry {
-    /// Bytes of payload, as budgets count them.
+    /// More than an entry takes beside its payload, in the log and on the wire.
+    pub const OVERHEAD: usize = 64;
+
+    /// Bytes that it takes, as budgets count them: its payload, and its place. A thousand small
+    /// entries are not nothing: a message of them must fit what a follower's log has room for.
     pub fn size(&self) -> usize {
-        match &self.payload {
+        let payload = match &self.payload {
             Payload::Noop => 0,
             Payload::Command(bytes) => bytes.len(),
             Payload::Configuration(configuration) => {
                 configuration.addresses.values().map(|a| a.len() + 16).sum()
             }
-        }
+        };
+        payload + Entry::OVERHEAD
     }
 }
 
@@ -320,7 +325,7 @@ pub struct Config {
     /// Opt-in: a leader that a quorum answered serves reads for a while without asking again. Every
     /// member must say the same.
     pub lease: Option<Lease>,
-    /// Bytes of payload in one message at most, unless a single entry is larger.
+    /// Bytes of entries in one message at most, unless a single entry is larger.
     pub max_message_bytes: usize,
     /// Messages with entries that may be under way to one follower. Few, and on purpose: while
     /// they are, what clients bring gathers for the next, so that under load messages grow instead

@@ -33,6 +33,8 @@ pub struct Node {
     pub damaged: bool,
     /// It was removed, and will not come back.
     pub retired: bool,
+    /// It was removed from the members: its id is never used again.
+    pub removed: bool,
     /// The newest version of the state machine that its program knows.
     pub supports: u16,
     /// Counts its lives: what was meant for an earlier one is void.
@@ -83,6 +85,7 @@ impl Node {
             born: false,
             damaged: false,
             retired: false,
+            removed: false,
             supports: if setting.old_programs { FIRST_VERSION } else { LATEST_VERSION },
         }
     }

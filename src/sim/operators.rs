@@ -101,7 +101,7 @@ impl World {
         let members = current.members();
         let fresh = |place: &usize| {
             let node = &self.nodes[*place];
-            !node.retired && !members.contains(&node.id)
+            !node.retired && !node.removed && !members.contains(&node.id)
         };
         let first = self.schedule.nodes as usize;
         let Some(place) = (first..self.nodes.len()).find(fresh) else { return Ok(None) };
@@ -241,6 +241,7 @@ impl World {
             }
             if kind == Seen::Removed {
                 let node = (id.0 - 1) as usize;
+                self.nodes[node].removed = true;
                 let lingers = Duration::from_millis(self.digest % LINGERS);
                 self.arrange(self.now + lingers, Happening::Retire { node });
             }

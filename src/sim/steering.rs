@@ -29,7 +29,8 @@ pub fn steering(bug: Bug) -> Steering {
     let by_chance =
         Plan { duration: Duration::from_secs(10), bugs: Bugs::only(bug), ..Plan::default() };
     let (seeds, bias, words) = biased(bug);
-    Steering { plan: Plan { bias, ..by_chance }, seeds, bias: words }
+    let nodes = if bias.rivals { (5, 5) } else { by_chance.nodes };
+    Steering { plan: Plan { nodes, bias, ..by_chance }, seeds, bias: words }
 }
 
 /// Crashes and cuts, as many as an election lasts.
@@ -42,15 +43,11 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
     let only = |kinds, rate| Bias { kinds, rate: Some(rate), ..Bias::default() };
     match bug {
         Bug::CommitOldTerm => (
-            3_000,
-            Bias {
-                after_election: 0.9,
-                idle: 0.2,
-                slow_disks: true,
-                ..only(&[Kind::Crash, Kind::Partition], 6.0)
-            },
-            "leaders crash or are cut off within milliseconds of their election, again and again, \
-             and disks are slow",
+            1_000,
+            Bias { rivals: true, idle: 20.0, snapshots: true, ..Bias::default() },
+            "two nodes of five are elected in turn, and each crashes within milliseconds; each \
+             entry travels alone; there are few writes, and many snapshots, so that a node that \
+             starts again has soon applied what is committed",
         ),
         Bug::VoteBeforeDisk | Bug::StepDownClearsVote | Bug::ForgottenTerm => (
             500,

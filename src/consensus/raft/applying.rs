@@ -54,8 +54,7 @@ impl Raft {
 
     fn hand_over(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
-        // An entry counts for at least one byte, so that empty ones are bounded too.
-        let bytes = entries.iter().map(|entry| entry.size() + 1).sum();
+        let bytes = entries.iter().map(Entry::size).sum();
         let Applying { handed, batches, bytes: total, .. } = &mut self.applying;
         *handed = last;
         batches.push_back((last, bytes));

@@ -341,9 +341,10 @@ mod tests {
         log.shrink_cache(LogIndex(4), 0);
         assert_eq!(log.cached_from(), LogIndex(4));
         assert!(log.slice(LogIndex(3), LogIndex(9), 1000).is_empty());
-        assert_eq!(log.slice(LogIndex(4), LogIndex(9), 25).len(), 2);
+        let two = 2 * (10 + Entry::OVERHEAD);
+        assert_eq!(log.slice(LogIndex(4), LogIndex(9), two + 5).len(), 2);
         assert_eq!(log.slice(LogIndex(4), LogIndex(9), 1).len(), 1);
-        assert_eq!(log.slice(LogIndex(9), LogIndex(20), 1000).len(), 2);
+        assert_eq!(log.slice(LogIndex(9), LogIndex(20), two).len(), 2);
         assert!(log.slice(LogIndex(11), LogIndex(20), 1000).is_empty());
     }
 }

@@ -79,8 +79,6 @@ pub struct Sending {
     term: Term,
     /// The follower has so many bytes of it.
     bytes: u64,
-    /// It was sent so many, at most: an answer may come late, when the leader has gone back.
-    sent: u64,
     /// The chunk from `bytes` on: where it is.
     chunk: Stage,
     /// Since when it is there.
@@ -153,8 +151,7 @@ impl Raft {
             return;
         }
         let chunk = Stage::Reading;
-        progress.state =
-            State::Snapshot(Sending { index, term, bytes: 0, sent: 0, chunk, since: now });
+        progress.state = State::Snapshot(Sending { index, term, bytes: 0, chunk, since: now });
         self.read_chunk(id);
     }
 
@@ -194,7 +191,6 @@ impl Raft {
             return;
         };
         sending.chunk = Stage::Sent;
-        sending.sent = sending.sent.max(offset + data.len() as u64);
         sending.since = now;
         let snapshot_term = sending.term;
         let snapshot_index = index;
@@ -252,8 +248,10 @@ impl Raft {
             SnapshotResult::Received { bytes } => {
                 let Some((_, sending)) = self.sending(from) else { return };
                 // What it had already is an old answer; the one to this chunk is still to come.
+                // Anything else is believed: it may have more than was sent, from this leader's
+                // last try or its last term.
                 let answers = sending.index == index && sending.chunk == Stage::Sent;
-                if answers && bytes != sending.bytes && bytes <= sending.sent {
+                if answers && bytes != sending.bytes {
                     sending.bytes = bytes;
                     sending.chunk = Stage::Reading;
                     sending.since = now;

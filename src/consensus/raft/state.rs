@@ -213,10 +213,7 @@ impl Consensus for Raft {
 
     fn log_bytes(message: &Message) -> usize {
         match message {
-            // An entry's place in the log takes more than its payload: less than 64 bytes.
-            Message::AppendEntries { entries, .. } => {
-                entries.iter().map(|entry| entry.size() + 64).sum()
-            }
+            Message::AppendEntries { entries, .. } => entries.iter().map(Entry::size).sum(),
             _ => 0,
         }
     }

@@ -121,7 +121,7 @@ fn an_entry_larger_than_a_chunk_is_read_back() {
     log.append(&entries(2, vec![command(4, 1, "last")]));
     settle(&mut log, now()).unwrap();
     let read = read_all(&mut log, now(), 100).unwrap();
-    assert_eq!(read[2].size(), 3 << 20);
+    assert_eq!(read[2].size(), (3 << 20) + Entry::OVERHEAD);
     drop(log);
     let (mut log, _) = opened(&disk);
     assert_eq!(read_all(&mut log, now(), usize::MAX).unwrap(), read);
