@@ -246,9 +246,9 @@ fn faults(random: &mut Random, plan: &Plan, nodes: u64, kinds: &[Kind]) -> Vec<F
 }
 
 /// The first node and the last are elected in turn, sooner than anybody else's time-out, twice
-/// each; then all get time to agree. Each is cut off and crashes: the first time when it has got something
-/// across, or nothing, the first node's second time when it has got more across, and knows. It is
-/// back for its next turn.
+/// each; then all get time to agree. Each is cut off and crashes: the first time when it has got
+/// something across, or nothing, the first node's second time when it has got more across, and
+/// knows. It is back for its next turn.
 fn rivals(random: &mut Random, duration: Duration, nodes: u64, delay: Duration) -> Vec<Fault> {
     const TURN: Duration = ms(100);
     let mut faults = Vec::new();

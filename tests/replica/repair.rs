@@ -30,7 +30,7 @@ fn rot(
     fits: impl Fn(&BTreeSet<LogIndex>) -> bool,
 ) -> Option<BTreeSet<LogIndex>> {
     let disk = &world.nodes[&node].disk;
-    for _ in 0..300 {
+    for _ in 0..3_000 {
         let copy = disk.fork();
         let files: Vec<_> =
             copy.files().into_iter().filter(|(name, _)| name.ends_with(".seg")).collect();
