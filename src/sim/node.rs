@@ -173,15 +173,19 @@ impl Node {
     /// A bit of what its log surely holds durably is another. False if there is nothing.
     pub fn rot(&mut self, share: f64) -> bool {
         let files = self.disk.files();
-        let mut logs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
-        // Rot in the last group cannot be told from a tear: that limit is stated. So the segment
-        // that is being written is spared.
-        logs.pop();
+        let logs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
         let place = (share * 997.0) as usize % logs.len().max(1);
         let Some((name, bytes)) = logs.get(place) else { return false };
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-        let offset = (share * used as f64) as u64;
-        self.disk.flip_bit(name, offset, (share * 8.0) as u32)
+        let (offset, bit) = ((share * used as f64) as u64, (share * 8.0) as u32);
+        // Rot in the last group cannot be told from a tear: that limit is stated, and spared.
+        let copy = self.disk.fork();
+        copy.set_stepped(false);
+        copy.flip_bit(name, offset, bit);
+        let identity = Identity { cluster: CLUSTER, node: self.id };
+        let found = SegmentLog::open_damaged(copy, identity, LogOptions::default());
+        let told = !matches!(found, Ok((_, _, false)));
+        told && self.disk.flip_bit(name, offset, bit)
     }
 
     /// Whether it can be told something.

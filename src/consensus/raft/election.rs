@@ -176,7 +176,7 @@ impl Raft {
 
     fn is_loyal(&self, now: Instant) -> bool {
         let leads = self.leading().is_some();
-        (leads || now < self.loyal_until) && !self.has(Bug::PreVoteRaisesTerm)
+        leads || now < self.loyal_until
     }
 }
 

@@ -368,9 +368,13 @@ impl Raft {
         }
         // "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert
         // to follower" (figure 2, rules for all servers). A pre-vote only asks what would be.
-        let asks_only = matches!(message, Message::PreVote { .. });
-        if message.term() > self.term() && (!asks_only || self.has(Bug::PreVoteRaisesTerm)) {
-            self.follow(now, message.term(), None);
+        let term = match &message {
+            Message::PreVote { next_term, .. } if self.has(Bug::PreVoteRaisesTerm) => *next_term,
+            Message::PreVote { .. } => self.term(),
+            message => message.term(),
+        };
+        if term > self.term() {
+            self.follow(now, term, None);
         }
         match message {
             Message::PreVote { next_term, last_log_index, last_log_term } => {
