@@ -272,6 +272,9 @@ impl<D: Disk> SegmentRecovery<'_, D> {
                     }
                     offset = group.end;
                 }
+                Err(error) if self.cut_corruption && known_end.is_none() => {
+                    return self.tear_or_corruption(offset, &error);
+                }
                 Err(error) if self.losses.tolerate => {
                     match self.salvage(offset, known_end, &error)? {
                         Some(next) => offset = next,
