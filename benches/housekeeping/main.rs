@@ -195,49 +195,81 @@ fn write_entries(cluster: &Cluster, options: &Options, entries: u64) -> Result<(
     Ok(())
 }
 
+/// What was seen of a follower that comes back.
+struct Return {
+    /// Until its log grew.
+    started: Duration,
+    /// From then until it was level.
+    took: Duration,
+    /// Writes a second, from its start until it was level.
+    rate: f64,
+}
+
+/// Looks on until `follower` has applied `goal`.
+async fn look_on(
+    cluster: &Cluster,
+    follower: NodeId,
+    had: LogIndex,
+    goal: LogIndex,
+) -> Result<Return> {
+    let supervisor = cluster.supervisor().await?;
+    let began = Instant::now();
+    let (mut first_commit, mut started) = (None, None);
+    loop {
+        ensure!(began.elapsed() < Duration::from_secs(120), "it does not catch up");
+        let status = supervisor.status().await?;
+        let report = status.node(follower).and_then(|node| node.report.as_ref());
+        let applied = report.map(|report| report.applied_index).unwrap_or_default();
+        let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
+        let commit = reports.map(|report| report.commit_index).max().unwrap_or_default();
+        let first = *first_commit.get_or_insert(commit);
+        if applied > had {
+            started.get_or_insert(began.elapsed());
+        }
+        if let (Some(started), true) = (started, applied >= goal) {
+            let rate = (commit.0 - first.0) as f64 / began.elapsed().as_secs_f64();
+            return Ok(Return { started, took: began.elapsed() - started, rate });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn catch_up(options: &Options) -> Result<()> {
+    /// An entry on the disk and on the wire: its value, its key, and what belongs to it.
     const ENTRY: u64 = 256 + 100;
     for round in 1..=options.rounds {
         let cluster = Cluster::start(3)?;
         let leader = cluster.leader()?;
         let follower = *cluster.nodes().iter().find(|id| **id != leader).context("a follower")?;
-        cluster.stop(follower)?;
-        write_entries(&cluster, options, options.missed)?;
         let before = measure(&cluster, &workload(options, 10_000, 256, options.seconds))?;
         let disk = disk_speed(&cluster)?;
-        let missed = commit_index(&cluster)?;
+        let had = commit_index(&cluster)?;
+        cluster.stop(follower)?;
+        write_entries(&cluster, options, options.missed)?;
+        let goal = commit_index(&cluster)?;
+        let missed = goal.0 - had.0;
+        let targets = connections(&cluster)?;
         cluster.start_node(follower)?;
-        let began = Instant::now();
-        let during = cluster.block_on(async {
-            let targets: Vec<_> = connections(&cluster)?;
-            Ok::<_, anyhow::Error>(targets)
-        })?;
-        // Under load: in pieces, so that the moment of catching up is seen.
-        let (mut operations, mut seconds) = (0, 0.0);
-        let took = loop {
-            let load = Workload {
-                warm_up: Duration::ZERO,
-                duration: Duration::from_millis(100),
-                ..workload(options, 10_000, 256, 1)
-            };
-            let report = cluster.block_on(load::run(&during, &load));
-            operations += report.operations;
-            seconds += report.duration.as_secs_f64();
-            if applied_index(&cluster, follower)? >= missed {
-                break began.elapsed();
-            }
-            ensure!(began.elapsed() < Duration::from_secs(120), "it does not catch up");
-        };
-        let speed = (missed.0 * ENTRY) as f64 / took.as_secs_f64();
-        let rate = operations as f64 / seconds;
+        let load =
+            Workload { warm_up: Duration::ZERO, ..workload(options, 10_000, 256, options.seconds) };
+        let (report, seen) = cluster.block_on(async {
+            let seen = look_on(&cluster, follower, had, goal);
+            tokio::join!(load::run(&targets, &load), seen)
+        });
+        ensure!(report.errors == 0, "{} errors: {:?}", report.errors, report.first_error);
+        let Return { started, took, rate } = seen?;
+        let speed = (missed * ENTRY) as f64 / took.as_secs_f64();
         println!(
-            "catch-up, round {round}: {missed} entries in {took:.2?} ({:.0} MB/s; the disk gives \
-             one writer {:.0} MB/s: {:.2}); puts {:.0}/s before, {rate:.0}/s meanwhile: {:.2}",
+            "catch-up, round {round}: {missed} entries in {took:.2?}, {started:.2?} after its \
+             start ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s \
+             before, {rate:.0}/s meanwhile: {:.2}; longest gap {:.1} ms, then {:.1} ms",
             speed / 1e6,
             disk / 1e6,
             speed / disk,
             before.rate(),
             rate / before.rate(),
+            before.gap_at(1.0).as_secs_f64() * 1e3,
+            report.gap_at(1.0).as_secs_f64() * 1e3,
         );
         cluster.down()?;
     }

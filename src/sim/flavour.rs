@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::schedule::{ClientPlan, Errand, Fault, Loss, Schedule, Setting, Target, What, When};
+use super::scripts::Script;
 use crate::link::{Distribution, Policy};
 use crate::museum::Bugs;
 use crate::types::{NodeId, Random};
@@ -59,12 +60,10 @@ pub struct Bias {
     pub idle: f64,
     /// Disks are slow, and differ.
     pub slow_disks: bool,
-    /// Leaders serve reads by a lease.
-    pub lease: bool,
     /// Snapshots are taken all the time, and nothing stays behind them.
     pub snapshots: bool,
-    /// Two nodes take turns at being elected, and each is cut off within milliseconds.
-    pub rivals: bool,
+    /// Instead of faults by chance: these, in an order that chance would not find.
+    pub script: Option<Script>,
 }
 
 /// The kinds of fault that a flavour turns on or off.
@@ -128,21 +127,15 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
     let spares = if has(Kind::Membership) { 1 + random.below(4) } else { 0 };
     let mut setting = setting(random, plan);
     // A lease rests on clocks that keep their bound.
-    setting.lease = !has(Kind::Clock) && (random.chance(0.4) || plan.bias.lease);
+    setting.lease = !has(Kind::Clock) && random.chance(0.4);
     if plan.bias.snapshots {
         setting.snapshot_log_bytes = 1_000;
         setting.keep_entries = 0;
     }
     setting.old_programs = has(Kind::Upgrade);
-    let faults = if plan.bias.rivals {
-        // Each entry travels alone, so that a leader may get an old one across and no more.
-        let delay = ms(2);
-        setting.network = Policy { delay, jitter: delay / 2, ..Policy::default() };
-        setting.disk = Duration::from_micros(50)..Duration::from_micros(500);
-        (setting.max_message_bytes, setting.lease) = (1, false);
-        rivals(random, plan.duration, nodes, delay)
-    } else {
-        faults(random, plan, nodes, &kinds)
+    let faults = match plan.bias.script {
+        Some(script) => script.faults(random, plan.duration, nodes, &mut setting),
+        None => faults(random, plan, nodes, &kinds),
     };
     let clients = clients(random, plan);
     Schedule { seed, nodes, spares, duration: plan.duration, setting, faults, clients }
@@ -159,7 +152,7 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
     let network = Policy { delay, jitter: delay / 2, distribution, ..Policy::default() };
     let fast = Duration::from_micros(50)..Duration::from_micros(500);
     let disks = [fast, ms(1)..ms(3), ms(1)..ms(25)];
-    let value_bytes = [0, 100, 700][random.below(3) as usize];
+    let value_bytes = [0, 100, 700, 2_500][random.below(4) as usize];
     // A message that holds less than one value makes catching up take longer than anybody waits.
     let messages = if value_bytes > 100 { [5_000; 3] } else { [600, 1_700, 5_000] };
     let disk = if plan.bias.slow_disks { 1 + random.below(2) } else { random.below(3) };
@@ -242,43 +235,6 @@ fn faults(random: &mut Random, plan: &Plan, nodes: u64, kinds: &[Kind]) -> Vec<F
         When::At(at) => (at, 0),
         When::AfterElection { nth, wait } => (wait, nth),
     });
-    faults
-}
-
-/// The first node and the last are elected in turn, sooner than anybody else's time-out, twice
-/// each; then all get time to agree. Each is cut off and crashes: the first time when it has got
-/// something across, or nothing, the first node's second time when it has got more across, and
-/// knows. It is back for its next turn.
-fn rivals(random: &mut Random, duration: Duration, nodes: u64, delay: Duration) -> Vec<Fault> {
-    const TURN: Duration = ms(100);
-    let mut faults = Vec::new();
-    let mut begin = ms(300);
-    while begin + TURN * 12 < duration {
-        for turn in 0..4 {
-            let target = Target::Node(NodeId(if turn % 2 == 0 { 1 } else { nodes }));
-            let at = begin + TURN * turn;
-            // Who was away does not know the newest term: it takes a second try.
-            let tries = if turn < 2 { 1 } else { 2 };
-            for n in 0..tries {
-                let (when, what) = (When::At(at + ms(1) * n), What::Campaign { target });
-                faults.push(Fault { when, lasts: Duration::ZERO, what });
-            }
-            // An election takes about two delays, each further message one more.
-            let wait = match turn {
-                0 => random.duration(delay * 11 / 5..delay * 17 / 5),
-                1 => random.duration(delay * 11 / 5..delay * 29 / 10),
-                2 => random.duration(delay * 6..delay * 10),
-                _ => continue,
-            };
-            // What is on its way is lost, and who led has forgotten that when it is back.
-            let crash = What::Crash { target, loss: Loss::Nothing };
-            for what in [What::Isolate { target }, crash] {
-                let lasts = TURN * 2 - wait - ms(5);
-                faults.push(Fault { when: When::At(at + wait), lasts, what });
-            }
-        }
-        begin += TURN * 12;
-    }
     faults
 }
 

@@ -38,6 +38,7 @@ pub mod operators;
 pub mod peace;
 pub mod properties;
 pub mod schedule;
+pub mod scripts;
 pub mod shrink;
 pub mod steering;
 pub mod story;

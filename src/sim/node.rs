@@ -29,8 +29,10 @@ pub struct Node {
     pub clock: Clock,
     /// It has a log: a spare node gets one when it is to join.
     pub born: bool,
-    /// Its disk lost what was durable: it must refuse to start.
+    /// Its disk lost what was durable: it must be repaired by others, or not take part any more.
     pub damaged: bool,
+    /// Its log is damaged, and it asks the others for what it lacks.
+    pub repairing: bool,
     /// It was removed, and will not come back.
     pub retired: bool,
     /// It was removed from the members: its id is never used again.
@@ -84,6 +86,7 @@ impl Node {
             random,
             born: false,
             damaged: false,
+            repairing: false,
             retired: false,
             removed: false,
             supports: if setting.old_programs { FIRST_VERSION } else { LATEST_VERSION },
@@ -133,6 +136,7 @@ impl Node {
         .with_bugs(setting.bugs);
         let (mut replica, report) = Replica::open(origin, options, self.disk.handle())?;
         replica.observe();
+        self.repairing = replica.is_repairing();
         self.replica = Some(replica);
         self.life += 1;
         self.wake = None;
@@ -143,6 +147,7 @@ impl Node {
     /// It dies, and its disk forgets. Requests that it had not answered never will be.
     pub fn crash(&mut self, loss: Loss) -> BTreeSet<Ticket> {
         self.replica = None;
+        self.repairing = false;
         self.life += 1;
         self.wake = None;
         self.disk_busy = false;
@@ -186,6 +191,11 @@ impl Node {
         let found = SegmentLog::open_damaged(copy, identity, LogOptions::default());
         let told = !matches!(found, Ok((_, _, false)));
         told && self.disk.flip_bit(name, offset, bit)
+    }
+
+    /// Its core, if it takes part.
+    pub fn core(&self) -> Option<&Raft> {
+        self.replica.as_ref().filter(|_| !self.repairing).map(Replica::core)
     }
 
     /// Whether it can be told something.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::coverage::Seen;
+use super::node::Node;
 use super::properties::Checked;
 use super::schedule::{Errand, Loss, Target};
 use super::world::{Happening, World, unsound};
@@ -48,8 +49,8 @@ impl World {
         errand: Errand,
         leader: usize,
     ) -> Result<Option<Vec<Change>>, super::Broken> {
-        let Some(replica) = &self.nodes[leader].replica else { return Ok(None) };
-        let current = replica.core().status().configuration;
+        let Some(core) = self.nodes[leader].core() else { return Ok(None) };
+        let current = core.status().configuration;
         let learner = |nth: u64| {
             let count = current.learners.len().max(1) as u64;
             current.learners.iter().nth((nth % count) as usize).copied()
@@ -86,8 +87,8 @@ impl World {
 
     /// Whether the group could go on for good without `id`, whatever configuration is in force.
     fn can_spare(&self, id: NodeId) -> bool {
-        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
-        let known = replicas.map(|replica| replica.core().status().configuration);
+        let cores = self.nodes.iter().filter_map(Node::core);
+        let known = cores.map(|core| core.status().configuration);
         let is_left = |other: &&NodeId| **other != id && self.has_a_disk(**other);
         known.chain([self.members.1.clone()]).all(|configuration| {
             [&configuration.voters, &configuration.outgoing].iter().all(|voters| {
@@ -144,8 +145,8 @@ impl World {
         self.nodes[place].retired = true;
     }
 
-    /// A node crashes, and its disk rots at some place, or is empty. It must refuse to start from
-    /// it, and the others must do without it: so once a life at most.
+    /// A node crashes, and its disk rots at some place, or is empty. It is repaired by the others,
+    /// or they must do without it for good: so one at a time at most.
     pub fn damage(&mut self, place: usize, rots_at: Option<f64>) {
         let bug = self.schedule.setting.bugs.has(Bug::WipedNodeReturns);
         let once = self.nodes.iter().all(|node| !node.damaged) || bug;

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::coverage::Seen;
+use super::node::Node;
 use super::properties::{Broken, Checked, progress};
 use super::schedule::Loss;
 use super::world::{Happening, World};
@@ -22,6 +24,9 @@ fn has_quorum(configuration: &Configuration, left: &BTreeSet<NodeId>) -> bool {
 /// How long a healed cluster may take.
 const BOUND: Duration = Duration::from_secs(30);
 
+/// How long repairs may take, when everybody can be asked.
+const REPAIR_BOUND: Duration = Duration::from_secs(10);
+
 impl World {
     /// Ends the hostility, and demands progress.
     pub fn heal(&mut self) -> Checked {
@@ -31,6 +36,7 @@ impl World {
         for place in 0..self.nodes.len() {
             self.start(place)?;
         }
+        self.finish_repairs()?;
         let down = self.minority();
         for place in &down {
             self.nodes[*place].held_down += 1;
@@ -49,15 +55,33 @@ impl World {
         self.run_until("everyone is equal", |world| world.are_equal())
     }
 
+    /// Whoever repairs its log becomes whole, or is given up: what it lacks may be in nobody's log
+    /// any more, only in what a snapshot sums up.
+    fn finish_repairs(&mut self) -> Checked {
+        let until = self.now + REPAIR_BOUND;
+        if self.run(until, |world| world.nodes.iter().all(|node| !node.repairing))? {
+            return Ok(());
+        }
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].repairing {
+                let id = self.nodes[place].id;
+                self.story.tell(self.now, || format!("nobody can repair the log of {id}"));
+                self.coverage.count(Seen::Unrepaired);
+                self.retire(place);
+            }
+        }
+        Ok(())
+    }
+
     /// As many as a majority can do without, whatever configuration anybody has in force.
     fn minority(&self) -> Vec<usize> {
         let mut random = Random::from_seed(self.schedule.seed ^ 0xacce_55ed);
-        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
-        let mut known: Vec<Configuration> =
-            replicas.map(|replica| replica.core().status().configuration).collect();
+        let cores = self.nodes.iter().filter_map(Node::core);
+        let mut known: Vec<Configuration> = cores.map(|core| core.status().configuration).collect();
         known.push(self.members.1.clone());
+        let takes_part = |node: &&Node| node.core().is_some();
         let mut left: BTreeSet<NodeId> =
-            self.nodes.iter().filter(|node| node.is_up()).map(|node| node.id).collect();
+            self.nodes.iter().filter(takes_part).map(|node| node.id).collect();
         let mut places: Vec<usize> = (0..self.nodes.len()).collect();
         let mut down = Vec::new();
         while !places.is_empty() {
@@ -80,11 +104,10 @@ impl World {
             turns += 1;
             let place = world.leader();
             let node = &world.nodes[place];
-            let Some(replica) = node.replica.as_ref().filter(|_| node.leads && turns % 32 == 0)
-            else {
+            let Some(core) = node.core().filter(|_| node.leads && turns % 32 == 0) else {
                 return false;
             };
-            let status = replica.core().status();
+            let status = core.status();
             status.configuration.outgoing.is_empty() && status.configuration == world.members.1
         })
     }
@@ -135,10 +158,11 @@ impl World {
 
     /// One line a node.
     pub fn describe(&self) -> String {
-        let line = |node: &super::node::Node| match &node.replica {
+        let line = |node: &Node| match node.core() {
+            None if node.repairing => format!("  node {} repairs its log", node.id),
             None => format!("  node {} is down", node.id),
-            Some(replica) => {
-                let c = replica.core().status();
+            Some(core) => {
+                let c = core.status();
                 format!(
                     "  node {} {} term {} leader {} last {}/{} durable {} commit {} applied {}",
                     node.id,

@@ -7,11 +7,13 @@
 //! exhibit, and what it says is shown with it: a bug that is only found with it is a bug that tests
 //! by chance alone do not find.
 //!
-//! The same plan without the bug must find nothing: `tests/sim.rs` and `make soak` see to that.
+//! The same plan without the bug must find nothing: `kvctl sim --bugs` sees to that, and so, for a
+//! few, does `tests/sim.rs`.
 
 use std::time::Duration;
 
 use super::flavour::{Bias, Kind, Plan};
+use super::scripts::Script;
 use crate::museum::{Bug, Bugs};
 
 /// Where a bug is looked for.
@@ -29,7 +31,7 @@ pub fn steering(bug: Bug) -> Steering {
     let by_chance =
         Plan { duration: Duration::from_secs(10), bugs: Bugs::only(bug), ..Plan::default() };
     let (seeds, bias, words) = biased(bug);
-    let nodes = if bias.rivals { (5, 5) } else { by_chance.nodes };
+    let nodes = if bias.script == Some(Script::Rivals) { (5, 5) } else { by_chance.nodes };
     Steering { plan: Plan { nodes, bias, ..by_chance }, seeds, bias: words }
 }
 
@@ -44,7 +46,7 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
     match bug {
         Bug::CommitOldTerm => (
             1_000,
-            Bias { rivals: true, idle: 20.0, snapshots: true, ..Bias::default() },
+            Bias { script: Some(Script::Rivals), idle: 20.0, snapshots: true, ..Bias::default() },
             "two nodes of five are elected in turn, and each crashes within milliseconds; each \
              entry travels alone; there are few writes, and many snapshots, so that a node that \
              starts again has soon applied what is committed",
@@ -74,9 +76,10 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
             (300, only(&[Kind::Partition, Kind::OneWay, Kind::Crash], 1.0), "partitions")
         }
         Bug::LeaseFromAnswer => (
-            2_000,
-            Bias { lease: true, ..only(&[Kind::Noise, Kind::Partition, Kind::OneWay], 4.0) },
-            "leases are on, and leaders are slow to reach before they are cut off",
+            500,
+            Bias { script: Some(Script::FarLeader), ..Bias::default() },
+            "leases are on; a leader is far away when it can send no more, and another is elected \
+             as soon as nobody is loyal to it",
         ),
         Bug::SingleServerChange | Bug::JointIgnoresOld | Bug::TruncationKeepsConfiguration => (
             2_000,

@@ -24,15 +24,17 @@ impl World {
         }
         let id = node.id;
         let report = match node.open(now, setting) {
-            // It would repair its log before it takes part. Not followed here yet: the others do
-            // without it, which is harder for them.
-            Ok(report) if !report.damaged.is_empty() && node.damaged => {
+            Ok(report) if node.repairing && node.damaged => {
                 let count = report.damaged.len();
-                node.crash(Loss::Unsynced);
-                node.retired = true;
-                self.story.tell(now, || format!("{id} has {count} damaged entries, and retires"));
-                self.coverage.count(Seen::Rotten);
-                return Ok(());
+                self.story.tell(now, || {
+                    format!("{id} finds {count} entries damaged, and asks the others for them")
+                });
+                self.coverage.count(Seen::Damaged);
+                return self.turn(place, Event::Elapsed);
+            }
+            Ok(report) if node.repairing => {
+                let first = report.damaged.first().map(|damaged| damaged.index);
+                return Err(unsound(format!("node {id} finds entry {first:?} damaged")));
             }
             Ok(report) => report,
             // Its disk fails or is full even now: whoever watches over it tries again.
@@ -53,10 +55,9 @@ impl World {
             }
             Err(error) => return Err(unsound(format!("node {id} does not start: {error}"))),
         };
-        let status = match &node.replica {
-            Some(replica) => replica.core().status(),
-            None => return Ok(()),
-        };
+        // What was damaged besides entries did not matter.
+        node.damaged = false;
+        let Some(status) = node.core().map(Consensus::status) else { return Ok(()) };
         if node.life > 1 {
             self.coverage.count(Seen::Restart);
         }
@@ -68,9 +69,22 @@ impl World {
                 status.term, status.last_index, status.last_term
             )
         });
-        let lost = self.properties.started(&status)?;
+        let lost = self.properties.started(&status, false)?;
         self.coverage.add(Seen::LostTail, u64::from(lost > 0));
         self.turn(place, Event::Elapsed)
+    }
+
+    /// The others have made a node's log whole, and it takes part from here on.
+    fn repaired(&mut self, place: usize) -> Checked {
+        let node = &mut self.nodes[place];
+        (node.repairing, node.damaged) = (false, false);
+        let (now, id) = (self.now, node.id);
+        let Some(status) = node.core().map(Consensus::status) else { return Ok(()) };
+        self.coverage.count(Seen::Repaired);
+        self.story.tell(now, || {
+            format!("{id} is whole, its log ends with {}/{}", status.last_index, status.last_term)
+        });
+        self.properties.started(&status, true).map(drop)
     }
 
     /// A node dies.
@@ -123,7 +137,11 @@ impl World {
         replica.handle(local, event);
         let outputs = replica.finish_turn(local);
         let observations = replica.take_observations();
+        let becomes_whole = node.repairing && !replica.is_repairing() && outputs.is_ok();
         self.mix(id.0);
+        if becomes_whole {
+            self.repaired(place)?;
+        }
         self.observe(place, &observations)?;
         match outputs {
             Ok(outputs) => {
@@ -177,13 +195,13 @@ impl World {
     fn lead(&mut self, place: usize) -> Checked {
         let node = &mut self.nodes[place];
         let id = node.id;
-        let Some(replica) = &node.replica else { return Ok(()) };
-        let leads = replica.core().leader() == Some(id);
-        let was = std::mem::replace(&mut node.leads, leads);
-        if leads == was {
+        let Some(core) = node.core() else { return Ok(()) };
+        let leads = core.leader() == Some(id);
+        if leads == node.leads {
             return Ok(());
         }
-        node.superseded = None;
+        let status = core.status();
+        (node.leads, node.superseded) = (leads, None);
         if !leads {
             let same_term =
                 self.properties.mirror(id).is_some_and(|m| m.leads == Some(m.held.hard.term));
@@ -192,7 +210,6 @@ impl World {
             self.properties.follows(id);
             return Ok(());
         }
-        let status = replica.core().status();
         self.coverage.count(Seen::Leader);
         self.story.tell(self.now, || format!("{id} leads term {}", status.term));
         self.mix(status.term.0);

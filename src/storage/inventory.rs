@@ -22,6 +22,13 @@ use super::snapshot_format::{
     parse_snapshot_name, snapshot_name,
 };
 
+/// The newest snapshot beyond the mark, by its file's name.
+pub fn newest_beyond(files: &[(String, u64)], mark: &SnapshotMark) -> Option<String> {
+    let named = files.iter().filter_map(|(file, _)| Some((parse_snapshot_name(file)?.ok()?, file)));
+    let beyond = named.filter(|((index, _), _)| *index > mark.index);
+    beyond.max().map(|(_, file)| file.clone())
+}
+
 /// The snapshots of a log.
 #[derive(Default)]
 pub struct Inventory {

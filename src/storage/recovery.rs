@@ -24,7 +24,7 @@ use super::format::{
     SegmentHeader, VERSION, parse_segment_name, segment_name,
 };
 use super::headers::{FoundSegment, Headers, read_headers};
-use super::inventory::Inventory;
+use super::inventory::{Inventory, newest_beyond};
 use super::replay::Source;
 use super::report::{LogOptions, Tear};
 use super::salvage::{Losses, Region};
@@ -113,17 +113,20 @@ pub fn open<D: Disk>(
     };
     losses.finish(&contents)?;
     contents.forget_damage_that_is_covered();
-    if contents.first_index() > contents.snapshot.index.next() {
-        return Err(LogError::MissingSegment {
-            sequence: oldest.header.sequence.saturating_sub(1),
-            index: contents.snapshot.index.next(),
-            evidence: format!(
-                "the oldest is {}, and no snapshot covers what is before",
-                oldest.file
+    let gap = check_beginning(&contents, oldest);
+    let inventory = gap.and_then(|()| Inventory::take(disk, identity, &files, &contents.snapshot));
+    let inventory = inventory.map_err(|gone| match newest_beyond(&files, &contents.snapshot) {
+        Some(snapshot) if is_a_hole(&gone) => LogError::Corrupt {
+            file: last.file.clone(),
+            offset: end.offset,
+            index: contents.last_index.next(),
+            what: format!(
+                "what came before {snapshot} is gone already, so a record that names this \
+                 snapshot was durable, and it is not here"
             ),
-        });
-    }
-    let inventory = Inventory::take(disk, identity, &files, &contents.snapshot)?;
+        },
+        _ => gone,
+    })?;
     let (mut tear, mut capacity) = (None, last.length);
     if losses.found {
         disk.execute(Operation::Sync { file: last.file.clone() })?;
@@ -146,6 +149,26 @@ pub fn open<D: Disk>(
     let segments = segment_files(&segments, capacity);
     let (snapshots, is_damaged) = (inventory.snapshots, losses.found);
     Ok(Found { contents, segments, snapshots, current, tear, is_damaged })
+}
+
+/// The log must begin where its snapshot ends, or before.
+fn check_beginning(contents: &Contents, oldest: &FoundSegment) -> Result<(), LogError> {
+    let wanted = contents.snapshot.index.next();
+    if contents.first_index() <= wanted {
+        return Ok(());
+    }
+    Err(LogError::MissingSegment {
+        sequence: oldest.header.sequence.saturating_sub(1),
+        index: wanted,
+        evidence: format!("the oldest is {}, and no snapshot covers what is before", oldest.file),
+    })
+}
+
+/// Whether something is gone that lies before the log's snapshot, or is it. A log forgets that only
+/// after a newer snapshot's mark: with a newer snapshot beside, it is the mark that is lost, in a
+/// last group that would otherwise pass for torn.
+fn is_a_hole(error: &LogError) -> bool {
+    matches!(error, LogError::MissingSegment { .. } | LogError::MissingSnapshot { .. })
 }
 
 /// The segments as the log knows them; the last has been grown to `capacity`.

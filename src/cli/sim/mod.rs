@@ -27,7 +27,7 @@ Examples:
   kvctl sim --seed 7 --trace           one life, told
   kvctl sim --seed 7 --shrink          the smallest life that fails like seed 7
   kvctl sim --bug figure-8             put a famous bug in, and watch what it does
-  kvctl sim --bugs                     is every bug of the museum caught?
+  kvctl sim --bugs                     is every bug of the museum caught, and nothing without it?
 
 Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something did (or was not).
 
@@ -35,7 +35,8 @@ JSON fields: schema_version, seeds, from, nodes: least most; duration_seconds, s
 seeds_per_second, steps, steps_per_second, simulated_seconds, acknowledged_writes, undecided,
 interrupted, coverage (counts by kind of event), violations: seed, nodes, property, section, says,
 how, at_seconds, replay. With --bugs or --bug: bugs: bug, number, caught, seed, tried, within,
-property, rule, section")]
+property, rule, section, honest (seeds lived in the same way without the bug), honest_failure: the
+first of them that failed")]
 pub struct Sim {
     /// How many seeds
     #[arg(long, default_value_t = 1000, value_name = "N",

@@ -6,9 +6,9 @@ use super::{Sim, pool, tell};
 use crate::cli::Global;
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::output::{self, Format};
-use crate::museum::{self, Bug};
-use crate::sim;
+use crate::museum::{self, Bug, Bugs};
 use crate::sim::steering::{Steering, steering};
+use crate::sim::{self, Plan};
 
 /// How a hunt ended.
 #[derive(Serialize)]
@@ -25,7 +25,14 @@ struct Hunt {
     property: Option<&'static str>,
     rule: &'static str,
     section: &'static str,
+    /// Seeds lived in the same way without the bug, where that was asked for.
+    honest: u64,
+    /// The first of those in which something broke all the same.
+    honest_failure: Option<u64>,
 }
+
+/// At least so many lives without the bug.
+const HONEST: u64 = 100;
 
 async fn hunt(command: &Sim, bug: Bug, steering: &Steering) -> Result<(Hunt, bool), Failure> {
     let seeds = match command.seed {
@@ -46,43 +53,77 @@ async fn hunt(command: &Sim, bug: Bug, steering: &Steering) -> Result<(Hunt, boo
         property: first.and_then(|report| report.broken.as_ref()).map(|(b, _)| b.rule.name),
         rule: text.rule,
         section: text.section,
+        honest: 0,
+        honest_failure: None,
     };
     Ok((hunt, totals.interrupted))
 }
 
-/// Every exhibit: is it caught?
+/// The same lives without the bug, and some more: nothing may break.
+async fn without(command: &Sim, hunt: &mut Hunt, steering: &Steering) -> Result<bool, Failure> {
+    let plan = Plan { bugs: Bugs::none(), ..steering.plan.clone() };
+    let seeds = command.from..command.from.saturating_add(hunt.tried.max(HONEST));
+    let what = format!("without {}", hunt.bug);
+    let totals = pool::run(seeds, &plan, command.jobs(), &what, true).await?;
+    hunt.honest = totals.seeds;
+    hunt.honest_failure = totals.violations.first().map(|report| report.seed);
+    Ok(totals.interrupted)
+}
+
+/// Every exhibit: is it caught, and does nothing break without it?
 pub async fn all(global: &Global, command: &Sim) -> Outcome {
+    let table = global.output == Format::Table;
+    if table {
+        output::line(row("BUG", "CAUGHT BY", ["AFTER", "WITHIN", "WITHOUT IT"]))?;
+    }
     let mut hunts = Vec::new();
     for bug in Bug::ALL {
-        let (hunt, interrupted) = hunt(command, *bug, &steering(*bug)).await?;
+        let steering = steering(*bug);
+        let (mut hunt, mut interrupted) = hunt(command, *bug, &steering).await?;
+        if !interrupted {
+            interrupted = without(command, &mut hunt, &steering).await?;
+        }
         if interrupted {
             output::warn("interrupted: these are the results so far");
             break;
         }
+        match global.output {
+            Format::Table => output::line(hunt.row())?,
+            Format::Name if hunt.failed() => output::line(hunt.bug)?,
+            Format::Name | Format::Json => {}
+        }
         hunts.push(hunt);
     }
-    let missed = hunts.iter().filter(|hunt| !hunt.caught).count();
-    match global.output {
-        Format::Json => output::json(&serde_json::json!({ "bugs": hunts }))?,
-        Format::Name => {
-            for hunt in hunts.iter().filter(|hunt| !hunt.caught) {
-                output::line(hunt.bug)?;
-            }
-        }
-        Format::Table => {
-            let mut table = output::table(&["bug", "caught by", "after", "within"]);
-            for hunt in &hunts {
-                let after = match hunt.caught {
-                    true => hunt.tried.to_string(),
-                    false => "never".to_owned(),
-                };
-                let by = hunt.property.unwrap_or("-");
-                table.add_row([hunt.bug, by, &after, &hunt.within.to_string()]);
-            }
-            output::print_table(&mut table)?;
-        }
+    if global.output == Format::Json {
+        output::json(&serde_json::json!({ "bugs": hunts }))?;
     }
-    Ok(if missed > 0 { Exit::Violated as u8 } else { 0 })
+    let failed = hunts.iter().any(Hunt::failed);
+    Ok(match (failed, hunts.len() < Bug::ALL.len()) {
+        (true, _) => Exit::Violated as u8,
+        (false, true) => Exit::Interrupted as u8,
+        (false, false) => 0,
+    })
+}
+
+/// A line of the tour, which is told as it goes: it takes minutes.
+fn row(bug: &str, by: &str, [after, within, without]: [&str; 3]) -> String {
+    format!("{bug:<29}{by:<25}{after:>6}{within:>8}   {without}")
+}
+
+impl Hunt {
+    fn failed(&self) -> bool {
+        !self.caught || self.honest_failure.is_some()
+    }
+
+    fn row(&self) -> String {
+        let after = if self.caught { self.tried.to_string() } else { "never".to_owned() };
+        let without = match self.honest_failure {
+            None => format!("nothing in {}", self.honest),
+            Some(seed) => format!("seed {seed} fails"),
+        };
+        let numbers = [&*after, &self.within.to_string(), &without];
+        row(self.bug, self.property.unwrap_or("-"), numbers)
+    }
 }
 
 /// One exhibit: what it is, a life in which it does harm, made small and told.
@@ -114,6 +155,11 @@ pub async fn one(global: &Global, command: &Sim, bug: Bug) -> Outcome {
     match pool::shrink(sim::draw(seed, &steering.plan)).await? {
         Some((schedule, report)) => tell::small(&schedule, &report)?,
         None => return Err(Failure::failed("the life that failed does not fail again")),
+    }
+    let plan = Plan { bugs: Bugs::none(), ..steering.plan.clone() };
+    let honest = pool::live(sim::draw(seed, &plan), false).await?;
+    if honest.broken.is_none() {
+        output::line(format!("\nWithout the bug, seed {seed} breaks nothing."))?;
     }
     Ok(0)
 }

@@ -51,6 +51,15 @@ impl Promises {
         }
     }
 
+    /// A node's log was repaired, and ends with `tail`: what was never committed may have been cut,
+    /// and with it what was promised of it.
+    pub fn repaired(&mut self, id: NodeId, mirror: &mut Mirror, tail: Tail) {
+        mirror.cut(tail);
+        if self.0.get(&id).is_some_and(|promise| promise.0 > tail.index) {
+            self.0.remove(&id);
+        }
+    }
+
     /// What a node promised is not asked for any more.
     pub fn forget(&mut self, id: NodeId) {
         self.0.remove(&id);

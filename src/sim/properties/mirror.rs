@@ -115,6 +115,8 @@ struct Change {
     /// A snapshot takes the place of the whole log.
     replaced_by: Option<(Tail, Chain)>,
     truncate_from: Option<LogIndex>,
+    /// The entry before its first.
+    after: LogIndex,
     entries: Vec<(Term, Chain)>,
 }
 
@@ -167,6 +169,7 @@ impl Mirror {
             hard: persist.hard_state.clone(),
             replaced_by,
             truncate_from: persist.truncate_from,
+            after: before,
             entries: seen.collect(),
         };
         self.held.change(&change);
@@ -177,6 +180,17 @@ impl Mirror {
     pub fn durable(&mut self, seq: Seq) {
         while let Some(change) = self.pending.pop_front_if(|change| change.seq <= seq) {
             self.durable.change(&change);
+        }
+    }
+
+    /// A repair has cut the log to `tail`, whichever of the writes under way had reached the disk.
+    pub fn cut(&mut self, tail: Tail) {
+        for log in [&mut self.durable, &mut self.held] {
+            let kept = log.start.index.distance_to(tail.index) as usize;
+            log.entries.truncate(kept);
+        }
+        for change in &mut self.pending {
+            change.entries.truncate(change.after.distance_to(tail.index) as usize);
         }
     }
 

@@ -124,12 +124,16 @@ impl Properties {
         }
     }
 
-    /// A node starts, for the first time or after a crash, and this is how it stands. Says how
-    /// many writes it had asked for and does not have.
-    pub fn started(&mut self, status: &Status) -> Result<usize, Broken> {
+    /// A node starts, for the first time or after a crash, and this is how it stands; `repaired`:
+    /// after others have repaired its log. Says how many writes it had asked for and does not have.
+    pub fn started(&mut self, status: &Status, repaired: bool) -> Result<usize, Broken> {
         let Some(mirror) = self.mirrors.get_mut(&status.id) else { return Ok(0) };
         let hard = HardState { term: status.term, voted_for: status.voted_for };
         let tail = Tail { index: status.last_index, term: status.last_term };
+        if repaired && mirror.held.tail().index > tail.index {
+            self.committed.is_not_cut(status.id, mirror, tail)?;
+            self.durability.repaired(status.id, mirror, tail);
+        }
         let lost = durability::recovered(status.id, mirror, tail, &hard)?;
         mirror.applied = status.applied_index;
         self.committed.starts_from(status.id, status.applied_index);

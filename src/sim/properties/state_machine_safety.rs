@@ -5,7 +5,7 @@
 //!
 //! Here is also kept what is known to be committed: the entries that anyone has applied.
 
-use super::mirror::{Chain, Mirror};
+use super::mirror::{Chain, Mirror, Tail};
 use super::{Broken, Checked, Rule};
 use crate::consensus::raft::HardState;
 use crate::consensus::{Payload, Persist};
@@ -110,6 +110,17 @@ impl Committed {
         match persist.truncate_from {
             Some(from) if from <= applied => FOR_EVER.broken(format!(
                 "node {id} removes its entries from {from} on, and had applied up to {applied}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A repair may cut only what was never committed.
+    pub fn is_not_cut(&self, id: NodeId, mirror: &Mirror, tail: Tail) -> Checked {
+        let cut = tail.index.next();
+        match (self.chain(cut), mirror.durable.chain(cut)) {
+            (Some(committed), Some(own)) if committed == own => FOR_EVER.broken(format!(
+                "a repair cut the log of node {id} before entry {cut}, which was committed"
             )),
             _ => Ok(()),
         }

@@ -343,6 +343,30 @@ fn a_damaged_snapshot_is_refused_by_name_at_the_start_and_is_not_there_for_other
     assert!(error.to_string().contains(&name), "{error}");
 }
 
+/// Rot in the last group passes for a tear, but not where that group had let something go.
+#[test]
+fn a_mark_that_is_lost_after_what_it_covers_is_gone_is_told_from_a_missing_snapshot() {
+    let (disk, mut log) = with_snapshot();
+    take(&mut log, &mark(24, 1));
+    log.append(&marked(2, mark(24, 1), false));
+    settle(&mut log, now()).unwrap();
+    log.retain_snapshots(&BTreeSet::new());
+    settle(&mut log, now()).unwrap();
+    drop(log);
+    let files = disk.files();
+    assert!(!files.contains_key(&snapshot_name(LogIndex(20), Term(1))), "it was let go");
+    let (name, bytes) = files.iter().rfind(|(name, _)| name.ends_with(".seg")).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    assert!(disk.flip_bit(name, last as u64, 1));
+    let tolerant = SegmentLog::open_damaged(disk.handle(), IDENTITY, tiny());
+    for found in [open(&disk).map(drop), tolerant.map(drop)] {
+        let Err(LogError::Corrupt { file, what, .. }) = found else { panic!("{found:?}") };
+        assert_eq!(file, *name);
+        assert!(what.contains(&snapshot_name(LogIndex(24), Term(1))), "{what}");
+    }
+    assert_eq!(disk.files().len(), files.len(), "and nothing was changed");
+}
+
 #[test]
 fn orphans_and_unfinished_files_are_deleted_at_the_start() {
     let (disk, mut log) = with_snapshot();
