@@ -197,24 +197,17 @@ fn write_entries(cluster: &Cluster, options: &Options, entries: u64) -> Result<(
 
 /// What was seen of a follower that comes back.
 struct Return {
-    /// Until its log grew.
-    started: Duration,
-    /// From then until it was level.
+    /// From its start until it was level.
     took: Duration,
-    /// Writes a second, from its start until it was level.
+    /// Writes a second meanwhile.
     rate: f64,
 }
 
 /// Looks on until `follower` has applied `goal`.
-async fn look_on(
-    cluster: &Cluster,
-    follower: NodeId,
-    had: LogIndex,
-    goal: LogIndex,
-) -> Result<Return> {
+async fn look_on(cluster: &Cluster, follower: NodeId, goal: LogIndex) -> Result<Return> {
     let supervisor = cluster.supervisor().await?;
     let began = Instant::now();
-    let (mut first_commit, mut started) = (None, None);
+    let mut first_commit = None;
     loop {
         ensure!(began.elapsed() < Duration::from_secs(120), "it does not catch up");
         let status = supervisor.status().await?;
@@ -223,12 +216,9 @@ async fn look_on(
         let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
         let commit = reports.map(|report| report.commit_index).max().unwrap_or_default();
         let first = *first_commit.get_or_insert(commit);
-        if applied > had {
-            started.get_or_insert(began.elapsed());
-        }
-        if let (Some(started), true) = (started, applied >= goal) {
-            let rate = (commit.0 - first.0) as f64 / began.elapsed().as_secs_f64();
-            return Ok(Return { started, took: began.elapsed() - started, rate });
+        if applied >= goal {
+            let took = began.elapsed();
+            return Ok(Return { took, rate: (commit.0 - first.0) as f64 / took.as_secs_f64() });
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -253,15 +243,14 @@ fn catch_up(options: &Options) -> Result<()> {
         let load =
             Workload { warm_up: Duration::ZERO, ..workload(options, 10_000, 256, options.seconds) };
         let (report, seen) = cluster.block_on(async {
-            let seen = look_on(&cluster, follower, had, goal);
+            let seen = look_on(&cluster, follower, goal);
             tokio::join!(load::run(&targets, &load), seen)
         });
         ensure!(report.errors == 0, "{} errors: {:?}", report.errors, report.first_error);
-        let Return { started, took, rate } = seen?;
+        let Return { took, rate } = seen?;
         let speed = (missed * ENTRY) as f64 / took.as_secs_f64();
         println!(
-            "catch-up, round {round}: {missed} entries in {took:.2?}, {started:.2?} after its \
-             start ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s \
+            "catch-up, round {round}: {missed} entries in {took:.2?} from its start on ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s \
              before, {rate:.0}/s meanwhile: {:.2}; longest gap {:.1} ms, then {:.1} ms",
             speed / 1e6,
             disk / 1e6,

@@ -90,6 +90,11 @@ pub struct Timings {
     pub election_timeout_min_millis: u64,
     pub election_timeout_max_millis: u64,
     pub heartbeat_millis: u64,
+    /// If it is there, a leader that a majority has answered serves reads without asking again, for
+    /// the shortest election time-out less this: by how much two nodes' clocks differ at most in
+    /// measuring it. If they differ by more, reads may be stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_clock_error_millis: Option<u64>,
 }
 
 impl Default for Timings {
@@ -98,6 +103,7 @@ impl Default for Timings {
             election_timeout_min_millis: 150,
             election_timeout_max_millis: 300,
             heartbeat_millis: 50,
+            lease_clock_error_millis: None,
         }
     }
 }
@@ -230,7 +236,16 @@ impl ClusterConfig {
             return Err("`backoff_min_millis` is above `backoff_max_millis`".into());
         }
         for node in self.node_ids() {
-            self.tuned(node).validate().map_err(|why| format!("node {node}: {why}"))?;
+            let tuned = self.tuned(node);
+            tuned.validate().map_err(|why| format!("node {node}: {why}"))?;
+            let (own, all) = (tuned.election_timeout_min_millis, &self.timings);
+            if own != all.election_timeout_min_millis && all.lease_clock_error_millis.is_some() {
+                return Err(format!(
+                    "node {node}: its `election_timeout_min_millis` is {own}; with \
+                     `lease_clock_error_millis` every node must have the same, for leases last as \
+                     long as nobody else stands for election"
+                ));
+            }
         }
         Ok(())
     }
@@ -248,6 +263,7 @@ impl ClusterConfig {
                 .election_timeout_max_millis
                 .unwrap_or(all.election_timeout_max_millis),
             heartbeat_millis: own.heartbeat_millis.unwrap_or(all.heartbeat_millis),
+            lease_clock_error_millis: all.lease_clock_error_millis,
             segment_bytes: own.segment_bytes.unwrap_or(self.storage.segment_bytes),
             snapshot_log_bytes: own.snapshot_log_bytes.unwrap_or(self.storage.snapshot_log_bytes),
             keep_entries: own.keep_entries.unwrap_or(self.storage.keep_entries),
@@ -256,8 +272,16 @@ impl ClusterConfig {
 
     /// The file, with comments for the person who opens it.
     pub fn to_commented_toml(&self) -> String {
-        let Timings { election_timeout_min_millis, election_timeout_max_millis, heartbeat_millis } =
-            &self.timings;
+        let Timings {
+            election_timeout_min_millis,
+            election_timeout_max_millis,
+            heartbeat_millis,
+            lease_clock_error_millis,
+        } = &self.timings;
+        let lease = match lease_clock_error_millis {
+            Some(error) => format!("lease_clock_error_millis = {error}"),
+            None => "# lease_clock_error_millis = 10".to_owned(),
+        };
         let it = &self.supervisor;
         let mut text = format!(
             "# A kvraft cluster: what was asked for. Edit it while the cluster is down.\n\
@@ -278,6 +302,10 @@ impl ClusterConfig {
              election_timeout_min_millis = {election_timeout_min_millis}\n\
              election_timeout_max_millis = {election_timeout_max_millis}\n\
              heartbeat_millis = {heartbeat_millis}\n\
+             # With this, leaders serve reads by a lease, without a round of messages; it must be\n\
+             # more than two nodes' clocks can differ by in measuring an election time-out, or\n\
+             # reads may be stale.\n\
+             {lease}\n\
              \n\
              [storage]\n\
              segment_bytes = {}\n\
@@ -331,6 +359,7 @@ pub struct Tuned {
     pub election_timeout_min_millis: u64,
     pub election_timeout_max_millis: u64,
     pub heartbeat_millis: u64,
+    pub lease_clock_error_millis: Option<u64>,
     pub segment_bytes: u64,
     pub snapshot_log_bytes: u64,
     pub keep_entries: u64,
@@ -350,6 +379,12 @@ impl Tuned {
                 "`heartbeat_millis` is {}: it must be above 0 and below the shortest election \
                  time-out ({min} ms), or followers stand for election although there is a leader",
                 self.heartbeat_millis
+            ));
+        }
+        if let Some(error) = self.lease_clock_error_millis.filter(|error| *error >= min) {
+            return Err(format!(
+                "`lease_clock_error_millis` is {error}: it must be below the shortest election \
+                 time-out ({min} ms), or no lease lasts; leave it out for reads without leases"
             ));
         }
         if self.segment_bytes < 4 << 20 {
@@ -373,6 +408,7 @@ impl Tuned {
         config.election_timeout_min_millis = self.election_timeout_min_millis;
         config.election_timeout_max_millis = self.election_timeout_max_millis;
         config.heartbeat_millis = self.heartbeat_millis;
+        config.lease_clock_error_millis = self.lease_clock_error_millis;
         config.segment_bytes = self.segment_bytes;
         config.snapshot_log_bytes = self.snapshot_log_bytes;
         config.keep_entries = self.keep_entries;
@@ -393,6 +429,7 @@ mod tests {
         let mut config = config();
         config.transport = Transport::Tcp;
         config.durability = Durability::FsyncDropUnsynced;
+        config.timings.lease_clock_error_millis = Some(7);
         let own = Override { heartbeat_millis: Some(20), ..Override::default() };
         config.node.insert("3".into(), own);
         let text = config.to_commented_toml();
@@ -414,10 +451,20 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_the_reason() {
         type Change = fn(&mut ClusterConfig);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 9] = [
             (|it| it.nodes = 0, "from 1 to 31"),
             (|it| it.timings.heartbeat_millis = 150, "heartbeat_millis"),
             (|it| it.timings.election_timeout_max_millis = 150, "tie"),
+            (|it| it.timings.lease_clock_error_millis = Some(150), "no lease lasts"),
+            (
+                |it| {
+                    it.timings.lease_clock_error_millis = Some(10);
+                    let own =
+                        Override { election_timeout_min_millis: Some(200), ..Override::default() };
+                    it.node.insert("2".into(), own);
+                },
+                "node 2: its `election_timeout_min_millis` is 200",
+            ),
             (|it| it.supervisor.crash_loop_deaths = 0, "crash_loop_deaths"),
             (|it| it.storage.segment_bytes = 5, "4194304"),
             (|it| it.storage.snapshot_log_bytes = 5, "65536"),

@@ -43,6 +43,9 @@ pub struct NodeConfig {
     pub election_timeout_max_millis: u64,
     #[serde(default = "default_heartbeat")]
     pub heartbeat_millis: u64,
+    /// Reads by a lease, and how far clocks may differ; without it, there are no leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_clock_error_millis: Option<u64>,
     /// Size of a log segment.
     #[serde(default = "default_segment")]
     pub segment_bytes: u64,
@@ -98,6 +101,7 @@ impl NodeConfig {
             election_timeout_min_millis: self.election_timeout_min_millis,
             election_timeout_max_millis: self.election_timeout_max_millis,
             heartbeat_millis: self.heartbeat_millis,
+            lease_clock_error_millis: self.lease_clock_error_millis,
             segment_bytes: self.segment_bytes,
             snapshot_log_bytes: self.snapshot_log_bytes,
             keep_entries: self.keep_entries,

@@ -23,8 +23,8 @@ use super::status::{Window, readiness};
 use super::stop::Stop;
 use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
-use crate::consensus::Config;
 use crate::consensus::raft::Raft;
+use crate::consensus::{Config, Lease};
 use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
@@ -180,6 +180,7 @@ fn options(config: &NodeConfig) -> Options {
             ..millis(config.election_timeout_max_millis),
         heartbeat_interval: millis(config.heartbeat_millis),
         keep_entries: config.keep_entries,
+        lease: config.lease_clock_error_millis.map(|error| Lease { clock_error: millis(error) }),
         ..Config::new(config.node, rand::random())
     };
     // A message's entries must fit what a follower's log surely has room for, or it would drop
@@ -320,5 +321,32 @@ impl<D: Disk> Observed for Observer<D> {
 
     fn ready(&self) -> Result<(), String> {
         readiness(&self.window.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ClusterConfig, ClusterName, Timings};
+
+    #[test]
+    fn leases_are_off_unless_their_bound_is_declared() {
+        let name: ClusterName = "x".parse().unwrap();
+        let mut cluster = ClusterConfig::new(name, 3);
+        let lease = |cluster: &ClusterConfig| {
+            let mut node = node_config();
+            cluster.tuned(node.node).apply_to(&mut node);
+            options(&node).consensus.lease
+        };
+        assert_eq!(lease(&cluster), None);
+        cluster.timings = Timings { lease_clock_error_millis: Some(7), ..Timings::default() };
+        assert_eq!(lease(&cluster), Some(Lease { clock_error: Duration::from_millis(7) }));
+    }
+
+    fn node_config() -> NodeConfig {
+        let text = "cluster_name = \"x\"\ncluster = 9\nnode = 2\ndirectory = \"/d\"\n\
+                    peer = \"unix:/d/peer\"\nclient = \"unix:/d/client\"\n\
+                    control = \"unix:/d/control\"\nhttp = \"127.0.0.1:1\"\n";
+        toml::from_str(text).unwrap()
     }
 }

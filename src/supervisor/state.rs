@@ -393,6 +393,7 @@ impl StateFile {
             election_timeout_min_millis: tuned.election_timeout_min_millis,
             election_timeout_max_millis: tuned.election_timeout_max_millis,
             heartbeat_millis: tuned.heartbeat_millis,
+            lease_clock_error_millis: tuned.lease_clock_error_millis,
             segment_bytes: tuned.segment_bytes,
             snapshot_log_bytes: tuned.snapshot_log_bytes,
             keep_entries: tuned.keep_entries,

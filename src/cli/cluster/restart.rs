@@ -77,10 +77,17 @@ async fn restart(
     node: NodeId,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let leads = supervisor.status().await?.leader == Some(node);
-    if leads && let Err(error) = supervisor.transfer(None, timeout.min(HANDOVER)).await {
-        // A cluster of one has nobody to hand over to; else there is a gap, and no more than that.
-        output::note(format!("node {node} is restarted as the leader: {error}"));
+    // A handover is abandoned after an election time-out: on a busy machine it takes a second try.
+    for is_last in [false, true] {
+        if supervisor.status().await?.leader != Some(node) {
+            break;
+        }
+        if let Err(error) = supervisor.transfer(None, timeout.min(HANDOVER)).await
+            && is_last
+        {
+            // A cluster of one has nobody to hand over to; else there is a gap, and no more.
+            output::note(format!("node {node} is restarted as the leader: {error}"));
+        }
     }
     supervisor.act(Some(node), Action::Restart).await?;
     let end = Instant::now() + timeout;
