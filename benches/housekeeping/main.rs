@@ -250,8 +250,9 @@ fn catch_up(options: &Options) -> Result<()> {
         let Return { took, rate } = seen?;
         let speed = (missed * ENTRY) as f64 / took.as_secs_f64();
         println!(
-            "catch-up, round {round}: {missed} entries in {took:.2?} from its start on ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s \
-             before, {rate:.0}/s meanwhile: {:.2}; longest gap {:.1} ms, then {:.1} ms",
+            "catch-up, round {round}: {missed} entries in {took:.2?} from its start on \
+             ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s before, \
+             {rate:.0}/s meanwhile: {:.2}; longest gap {:.1} ms, then {:.1} ms",
             speed / 1e6,
             disk / 1e6,
             speed / disk,

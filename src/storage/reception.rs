@@ -138,6 +138,9 @@ impl Verification {
                         mark.index, mark.term
                     ));
                 }
+                if mark.configuration.voters.is_empty() {
+                    return Err("it says that nobody votes".to_owned());
+                }
                 self.found = Some(mark);
             }
         }

@@ -287,6 +287,9 @@ fn what_was_announced_and_what_comes_must_agree() {
     let foreign = Identity { cluster: ClusterId(0xbad), ..IDENTITY };
     let (_, header) = SnapshotEncoder::begin(foreign.cluster, &mark(20, 1));
     assert!(rejected(20, 1, &header).contains("cluster bad"));
+    let nobodys = SnapshotMark { configuration: Configuration::default(), ..mark(20, 1) };
+    let (_, header) = SnapshotEncoder::begin(IDENTITY.cluster, &nobodys);
+    assert!(rejected(20, 1, &header).contains("nobody votes"));
     for length in 0..file.len() {
         rejected(20, 1, &file[..length]);
     }
