@@ -163,6 +163,7 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
         segment_bytes: 24 << (10 + random.below(2)),
         cache_bytes: [200, 4_000, 1 << 20][random.below(3) as usize],
         max_message_bytes: messages[random.below(3) as usize],
+        max_in_flight: [1, 2, 8][random.below(3) as usize],
         keys: 1 + random.below(6),
         value_bytes,
         snapshot_log_bytes: [1_000, 10_000, 64 << 20][random.below(3) as usize],

@@ -115,6 +115,7 @@ impl Node {
         let config = Config {
             cache_bytes: setting.cache_bytes,
             max_message_bytes: setting.max_message_bytes,
+            max_in_flight_messages: setting.max_in_flight,
             snapshot_chunk_bytes: setting.snapshot_chunk_bytes,
             keep_entries: setting.keep_entries,
             lease: setting.lease.then_some(Lease { clock_error: Duration::from_millis(5) }),

@@ -39,6 +39,8 @@ pub struct Setting {
     pub segment_bytes: u64,
     pub cache_bytes: usize,
     pub max_message_bytes: usize,
+    /// Messages on their way to one follower.
+    pub max_in_flight: usize,
     /// Keys that the clients share.
     pub keys: u64,
     /// Values are so long, about.

@@ -35,7 +35,8 @@ impl Script {
                 let delay = ms(2);
                 setting.network = Policy { delay, jitter: delay / 2, ..Policy::default() };
                 setting.disk = Duration::from_micros(50)..Duration::from_micros(500);
-                (setting.max_message_bytes, setting.lease) = (1, false);
+                (setting.max_message_bytes, setting.max_in_flight) = (1, 1);
+                setting.lease = false;
                 rivals(random, duration, nodes, delay)
             }
             Script::FarLeader => {
@@ -68,11 +69,12 @@ fn rivals(random: &mut Random, duration: Duration, nodes: u64, delay: Duration) 
                 let (when, what) = (When::At(at + ms(1) * n), What::Campaign { target });
                 faults.push(Fault { when, lasts: Duration::ZERO, what });
             }
-            // An election takes about two delays, each further message one more.
+            // An election takes about two delays, and a write to the disk a part of one; what an
+            // old entry needs to get across is six more.
             let wait = match turn {
-                0 => random.duration(delay * 11 / 5..delay * 17 / 5),
-                1 => random.duration(delay * 11 / 5..delay * 29 / 10),
-                2 => random.duration(delay * 6..delay * 10),
+                0 => random.duration(delay * 14 / 5..delay * 33 / 10),
+                1 => random.duration(delay * 13 / 5..delay * 31 / 10),
+                2 => random.duration(delay * 8..delay * 10),
                 _ => continue,
             };
             // What is on its way is lost, and who led has forgotten that when it is back.

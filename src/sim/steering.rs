@@ -45,7 +45,7 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
     let only = |kinds, rate| Bias { kinds, rate: Some(rate), ..Bias::default() };
     match bug {
         Bug::CommitOldTerm => (
-            1_000,
+            100,
             Bias { script: Some(Script::Rivals), idle: 20.0, snapshots: true, ..Bias::default() },
             "two nodes of five are elected in turn, and each crashes within milliseconds; each \
              entry travels alone; there are few writes, and many snapshots, so that a node that \

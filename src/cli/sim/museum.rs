@@ -107,7 +107,7 @@ pub async fn all(global: &Global, command: &Sim) -> Outcome {
 
 /// A line of the tour, which is told as it goes: it takes minutes.
 fn row(bug: &str, by: &str, [after, within, without]: [&str; 3]) -> String {
-    format!("{bug:<29}{by:<25}{after:>6}{within:>8}   {without}")
+    format!("{bug:<32}{by:<25}{after:>6}{within:>8}   {without}")
 }
 
 impl Hunt {
