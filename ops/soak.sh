@@ -10,7 +10,7 @@ need_build_tools
 
 say "build"
 cargo build --locked --release --bin kvctl
-kvctl=target/release/kvctl
+kvctl=${CARGO_TARGET_DIR:-target}/release/kvctl
 say "${SEEDS:-20000} seeds from ${FROM:-0} on"
 "$kvctl" sim --seeds "${SEEDS:-20000}" --from "${FROM:-0}" --nodes 3..7
 say "every bug of the museum"

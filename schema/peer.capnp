@@ -38,6 +38,8 @@ struct Message {
     supports           @14 :UInt16;   # the newest version of the state machine that the sender knows
     repairRequest      @15 :RepairRequest;
     repairReply        @16 :RepairReply;
+    snapshotRequest    @17 :SnapshotRequest;
+    snapshotReply      @18 :SnapshotReply;
   }
 }
 
@@ -148,6 +150,21 @@ struct RepairReply {
     lacks      @2 :Void;          # the log is undamaged around there, and has no such entry
     cannotTell @3 :UInt64;        # damaged there too, or compacted up to this index
   }
+}
+
+struct SnapshotRequest {
+  # The sender's entry at covers is damaged, and compacted elsewhere: it wants a snapshot instead.
+  covers   @0 :UInt64;
+  snapshot @1 :UInt64;            # the one that it has begun to receive; 0: the newest
+  offset   @2 :UInt64;
+}
+
+struct SnapshotReply {
+  index  @0 :UInt64;              # the snapshot's last entry
+  term   @1 :UInt64;
+  offset @2 :UInt64;
+  data   @3 :Data;
+  done   @4 :Bool;                # nothing follows
 }
 
 struct RelayReply {

@@ -76,6 +76,8 @@ pub fn is_urgent(message: &PeerMessage<Message>) -> bool {
         | PeerMessage::RelayReply { .. }
         | PeerMessage::StateHash { .. }
         | PeerMessage::Supports { .. }
+        | PeerMessage::SnapshotRequest { .. }
+        | PeerMessage::SnapshotReply { .. }
         | PeerMessage::RepairRequest { .. }
         | PeerMessage::RepairReply { .. } => false,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Request, Response};
-use crate::consensus::{Change, Configuration, Entry};
+use crate::consensus::{Change, Chunk, Configuration, Entry};
 use crate::types::{LogIndex, NodeId, Term, Ticket};
 
 /// What happened, seen from outside a replica.
@@ -84,6 +84,12 @@ pub enum PeerMessage<M> {
     RepairRequest { index: LogIndex, term: Option<Term> },
     /// The answer to it.
     RepairReply { index: LogIndex, verdict: RepairVerdict },
+    /// The sender's entry at `covers` is damaged, and compacted elsewhere. It wants what a snapshot
+    /// that covers it is made of, from `offset` on: of the newest, or of the one that it has begun
+    /// to receive.
+    SnapshotRequest { covers: LogIndex, snapshot: Option<LogIndex>, offset: u64 },
+    /// Some of a snapshot whose last entry is this.
+    SnapshotReply { index: LogIndex, term: Term, offset: u64, chunk: Chunk },
 }
 
 /// What a replica has where another one's log is damaged.

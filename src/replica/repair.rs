@@ -21,7 +21,9 @@
 //!   have it; then it goes, and all after it. The first damaged entry decides, because the members
 //!   as of then are known for certain; during a joint change it is the new members that count, by
 //!   whom the change's last entry is committed.
-//! - *Cannot tell*: damaged there as well, or covered by a snapshot. It counts for nothing.
+//! - *Cannot tell*: damaged there as well. It counts for nothing.
+//! - *Compacted*: a snapshot covers the entry there, so it was committed. Who has it in its log
+//!   supplies it; if nobody does, the snapshot itself is [fetched](super::fetch) and stands for it.
 //!
 //! Why may an answer be old? An entry that is committed is held by a majority from then on, this
 //! node perhaps among them; so at no later time can a majority of others lack it. And nobody can
@@ -33,16 +35,16 @@
 //! was here before, if it was another, was not committed.
 //!
 //! # Caveats
-//! If every member that could help has compacted that part of its log, or too many are damaged at
-//! the same place, nobody can decide. The node says so and waits; an operator may bring it back
-//! without its data, under a new id.
+//! If too many are damaged at the same place, nobody can decide. The node says so and waits; an
+//! operator may bring it back without its data, under a new id.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::fetch::Fetch;
 use super::running::Running;
-use super::supply::{Asked, MAX_READS, after_reading, before_reading};
+use super::supply::{Asked, Lending, MAX_READS, after_reading, before_reading};
 use super::{
     Event, Fatal, Options, OrderResult, Output, PeerMessage, Refused, RepairStatus, RepairVerdict,
     ReplicaStatus, Response,
@@ -61,19 +63,21 @@ const ASK_AT_ONCE: usize = 32;
 pub struct Repairing<C: Consensus, D: Disk> {
     id: NodeId,
     options: Options,
-    log: SegmentLog<D>,
+    pub(super) log: SegmentLog<D>,
     /// Where the log begins, and the configuration in force there.
-    snapshot: SnapshotMark,
-    configurations: Vec<(LogIndex, Configuration)>,
-    log_start: (LogIndex, Term),
-    term_runs: Vec<(LogIndex, Term)>,
+    pub(super) snapshot: SnapshotMark,
+    pub(super) configurations: Vec<(LogIndex, Configuration)>,
+    pub(super) log_start: (LogIndex, Term),
+    pub(super) term_runs: Vec<(LogIndex, Term)>,
     /// The terms of entries that were repaired.
-    repaired: BTreeMap<LogIndex, Term>,
+    pub(super) repaired: BTreeMap<LogIndex, Term>,
     /// What each member says of each entry that it was asked for.
-    said: BTreeMap<LogIndex, BTreeMap<NodeId, RepairVerdict>>,
+    pub(super) said: BTreeMap<LogIndex, BTreeMap<NodeId, RepairVerdict>>,
     next_ask: Instant,
     reads: VecDeque<Asked>,
-    outputs: Vec<Output<C::Message>>,
+    lending: Lending,
+    pub(super) fetch: Fetch,
+    pub(super) outputs: Vec<Output<C::Message>>,
     failure: Option<Fatal>,
     core: PhantomData<C>,
 }
@@ -97,6 +101,7 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         recovered: Recovered,
     ) -> Result<Self, LogError> {
         let Recovered { snapshot, configurations, log_start, term_runs, .. } = recovered;
+        let lending = Lending::new(options.consensus.snapshot_chunk_bytes);
         let mut repairing = Repairing {
             id: options.consensus.id,
             options,
@@ -109,6 +114,8 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
             said: BTreeMap::new(),
             next_ask: now,
             reads: VecDeque::new(),
+            lending,
+            fetch: Fetch::default(),
             outputs: Vec::new(),
             failure: None,
             core: PhantomData,
@@ -125,7 +132,7 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         Ok(repairing)
     }
 
-    fn newest_configuration(&self) -> &Configuration {
+    pub(super) fn newest_configuration(&self) -> &Configuration {
         self.configurations.last().map_or(&self.snapshot.configuration, |(_, c)| c)
     }
 
@@ -136,7 +143,7 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
     }
 
     /// All that were members at any time that the log tells of, but this node.
-    fn peers(&self) -> BTreeSet<NodeId> {
+    pub(super) fn peers(&self) -> BTreeSet<NodeId> {
         let all = self.configurations.iter().flat_map(|(_, c)| c.members());
         let mut peers: BTreeSet<_> = all.chain(self.snapshot.configuration.members()).collect();
         peers.remove(&self.id);
@@ -232,22 +239,15 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
             return format!("node {} has just repaired its log: try again", self.id);
         };
         let (count, index, file, offset) = (damaged.len(), first.index, &first.file, first.offset);
-        let said = self.said.get(&index);
-        let outrun = said.into_iter().flatten().find_map(|(peer, verdict)| match verdict {
-            RepairVerdict::CannotTell { compacted_to } if *compacted_to >= index => {
-                Some((*peer, *compacted_to))
-            }
-            _ => None,
-        });
         let what = format!(
             "node {} repairs its log before it takes part again: {count} entries are damaged, the \
              first at index {index} ({file}, offset {offset})",
             self.id
         );
-        match outrun {
-            Some((peer, to)) => format!(
-                "{what}; node {peer} has compacted its log up to {to}, so it cannot supply it: if \
-                 no other member can, bring this node back without its data, under a new id"
+        match self.fetch.progress() {
+            Some((peer, of, bytes)) => format!(
+                "{what}; others have compacted that part of their logs: the snapshot of {of} comes \
+                 from node {peer}, {bytes} bytes so far"
             ),
             None => format!("{what}; it asks the other members for them: are they up?"),
         }
@@ -262,6 +262,7 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
                 questions.push((index.previous(), self.term_at(index.previous())));
             }
         }
+        self.fetch_what_is_compacted();
         for to in self.peers() {
             for (index, term) in &questions {
                 let message = PeerMessage::RepairRequest { index: *index, term: *term };
@@ -274,6 +275,13 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         match message {
             PeerMessage::RepairRequest { index, term } => self.asked(from, index, term),
             PeerMessage::RepairReply { index, verdict } => self.told(from, index, verdict),
+            PeerMessage::SnapshotRequest { covers, snapshot, offset } => {
+                let asked = (covers, snapshot, offset);
+                self.lending.asked(&mut self.log, from, asked);
+            }
+            PeerMessage::SnapshotReply { index, term, offset, chunk } => {
+                self.part_comes(from, (index, term), offset, chunk);
+            }
             PeerMessage::Relay { ticket, request, .. } => {
                 // An earlier life of this node may have taken a write.
                 let response = match request.is_write() {
@@ -329,6 +337,24 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
             let found = match event {
                 LogEvent::Read { entries, .. } => entries.into_iter().next(),
                 LogEvent::ReadFailed { .. } => None,
+                LogEvent::SnapshotBytes { to, index, offset, chunk } => {
+                    let lent = (to, index, offset);
+                    let reply = self.lending.read(&self.log, lent, chunk.as_ref()).flatten();
+                    self.outputs.extend(reply);
+                    continue;
+                }
+                LogEvent::SnapshotWritten { index, bytes } => {
+                    self.part_is_written(index, bytes);
+                    continue;
+                }
+                LogEvent::SnapshotReceived { snapshot } => {
+                    self.adopt(snapshot);
+                    continue;
+                }
+                LogEvent::SnapshotRejected { .. } => {
+                    self.fetch.over();
+                    continue;
+                }
                 _ => continue,
             };
             if let Some(asked) = self.reads.pop_front() {

@@ -9,7 +9,7 @@ use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
 use super::snapshots::Snapshots;
 use super::status::Counters;
-use super::supply::Reader;
+use super::supply::{Lending, Reader};
 use super::upgrade::Upgrade;
 use super::{Event, Fatal, Observation, Options, Output, PeerMessage, ReplicaStatus, Response};
 use crate::consensus::{Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes};
@@ -58,6 +58,7 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) observations: Option<Vec<Observation<C>>>,
     /// Whom each read of the log is for, in their order.
     pub(super) reads: VecDeque<Reader>,
+    pub(super) lending: Lending,
 }
 
 /// Samples of commit latency kept until somebody takes them.
@@ -76,6 +77,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     ) -> Result<Self, LogError> {
         let Options { consensus, machine, .. } = options;
         let (id, seed, bugs) = (consensus.id, consensus.seed, consensus.bugs);
+        let lending = Lending::new(consensus.snapshot_chunk_bytes);
         let machine = Machine::with(MachineOptions { replica: id.0, ..machine });
         let machine = load(&mut log, &recovered.snapshot, machine)?;
         let SnapshotMark { index, term, configuration } = recovered.snapshot.clone();
@@ -111,6 +113,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             failure: None,
             observations: None,
             reads: VecDeque::new(),
+            lending,
         })
     }
 
@@ -244,8 +247,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             PeerMessage::StateHash { index, hash } => self.state_told(from, index, hash),
             PeerMessage::Supports { version } => self.support_told(now, from, version),
             PeerMessage::RepairRequest { index, term } => self.repair_asked(from, index, term),
+            PeerMessage::SnapshotRequest { covers, snapshot, offset } => {
+                self.snapshot_asked(from, (covers, snapshot, offset));
+            }
             // It has what it asked for, or was started anew since.
-            PeerMessage::RepairReply { .. } => {}
+            PeerMessage::RepairReply { .. } | PeerMessage::SnapshotReply { .. } => {}
         }
     }
 

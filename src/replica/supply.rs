@@ -6,8 +6,8 @@
 
 use super::running::Running;
 use super::{Output, PeerMessage, RepairVerdict};
-use crate::consensus::{Consensus, Entry};
-use crate::storage::Disk;
+use crate::consensus::{Chunk, Consensus, Entry};
+use crate::storage::{Disk, SegmentLog};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// Entries that are being read for peers at once; further questions go unanswered and are repeated.
@@ -49,6 +49,55 @@ pub(super) fn after_reading(asked: Asked, found: Option<Entry>) -> RepairVerdict
     }
 }
 
+/// Parts of snapshots that are being read for peers that repair.
+#[derive(Debug)]
+pub struct Lending {
+    lent: Vec<(NodeId, LogIndex, u64)>,
+    max_bytes: usize,
+}
+
+impl Lending {
+    /// Nothing yet; parts of at most so many bytes.
+    pub fn new(max_bytes: usize) -> Lending {
+        Lending { lent: Vec::new(), max_bytes }
+    }
+
+    /// A peer asks for part of a snapshot that covers an entry. If there is none, it asks others.
+    pub fn asked<D: Disk>(
+        &mut self,
+        log: &mut SegmentLog<D>,
+        by: NodeId,
+        (covers, wanted, offset): (LogIndex, Option<LogIndex>, u64),
+    ) {
+        let here = log.snapshots();
+        let is_here = |index: &LogIndex| here.iter().any(|(there, _)| there == index);
+        let (index, offset) = match wanted.filter(is_here) {
+            Some(index) => (index, offset),
+            None => (here.last().map_or(LogIndex(0), |(index, _)| *index), 0),
+        };
+        if index >= covers && index > LogIndex(0) && self.lent.len() < MAX_READS {
+            self.lent.push((by, index, offset));
+            log.read_snapshot(by, index, offset, self.max_bytes);
+        }
+    }
+
+    /// Part of a snapshot was read: whether it was for a peer that repairs, and what that is told.
+    pub fn read<D: Disk, M>(
+        &mut self,
+        log: &SegmentLog<D>,
+        (to, index, offset): (NodeId, LogIndex, u64),
+        chunk: Option<&Chunk>,
+    ) -> Option<Option<Output<M>>> {
+        let place = self.lent.iter().position(|lent| *lent == (to, index, offset))?;
+        self.lent.swap_remove(place);
+        let (Some(term), Some(chunk)) = (log.snapshot_term(index), chunk.cloned()) else {
+            return Some(None);
+        };
+        let message = PeerMessage::SnapshotReply { index, term, offset, chunk };
+        Some(Some(Output::Send { to, message }))
+    }
+}
+
 /// Answering peers, while this replica takes part.
 impl<C: Consensus, D: Disk> Running<C, D> {
     pub(super) fn repair_asked(&mut self, by: NodeId, index: LogIndex, term: Option<Term>) {
@@ -61,6 +110,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.reads.push_back(Reader::Peer(asked));
             self.log.read(index, index, 0);
         }
+    }
+
+    pub(super) fn snapshot_asked(&mut self, by: NodeId, asked: (LogIndex, Option<LogIndex>, u64)) {
+        self.lending.asked(&mut self.log, by, asked);
     }
 
     /// The log has read what a peer asked for; or nothing.

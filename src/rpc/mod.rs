@@ -29,6 +29,7 @@
 pub mod client;
 mod connection;
 pub mod peer;
+mod repair;
 mod seldom;
 mod server;
 mod transport;

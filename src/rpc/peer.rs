@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{self, node};
+use super::repair;
 use crate::codec::{CodecError, decode_payload, encode_payload};
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Entry, Payload};
@@ -56,8 +57,10 @@ pub fn size(message: &PeerMessage<Message>) -> usize {
             PeerMessage::RepairReply { verdict: RepairVerdict::Entry(entry), .. } => {
                 ENTRY + payload_size(&entry.payload)
             }
+            PeerMessage::SnapshotReply { chunk, .. } => chunk.data.len(),
             PeerMessage::StateHash { .. }
             | PeerMessage::Supports { .. }
+            | PeerMessage::SnapshotRequest { .. }
             | PeerMessage::RepairRequest { .. }
             | PeerMessage::RepairReply { .. } => 0,
         }
@@ -119,20 +122,18 @@ fn write_message(message: &PeerMessage<Message>, to: schema::message::Builder<'_
             to.set_supports(*version);
         }
         PeerMessage::RepairRequest { index, term } => {
-            let mut request = to.init_repair_request();
-            request.set_index(index.0);
-            request.set_term(term.map_or(0, |term| term.0));
+            repair::write_request(*index, *term, to.init_repair_request());
         }
         PeerMessage::RepairReply { index, verdict } => {
-            let mut reply = to.init_repair_reply();
-            reply.set_index(index.0);
-            match verdict {
-                RepairVerdict::Entry(entry) => write_entry(entry, reply.init_entry()),
-                RepairVerdict::Lacks => reply.set_lacks(()),
-                RepairVerdict::CannotTell { compacted_to } => {
-                    reply.set_cannot_tell(compacted_to.0);
-                }
-            }
+            repair::write_reply(*index, verdict, to.init_repair_reply());
+        }
+        PeerMessage::SnapshotRequest { covers, snapshot, offset } => {
+            let to = to.init_snapshot_request();
+            repair::write_snapshot_request(*covers, *snapshot, *offset, to);
+        }
+        PeerMessage::SnapshotReply { index, term, offset, chunk } => {
+            let to = to.init_snapshot_reply();
+            repair::write_snapshot_reply((*index, *term), *offset, chunk, to);
         }
     }
 }
@@ -243,7 +244,7 @@ fn write_entries(
     }
 }
 
-fn write_entry(entry: &Entry, mut to: log_capnp::entry::Builder<'_>) {
+pub(super) fn write_entry(entry: &Entry, mut to: log_capnp::entry::Builder<'_>) {
     to.set_term(entry.term.0);
     to.set_index(entry.index.0);
     let (kind, payload) = encode_payload(&entry.payload);
@@ -360,36 +361,11 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
             PeerMessage::StateHash { index: index(state.get_index())?, hash }
         }
         Which::Supports(version) => PeerMessage::Supports { version },
-        Which::RepairRequest(request) => {
-            let request = request?;
-            let its_term = term(request.get_term())?;
-            PeerMessage::RepairRequest {
-                index: index(request.get_index())?,
-                term: (its_term != Term(0)).then_some(its_term),
-            }
-        }
-        Which::RepairReply(reply) => read_repair_reply(reply?)?,
+        Which::RepairRequest(request) => repair::read_request(request?)?,
+        Which::RepairReply(reply) => repair::read_reply(reply?)?,
+        Which::SnapshotRequest(request) => repair::read_snapshot_request(request?)?,
+        Which::SnapshotReply(reply) => repair::read_snapshot_reply(reply?)?,
     })
-}
-
-fn read_repair_reply(
-    reply: schema::repair_reply::Reader<'_>,
-) -> Result<PeerMessage<Message>, CodecError> {
-    use schema::repair_reply::Which;
-    let verdict = match reply.which()? {
-        Which::Entry(entry) => {
-            let entry = entry?;
-            let payload = Bytes::copy_from_slice(entry.get_payload()?);
-            RepairVerdict::Entry(Entry {
-                term: term(entry.get_term())?,
-                index: index(entry.get_index())?,
-                payload: decode_payload(entry.get_kind()?, payload)?,
-            })
-        }
-        Which::Lacks(()) => RepairVerdict::Lacks,
-        Which::CannotTell(to) => RepairVerdict::CannotTell { compacted_to: index(to)? },
-    };
-    Ok(PeerMessage::RepairReply { index: index(reply.get_index())?, verdict })
 }
 
 fn read_append(append: schema::append_entries::Reader<'_>) -> Result<Message, CodecError> {
@@ -458,15 +434,15 @@ fn read_entries(
     read.collect()
 }
 
-fn term(value: u64) -> Result<Term, CodecError> {
+pub(super) fn term(value: u64) -> Result<Term, CodecError> {
     number("term", value).map(Term)
 }
 
-fn index(value: u64) -> Result<LogIndex, CodecError> {
+pub(super) fn index(value: u64) -> Result<LogIndex, CodecError> {
     number("index", value).map(LogIndex)
 }
 
-fn number(what: &str, value: u64) -> Result<u64, CodecError> {
+pub(super) fn number(what: &str, value: u64) -> Result<u64, CodecError> {
     if value > MAX_NUMBER {
         return Err(CodecError(format!("a {what} of {value}, which no cluster reaches")));
     }

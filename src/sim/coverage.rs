@@ -59,7 +59,6 @@ kinds! {
     Rotten "nodes that refuse to start from a damaged disk",
     Damaged "nodes that find their log damaged",
     Repaired "logs repaired by others",
-    Unrepaired "logs that nobody could repair",
     Wiped "nodes that lost their disk",
     Upgraded "nodes started with a newer program",
     SnapshotTaken "snapshots taken",

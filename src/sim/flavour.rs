@@ -154,7 +154,11 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
     let disks = [fast, ms(1)..ms(3), ms(1)..ms(25)];
     let value_bytes = [0, 100, 700, 2_500][random.below(4) as usize];
     // A message that holds less than one value makes catching up take longer than anybody waits.
-    let messages = if value_bytes > 100 { [5_000; 3] } else { [600, 1_700, 5_000] };
+    let messages = match value_bytes {
+        0..=100 => [600, 1_700, 5_000],
+        101..=1_000 => [5_000; 3],
+        _ => [10_000; 3],
+    };
     let disk = if plan.bias.slow_disks { 1 + random.below(2) } else { random.below(3) };
     Setting {
         network,

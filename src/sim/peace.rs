@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::coverage::Seen;
 use super::node::Node;
 use super::properties::{Broken, Checked, progress};
 use super::schedule::Loss;
@@ -22,10 +21,7 @@ fn has_quorum(configuration: &Configuration, left: &BTreeSet<NodeId>) -> bool {
 }
 
 /// How long a healed cluster may take.
-const BOUND: Duration = Duration::from_secs(30);
-
-/// How long repairs may take, when everybody can be asked.
-const REPAIR_BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(60);
 
 impl World {
     /// Ends the hostility, and demands progress.
@@ -36,7 +32,9 @@ impl World {
         for place in 0..self.nodes.len() {
             self.start(place)?;
         }
-        self.finish_repairs()?;
+        self.run_until("every damaged log is repaired", |world| {
+            world.nodes.iter().all(|node| !node.repairing)
+        })?;
         let down = self.minority();
         for place in &down {
             self.nodes[*place].held_down += 1;
@@ -53,24 +51,6 @@ impl World {
         let all = self.live_members();
         self.probe(&all, "everyone")?;
         self.run_until("everyone is equal", |world| world.are_equal())
-    }
-
-    /// Whoever repairs its log becomes whole, or is given up: what it lacks may be in nobody's log
-    /// any more, only in what a snapshot sums up.
-    fn finish_repairs(&mut self) -> Checked {
-        let until = self.now + REPAIR_BOUND;
-        if self.run(until, |world| world.nodes.iter().all(|node| !node.repairing))? {
-            return Ok(());
-        }
-        for place in 0..self.nodes.len() {
-            if self.nodes[place].repairing {
-                let id = self.nodes[place].id;
-                self.story.tell(self.now, || format!("nobody can repair the log of {id}"));
-                self.coverage.count(Seen::Unrepaired);
-                self.retire(place);
-            }
-        }
-        Ok(())
     }
 
     /// As many as a majority can do without, whatever configuration anybody has in force.
@@ -159,7 +139,10 @@ impl World {
     /// One line a node.
     pub fn describe(&self) -> String {
         let line = |node: &Node| match node.core() {
-            None if node.repairing => format!("  node {} repairs its log", node.id),
+            None if node.repairing => {
+                let repair = node.replica.as_ref().and_then(|replica| replica.status().repair);
+                format!("  {}", repair.map(|repair| repair.waits_for).unwrap_or_default())
+            }
             None => format!("  node {} is down", node.id),
             Some(core) => {
                 let c = core.status();

@@ -120,6 +120,12 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
         PeerMessage::Supports { version } => format!("knows version {version}"),
         PeerMessage::RepairRequest { index, .. } => format!("who has entry {index}?"),
         PeerMessage::RepairReply { index, .. } => format!("about entry {index}"),
+        PeerMessage::SnapshotRequest { covers, offset, .. } => {
+            format!("who has a snapshot that covers {covers}? from byte {offset}")
+        }
+        PeerMessage::SnapshotReply { index, offset, .. } => {
+            format!("of the snapshot of {index}, from byte {offset}")
+        }
     }
 }
 
@@ -238,8 +244,10 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
             Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
         },
+        PeerMessage::SnapshotReply { chunk, .. } => (Class::Bulk, 80 + chunk.data.len()),
         PeerMessage::StateHash { .. }
         | PeerMessage::Supports { .. }
+        | PeerMessage::SnapshotRequest { .. }
         | PeerMessage::RepairRequest { .. }
         | PeerMessage::RepairReply { .. } => (Class::Bulk, 64),
     }

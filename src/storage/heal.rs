@@ -4,7 +4,8 @@
 //! heal. It serves what it has, so that nodes which are damaged at different places heal each
 //! other, and it takes no write. For each damaged entry the node asks its peers by index and term:
 //! one that has it supplies it ([`SegmentLog::repair`]); if a majority that is undamaged there
-//! lacks it, it was never committed, and the log is cut ([`SegmentLog::cut_from`]). When nothing
+//! lacks it, it was never committed, and the log is cut ([`SegmentLog::cut_from`]); if others have
+//! compacted it, their snapshot stands for it ([`SegmentLog::adopt_snapshot`]). When nothing
 //! is missing, [`SegmentLog::heal`] writes the whole log anew and opens it as any other.
 //!
 //! # What can go wrong, and the rule
@@ -18,8 +19,8 @@
 //! Until then repaired entries are kept in memory: about as much as was damaged. Healing is done in
 //! one go and blocks; the node takes part in nothing meanwhile.
 
-use crate::consensus::Entry;
-use crate::types::{LogIndex, Seq};
+use crate::consensus::{Entry, SnapshotMark};
+use crate::types::{LogIndex, Seq, Term};
 
 use super::contents::Contents;
 use super::disk::{Disk, DiskErrorKind, Operation};
@@ -76,6 +77,59 @@ impl<D: Disk> SegmentLog<D> {
         self.last_index = self.contents.last_index;
         self.repaired.split_off(&index);
         Ok(())
+    }
+
+    /// The snapshot of `mark` was received: it stands for every entry up to its own, damaged or
+    /// not. What follows stays if the log has the snapshot's last entry; otherwise the log told
+    /// another story than what was committed, and goes (paper, figure 13).
+    ///
+    /// If that entry is damaged, and its term with it, what follows decides. An entry of an earlier
+    /// term than the snapshot's cannot follow it. One of the same or a later term comes from a
+    /// leader that had the snapshot's entry; or it was never committed and never will be, and then
+    /// a leader replaces it like any other (§5.4.2 and figure 8). An error says why nothing can be
+    /// decided.
+    pub fn adopt_snapshot(&mut self, mark: &SnapshotMark) -> Result<(), String> {
+        if self.snapshot_term(mark.index) != Some(mark.term) {
+            return Err(format!("there is no snapshot of {} here", mark.index));
+        }
+        let (at, last) = (mark.index, self.contents.last_index);
+        let has_it = match self.known_term(at) {
+            _ if at > last => false,
+            Some(term) => term == mark.term,
+            None if at == last => false,
+            None => {
+                let next = at.next();
+                let term = self.known_term(next).ok_or_else(|| {
+                    format!("the terms of entries {at} and {next} are damaged with them")
+                })?;
+                term >= mark.term
+            }
+        };
+        if has_it {
+            if self.is_damaged(at) {
+                self.contents.forget_entries(at);
+            }
+            self.contents.mark(mark.clone())?;
+            self.contents.forget_damage_that_is_covered();
+        } else {
+            self.contents.discard(mark.clone())?;
+        }
+        self.repaired.retain(|index, _| has_it && *index > at);
+        self.last_index = self.contents.last_index;
+        Ok(())
+    }
+
+    /// The term of an entry, if that is certain.
+    fn known_term(&self, index: LogIndex) -> Option<Term> {
+        match self.contents.damaged.get(&index) {
+            None => self.contents.term_at(index),
+            Some(damaged) => self.repaired.get(&index).map(|entry| entry.term).or(damaged.term),
+        }
+    }
+
+    /// From which entry on the terms are known, and where they change after it.
+    pub fn terms(&self) -> ((LogIndex, Term), Vec<(LogIndex, Term)>) {
+        self.contents.terms()
     }
 
     /// Writes the log anew, whole, and opens it. What was repaired and cut is durable then.

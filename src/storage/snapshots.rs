@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::consensus::{Chunk, SnapshotMark};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Term};
 
 use super::background::Owner;
 use super::disk::{Disk, Operation};
@@ -142,6 +142,11 @@ impl<D: Disk> SegmentLog<D> {
     pub(super) fn snapshot_file(&self, index: LogIndex) -> Option<(String, u64)> {
         let (term, bytes) = self.snapshots.get(&index)?;
         Some((snapshot_name(index, *term), *bytes))
+    }
+
+    /// The term of the last entry of a snapshot that is there.
+    pub fn snapshot_term(&self, index: LogIndex) -> Option<Term> {
+        self.snapshots.get(&index).map(|(term, _)| *term)
     }
 
     /// Index and bytes of each snapshot that is durable under its name.

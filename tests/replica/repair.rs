@@ -195,3 +195,36 @@ fn a_repair_goes_on_while_others_write() -> Told {
     }
     Ok(())
 }
+
+/// All others have compacted what is damaged: a snapshot of theirs stands for it.
+#[test]
+fn what_others_have_compacted_comes_as_a_snapshot() -> Told {
+    let mut tried = 0;
+    for seed in 0..20 {
+        let (mut world, mut random) = cluster(3, seed, 40)?;
+        let node = NodeId(1 + seed % 3);
+        world.crash(node, &mut random);
+        let early = |found: &BTreeSet<LogIndex>| found.last().is_some_and(|last| last.0 < 12);
+        let Some(found) = rot(&world, node, &mut random, early) else { continue };
+        let others: Vec<_> = world.ids().into_iter().filter(|id| *id != node).collect();
+        let has_it = |world: &World, id| {
+            world.status(id).is_none_or(|it| Some(&it.log.first_index) <= found.last())
+        };
+        while others.iter().any(|id| has_it(&world, *id)) {
+            world.write(&mut random, 40)?;
+            for id in &others {
+                let ticket = world.order(*id, Order::TakeSnapshot)?;
+                let result = world.outcome(&mut random, ticket)?;
+                assert!(matches!(result, OrderResult::Done(_)), "{result:?}");
+            }
+        }
+        tried += 1;
+        world.start(node, &mut random)?;
+        assert!(world.status(node).is_some_and(|status| status.repair.is_some()));
+        world.write(&mut random, 10)?;
+        world.peace(&mut random).map_err(|why| format!("seed {seed}: {why}"))?;
+        world.check()?;
+    }
+    assert!(tried > 10, "{tried}");
+    Ok(())
+}

@@ -8,7 +8,7 @@ use capnp::serialize;
 
 use crate::codec::CodecError;
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
-use crate::consensus::{Configuration, Entry, Payload};
+use crate::consensus::{Chunk, Configuration, Entry, Payload};
 use crate::replica::{Consistency, PeerMessage, Refused, RepairVerdict, Request, Response};
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
@@ -131,6 +131,18 @@ fn batch() -> Batch {
         PeerMessage::Supports { version: 2 },
         PeerMessage::RepairRequest { index: LogIndex(9), term: Some(Term(3)) },
         PeerMessage::RepairRequest { index: LogIndex(9), term: None },
+        PeerMessage::SnapshotRequest { covers: LogIndex(9), snapshot: None, offset: 0 },
+        PeerMessage::SnapshotRequest {
+            covers: LogIndex(9),
+            snapshot: Some(LogIndex(11)),
+            offset: 7,
+        },
+        PeerMessage::SnapshotReply {
+            index: LogIndex(11),
+            term: Term(3),
+            offset: 7,
+            chunk: Chunk { data: Bytes::from_static(b"part"), done: true },
+        },
     ]);
     Batch { cluster: ClusterId(u64::MAX), from: NodeId(1), to: NodeId(2), messages }
 }

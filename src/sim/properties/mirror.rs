@@ -183,6 +183,14 @@ impl Mirror {
         }
     }
 
+    /// A repair has put a snapshot of what was committed in the place of the log.
+    pub fn replace(&mut self, tail: Tail, chain: Chain) {
+        let hard = self.durable.hard.clone();
+        self.durable = Log { start: tail, start_chain: chain, hard, ..Log::default() };
+        self.held = self.durable.clone();
+        self.pending.clear();
+    }
+
     /// A repair has cut the log to `tail`, whichever of the writes under way had reached the disk.
     pub fn cut(&mut self, tail: Tail) {
         for log in [&mut self.durable, &mut self.held] {

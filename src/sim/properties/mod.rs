@@ -130,7 +130,16 @@ impl Properties {
         let Some(mirror) = self.mirrors.get_mut(&status.id) else { return Ok(0) };
         let hard = HardState { term: status.term, voted_for: status.voted_for };
         let tail = Tail { index: status.last_index, term: status.last_term };
-        if repaired && mirror.held.tail().index > tail.index {
+        let covered = status.snapshot_index;
+        if let Some(chain) = self.committed.chain(covered)
+            && repaired
+            && covered == tail.index
+            && mirror.durable.chain(covered) != Some(chain)
+        {
+            // A snapshot stands in the place of the log.
+            mirror.replace(tail, chain);
+            self.durability.forget(status.id);
+        } else if repaired && mirror.held.tail().index > tail.index {
             self.committed.is_not_cut(status.id, mirror, tail)?;
             self.durability.repaired(status.id, mirror, tail);
         }

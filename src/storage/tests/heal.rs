@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::life::*;
 use super::*;
+use crate::consensus::SnapshotMark;
 use crate::storage::format::*;
 
 fn now() -> Instant {
@@ -305,4 +306,91 @@ fn damage_that_a_snapshot_covers_needs_nobody() {
     let first = log.status().first_index.0 as usize;
     assert!(first > 1 && first <= 21);
     assert_eq!(snapshots::read_rest(&mut log), whole[first - 1..]);
+}
+
+/// A damaged log that has received the snapshot of `mark` from another.
+fn with_received(disk: &MemoryDisk, mark: &SnapshotMark) -> SegmentLog<MemoryDisk> {
+    let (mut other, _) = opened(&filled(24));
+    snapshots::take(&mut other, mark);
+    let (mut log, _, _) = open_damaged(disk).unwrap();
+    let event = snapshots::copy(&mut other, &mut log, mark.index.0, 200);
+    assert_eq!(event, LogEvent::SnapshotReceived { snapshot: mark.clone() });
+    log
+}
+
+#[test]
+fn a_snapshot_stands_for_what_it_covers_and_what_follows_stays_if_it_follows() {
+    let (disk, truth, hard_state) = rich();
+    for (name, _) in &segment_names(&disk)[1..3] {
+        assert!(disk.overwrite(name, 900, &[0x55; 200]));
+    }
+    let damaged = open_damaged(&disk).unwrap().0.damaged();
+    let last = *truth.keys().next_back().unwrap();
+    let mut kept = 0;
+    for at in damaged[0].index.0..last + 3 {
+        for other in [0, 1] {
+            let own = truth.get(&at).map_or(Term(99), |entry| entry.term);
+            let mark = snapshots::mark(at, own.0 + other);
+            let mut log = with_received(&disk.fork(), &mark);
+            if let Err(why) = log.adopt_snapshot(&mark) {
+                assert!(why.contains("are damaged with them"), "{at}: {why}");
+                continue;
+            }
+            let missing = log.damaged();
+            for Damaged { index, .. } in &missing {
+                log.repair(truth[&index.0].clone()).unwrap();
+            }
+            let (mut log, recovered) = log.heal().unwrap();
+            assert_eq!((&recovered.snapshot, &recovered.hard_state), (&mark, &hard_state));
+            let rest: Truth = truth.range(at + 1..).map(|(i, entry)| (*i, entry.clone())).collect();
+            let follows = recovered.last_index.0 > at;
+            let was_whole = !damaged.iter().any(|damaged| damaged.index.0 == at);
+            if other == 0 || was_whole {
+                assert_eq!(follows, other == 0 && at < last, "{at} {other}");
+            }
+            match follows {
+                true => check_reads(&mut log, &rest),
+                false => assert!(recovered.last_index.0 == at && missing.is_empty()),
+            }
+            kept += u64::from(follows);
+        }
+    }
+    assert!(kept > 10, "{kept}");
+    let (mut log, _, _) = open_damaged(&disk).unwrap();
+    let error = log.adopt_snapshot(&snapshots::mark(last, 9)).unwrap_err();
+    assert!(error.contains("there is no snapshot"), "{error}");
+}
+
+#[test]
+fn the_power_fails_at_every_step_of_healing_with_a_snapshot() {
+    let (disk, truth, hard_state) = rich();
+    let (name, _) = &segment_names(&disk)[1];
+    assert!(disk.overwrite(name, 900, &[0x55; 200]));
+    let at = open_damaged(&disk).unwrap().0.damaged().last().unwrap().index.0 + 2;
+    let mark = snapshots::mark(at, truth[&at].term.0);
+    let rest: Truth = truth.range(at + 1..).map(|(i, entry)| (*i, entry.clone())).collect();
+    let mut outcomes = (0, 0);
+    for steps in 0.. {
+        let disk = disk.fork();
+        let mut log = with_received(&disk, &mark);
+        log.adopt_snapshot(&mark).unwrap();
+        disk.power_off_after(steps);
+        let done = log.heal().is_ok();
+        disk.crash(if steps % 2 == 0 { Crash::LoseUnsynced } else { Crash::KeepSome(steps) });
+        match open(&disk) {
+            Ok((mut log, recovered)) => {
+                assert_eq!((&recovered.snapshot, &recovered.hard_state), (&mark, &hard_state));
+                check_reads(&mut log, &rest);
+                outcomes.0 += 1;
+            }
+            Err(_) => {
+                assert!(heals(&disk, &truth, &hard_state).is_some_and(|count| count > 0));
+                outcomes.1 += 1;
+            }
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(outcomes.0 > 2 && outcomes.1 > 2, "{outcomes:?}");
 }

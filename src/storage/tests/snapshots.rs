@@ -172,7 +172,7 @@ fn a_read_under_way_in_a_segment_that_goes_fails_and_nothing_worse() {
 }
 
 /// Copies the snapshot of `index`, `max_bytes` at a time; what the receiver said at last.
-fn copy(
+pub(super) fn copy(
     from: &mut SegmentLog<MemoryDisk>,
     to: &mut SegmentLog<MemoryDisk>,
     index: u64,
@@ -186,7 +186,8 @@ fn copy(
             panic!("{event:?}");
         };
         assert!(chunk.data.len() <= max_bytes);
-        to.receive_snapshot(LogIndex(index), Term(1), offset, chunk);
+        let term = from.snapshot_term(LogIndex(index)).unwrap();
+        to.receive_snapshot(LogIndex(index), term, offset, chunk);
         match settle(to, now()).unwrap().pop().unwrap() {
             LogEvent::SnapshotWritten { bytes, .. } => offset = bytes,
             last => return last,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
 use kvraft::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
-use kvraft::consensus::{Configuration, Entry, Payload};
+use kvraft::consensus::{Chunk, Configuration, Entry, Payload};
 use kvraft::replica::{Consistency, PeerMessage, RepairVerdict, Request, Response};
 use kvraft::rpc::peer::{Batch, read_batch, write_batch};
 use kvraft::schema::peer_capnp::batch;
@@ -99,6 +99,13 @@ fn messages() -> Vec<PeerMessage<Message>> {
         PeerMessage::StateHash { index: at, hash: 1 << 100 },
         PeerMessage::Supports { version: 2 },
         PeerMessage::RepairRequest { index: at, term: Some(term) },
+        PeerMessage::SnapshotRequest { covers: at, snapshot: Some(at), offset: 9 },
+        PeerMessage::SnapshotReply {
+            index: at,
+            term,
+            offset: 9,
+            chunk: Chunk { data: Bytes::from_static(b"part"), done: false },
+        },
         PeerMessage::RepairReply { index: at, verdict: RepairVerdict::Entry(entry) },
         PeerMessage::RepairReply { index: at, verdict: RepairVerdict::Lacks },
         PeerMessage::RepairReply {

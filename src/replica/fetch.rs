@@ -1,0 +1,179 @@
+//! Fetching a snapshot, while this replica [repairs](super::repair) its log: where every peer has
+//! compacted what is damaged here, the entry itself is in nobody's log any more. What it did is in
+//! their snapshots, and that it was committed is certain, for only that is ever summed up.
+//!
+//! ```text
+//!   here                          a peer
+//!    │ SnapshotRequest, newest, 0    │
+//!    ├──────────────────────────────►│
+//!    │ SnapshotReply 93/4, 0, bytes  │   written, and durable, before the next is asked for
+//!    │◄──────────────────────────────┤
+//!    │ SnapshotRequest, 93, 1 MiB    │
+//!    ├──────────────────────────────►│
+//! ```
+//!
+//! Every message may be lost, doubled or late: what does not continue what is there is ignored, and
+//! a question is repeated. A peer that does not answer is left for another, and what came from it
+//! is begun anew: two members' snapshots of one entry say the same, though not in the same bytes.
+
+use super::repair::Repairing;
+use super::{Output, PeerMessage, RepairVerdict};
+use crate::consensus::{Chunk, Consensus, SnapshotMark};
+use crate::storage::Disk;
+use crate::types::{LogIndex, NodeId, Term};
+
+/// What is being fetched.
+#[derive(Debug, Default)]
+pub struct Fetch {
+    coming: Option<Coming>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Coming {
+    from: NodeId,
+    index: LogIndex,
+    term: Term,
+    /// What is durable of it.
+    bytes: u64,
+    /// It has grown since the question was last repeated.
+    grows: bool,
+}
+
+impl Fetch {
+    /// Repeats the question for a snapshot that covers `covers`, of one of those that may have one.
+    pub fn ask<M>(
+        &mut self,
+        covers: LogIndex,
+        able: &[NodeId],
+    ) -> Option<(NodeId, PeerMessage<M>)> {
+        let useful = |coming: &Coming| coming.index >= covers && coming.grows;
+        if !self.coming.as_ref().is_some_and(useful) {
+            self.coming = None;
+            self.turn += 1;
+            let to = *able.get(self.turn % able.len().max(1))?;
+            let question = PeerMessage::SnapshotRequest { covers, snapshot: None, offset: 0 };
+            return Some((to, question));
+        }
+        if let Some(coming) = &mut self.coming {
+            coming.grows = false;
+        }
+        self.go_on(covers)
+    }
+
+    /// Asks for the next part of what is coming.
+    fn go_on<M>(&self, covers: LogIndex) -> Option<(NodeId, PeerMessage<M>)> {
+        let Coming { from, index, bytes, .. } = self.coming.as_ref()?;
+        let snapshot = Some(*index);
+        Some((*from, PeerMessage::SnapshotRequest { covers, snapshot, offset: *bytes }))
+    }
+
+    /// A part has come from a peer: whether it is to be written.
+    pub fn takes(
+        &mut self,
+        from: NodeId,
+        (index, term): (LogIndex, Term),
+        offset: u64,
+        chunk: &Chunk,
+    ) -> bool {
+        if chunk.data.is_empty() {
+            return false;
+        }
+        let is_same = |it: &&Coming| (it.from, it.index, it.term) == (from, index, term);
+        match self.coming.as_ref().filter(is_same) {
+            Some(coming) => coming.bytes == offset,
+            None if offset == 0 => {
+                self.coming = Some(Coming { from, index, term, bytes: 0, grows: true });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// So much of it is durable: what to ask for next.
+    pub fn written<M>(
+        &mut self,
+        covers: LogIndex,
+        index: LogIndex,
+        bytes: u64,
+    ) -> Option<(NodeId, PeerMessage<M>)> {
+        let coming = self.coming.as_mut().filter(|coming| coming.index == index)?;
+        coming.grows |= bytes > coming.bytes;
+        coming.bytes = bytes;
+        self.go_on(covers)
+    }
+
+    /// It is there whole, or was no good.
+    pub fn over(&mut self) {
+        self.coming = None;
+    }
+
+    /// For people: from whom, of which entry, how many bytes so far.
+    pub fn progress(&self) -> Option<(NodeId, LogIndex, u64)> {
+        self.coming.as_ref().map(|it| (it.from, it.index, it.bytes))
+    }
+}
+
+/// While this replica repairs.
+impl<C: Consensus, D: Disk> Repairing<C, D> {
+    /// Whether somebody has said that a snapshot covers `index`.
+    fn is_compacted(&self, index: LogIndex) -> bool {
+        self.said.get(&index).into_iter().flatten().any(|(_, verdict)| {
+            matches!(verdict, RepairVerdict::CannotTell { compacted_to } if *compacted_to >= index)
+        })
+    }
+
+    /// Asks for a snapshot, if the first damaged entry is in one and in nobody's log.
+    pub(super) fn fetch_what_is_compacted(&mut self) {
+        let Some(first) = self.log.damaged().first().map(|damaged| damaged.index) else { return };
+        if !self.is_compacted(first) {
+            return;
+        }
+        // Others may have one as well, and a newer one.
+        let able: Vec<NodeId> = self.peers().into_iter().collect();
+        if let Some((to, message)) = self.fetch.ask(first, &able) {
+            self.outputs.push(Output::Send { to, message });
+        }
+    }
+
+    /// Part of a snapshot has come.
+    pub(super) fn part_comes(
+        &mut self,
+        from: NodeId,
+        of: (LogIndex, Term),
+        offset: u64,
+        chunk: Chunk,
+    ) {
+        let first = self.log.damaged().first().map(|damaged| damaged.index);
+        let is_wanted = first.is_some_and(|first| of.0 >= first) && self.peers().contains(&from);
+        if is_wanted && self.fetch.takes(from, of, offset, &chunk) {
+            self.log.receive_snapshot(of.0, of.1, offset, chunk);
+        }
+    }
+
+    /// So much of it is on the disk.
+    pub(super) fn part_is_written(&mut self, index: LogIndex, bytes: u64) {
+        let Some(first) = self.log.damaged().first().map(|damaged| damaged.index) else { return };
+        if let Some((to, message)) = self.fetch.written(first, index, bytes) {
+            self.outputs.push(Output::Send { to, message });
+        }
+    }
+
+    /// A snapshot is there: it stands for what it covers. If it cannot be relied upon, a newer one
+    /// may be, or another member comes back.
+    pub(super) fn adopt(&mut self, mark: SnapshotMark) {
+        self.fetch.over();
+        if self.log.adopt_snapshot(&mark).is_ok() {
+            (self.log_start, self.term_runs) = self.log.terms();
+            self.configurations.retain(|(at, _)| *at > mark.index);
+            if self.log.status().last_index == mark.index {
+                self.configurations.clear();
+            }
+            self.repaired.retain(|index, _| *index > mark.index);
+            self.said.clear();
+            self.outputs.push(Output::Configuration(self.newest_configuration().clone()));
+            self.snapshot = mark;
+        }
+    }
+}
