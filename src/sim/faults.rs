@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::coverage::Seen;
 use super::properties::Checked;
 use super::schedule::{Loss, Target, What, When};
+use super::words;
 use super::world::{Happening, World};
 use crate::kv::version::LATEST_VERSION;
 use crate::link::Policy;
@@ -53,7 +54,10 @@ impl World {
         };
         let nodes = self.concerned(&what);
         self.count_fault(&what);
-        self.story.tell(self.now, || format!("— {what} (for {lasts:?})"));
+        self.story.tell(self.now, || match what.lasts() {
+            true => format!("— {what} (for {})", words::span(lasts)),
+            false => format!("— {what}"),
+        });
         self.mix(fault as u64);
         self.in_force.insert(fault, InForce { what: what.clone(), nodes: nodes.clone() });
         self.arrange(self.now + lasts, Happening::FaultEnds { fault });
@@ -116,7 +120,9 @@ impl World {
     /// A fault ends, unless it has been ended.
     pub fn fault_ends(&mut self, fault: usize) -> Checked {
         let Some(InForce { what, nodes }) = self.in_force.remove(&fault) else { return Ok(()) };
-        self.story.tell(self.now, || format!("— no longer: {what}"));
+        if what.lasts() {
+            self.story.tell(self.now, || format!("— no longer: {what}"));
+        }
         match what {
             What::Crash { .. }
             | What::PowerCut { .. }
@@ -356,6 +362,6 @@ mod tests {
     #[test]
     fn loss_is_told() {
         let crash = What::Crash { target: Target::Leader, loss: Loss::Nothing };
-        assert_eq!(crash.to_string(), "the leader crashes, only the process");
+        assert_eq!(crash.to_string(), "the leader crashes, its disk keeps everything");
     }
 }

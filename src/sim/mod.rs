@@ -42,6 +42,7 @@ pub mod scripts;
 pub mod shrink;
 pub mod steering;
 pub mod story;
+pub mod telling;
 pub mod turns;
 pub mod words;
 pub mod world;
@@ -118,6 +119,7 @@ pub fn live(schedule: Schedule, told: bool) -> Report {
     let outcome = lived.unwrap_or_else(|panic| Err(panicked(&*panic)));
     world.finish();
     if let Err(broken) = &outcome {
+        world.tell_logs();
         world.story.tell(world.now, || format!("✗ {}: {}", broken.rule.name, broken.how));
     }
     report.broken = outcome.err().map(|broken| (broken, world.now));

@@ -187,6 +187,9 @@ impl Node {
         // Rot in the last group cannot be told from a tear: that limit is stated, and spared.
         let copy = self.disk.fork();
         copy.set_stepped(false);
+        // The disk's other faults would hide what is to be seen.
+        copy.set_fail_syncs(false);
+        copy.set_capacity(None);
         copy.flip_bit(name, offset, bit);
         let identity = Identity { cluster: CLUSTER, node: self.id };
         let found = SegmentLog::open_damaged(copy, identity, LogOptions::default());

@@ -36,6 +36,12 @@ impl World {
             world.nodes.iter().all(|node| !node.repairing)
         })?;
         let down = self.minority();
+        let ids: Vec<_> = down.iter().map(|place| self.nodes[*place].id.to_string()).collect();
+        if !ids.is_empty() {
+            self.story.tell(self.now, || {
+                format!("— the rest must get on without {}, who may crash for good", ids.join(", "))
+            });
+        }
         for place in &down {
             self.nodes[*place].held_down += 1;
             self.crash(*place, Loss::Nothing);

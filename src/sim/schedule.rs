@@ -233,6 +233,13 @@ pub enum Errand {
     Snapshot { target: Target },
 }
 
+impl What {
+    /// Whether it has an end of its own, or only a moment.
+    pub fn lasts(&self) -> bool {
+        !matches!(self, What::Campaign { .. } | What::Jump { .. } | What::Operator(_))
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -257,17 +264,20 @@ impl fmt::Display for When {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loss = |loss: &Loss| match loss {
-            Loss::Nothing => "only the process",
-            Loss::Unsynced => "and loses what was not synced",
-            Loss::Some => "and loses some of what was not synced",
+            Loss::Nothing => "its disk keeps everything",
+            Loss::Unsynced => "its disk loses what was not synced",
+            Loss::Some => "its disk loses some of what was not synced",
         };
         match self {
             What::Crash { target, loss: lost } => write!(f, "{target} crashes, {}", loss(lost)),
-            What::PowerCut { loss: lost } => write!(f, "every node crashes, {}", loss(lost)),
+            What::PowerCut { loss: lost } => {
+                write!(f, "every node crashes; of each, {}", loss(lost))
+            }
             What::Pause { target } => write!(f, "{target} stands still"),
             What::Split { group } => {
                 let ids: Vec<_> = group.iter().map(NodeId::to_string).collect();
-                write!(f, "nodes {} are cut off from the others", ids.join(","))
+                let (s, are) = if ids.len() == 1 { ("", "is") } else { ("s", "are") };
+                write!(f, "node{s} {} {are} cut off from the others", ids.join(","))
             }
             What::Isolate { target } => write!(f, "{target} is cut off"),
             What::Deafen { target } => write!(f, "nothing reaches {target}"),
@@ -277,7 +287,7 @@ impl fmt::Display for What {
             What::Ring => f.write_str("each node reaches two neighbours only"),
             What::Noise { policy } => write!(f, "every link {}", noise(policy)),
             What::NoiseAround { target, policy } => {
-                write!(f, "the links of {target} {}", noise(policy))
+                write!(f, "each link of {target} {}", noise(policy))
             }
             What::SlowDisk { target, latency } => {
                 write!(f, "the disk of {target} takes {latency:?}")

@@ -139,6 +139,9 @@ impl Shrinking<'_> {
         self.accept(candidate);
         for place in 0..self.best.faults.len() {
             let mut candidate = self.best.clone();
+            if candidate.faults[place].lasts < Duration::from_millis(2) {
+                continue;
+            }
             candidate.faults[place].lasts /= 2;
             self.accept(candidate);
         }

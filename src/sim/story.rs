@@ -29,6 +29,18 @@ impl Story {
         }
     }
 
+    /// Adds a line to what was told last.
+    pub fn add(&mut self, line: String) {
+        if self.wanted && self.lines.len() < MAX_LINES {
+            self.lines.push(line);
+        }
+    }
+
+    /// Whether the last line begins so.
+    pub fn ends_with(&self, begin: &str) -> bool {
+        self.lines.last().is_some_and(|line| line.starts_with(begin))
+    }
+
     /// Whether anybody listens.
     pub fn is_wanted(&self) -> bool {
         self.wanted

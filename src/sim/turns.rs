@@ -142,6 +142,7 @@ impl World {
         if becomes_whole {
             self.repaired(place)?;
         }
+        self.tell_commit(place);
         self.observe(place, &observations)?;
         match outputs {
             Ok(outputs) => {
@@ -212,6 +213,7 @@ impl World {
         }
         self.coverage.count(Seen::Leader);
         self.story.tell(self.now, || format!("{id} leads term {}", status.term));
+        self.tell_logs();
         self.mix(status.term.0);
         self.elections += 1;
         let now = self.now;

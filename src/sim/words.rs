@@ -1,5 +1,7 @@
 //! Messages, entries and requests in words.
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
@@ -96,6 +98,15 @@ fn write(persist: &Persist<HardState>) -> String {
     words.join(", ")
 }
 
+/// A time, as exactly as anybody wants it.
+pub fn span(time: Duration) -> String {
+    match time.as_secs_f64() * 1e3 {
+        millis if millis < 1.0 => "less than 1 ms".to_owned(),
+        millis if millis < 1e3 => format!("{millis:.0} ms"),
+        millis => format!("{:.1} s", millis / 1e3),
+    }
+}
+
 /// Whether a message says anything new. Heartbeats and their answers do not.
 pub fn is_worth_telling(message: &PeerMessage<Message>) -> bool {
     match message {
@@ -177,7 +188,7 @@ fn consensus(message: &Message) -> String {
             format!("pre-vote for term {next_term} {said} in term {term}")
         }
         Message::RequestVote { term, last_log_index, last_log_term, transfer } => {
-            let transfer = if *transfer { ", asked to by the leader" } else { "" };
+            let transfer = if *transfer { ", on request" } else { "" };
             format!("RequestVote term {term}, last {last_log_index}/{last_log_term}{transfer}")
         }
         Message::RequestVoteReply { term, granted } => {

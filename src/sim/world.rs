@@ -20,7 +20,7 @@ use crate::consensus::Configuration;
 use crate::consensus::raft::Message;
 use crate::link::{Link, Policy};
 use crate::replica::{Event, PeerMessage};
-use crate::types::{Instant, LogIndex, NodeId, Random, Ticket};
+use crate::types::{Instant, LogIndex, NodeId, Random, Term, Ticket};
 
 /// What is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +88,10 @@ pub struct World {
     pub properties: Properties,
     pub coverage: Coverage,
     pub story: Story,
+    /// What each node has acknowledged to each, as far as was told.
+    pub told: BTreeMap<(NodeId, NodeId), (Term, LogIndex)>,
+    /// What each leader has committed, as far as was told.
+    pub commits: BTreeMap<NodeId, LogIndex>,
     pub steps: u64,
     /// Over all that happened.
     pub digest: u64,
@@ -128,6 +132,8 @@ impl World {
             in_force: BTreeMap::new(),
             members: (LogIndex(0), initial),
             elections: 0,
+            told: BTreeMap::new(),
+            commits: BTreeMap::new(),
             properties,
             coverage: Coverage::default(),
             story: Story::new(told),
@@ -287,12 +293,12 @@ impl World {
 
     fn deliver(&mut self, from: usize, to: usize, message: Letter) -> Checked {
         let (sender, now) = (self.nodes[from].id, self.now);
-        let node = &mut self.nodes[to];
+        let node = &self.nodes[to];
         if !node.is_up() {
             return Ok(());
         }
-        if self.story.is_wanted() && words::is_worth_telling(&message) {
-            let (receiver, paused) = (node.id, node.paused > 0);
+        let (receiver, paused) = (node.id, node.paused > 0);
+        if self.story.is_wanted() && self.is_news(sender, receiver, &message) {
             self.story.tell(now, || {
                 let still = if paused { " (who stands still)" } else { "" };
                 format!("{sender} → {receiver}{still}: {}", words::letter(&message))
@@ -300,6 +306,7 @@ impl World {
         }
         let asks = matches!(message, PeerMessage::Consensus(Message::PreVote { .. }));
         let event = Event::Peer { from: sender, message };
+        let node = &mut self.nodes[to];
         if node.paused > 0 {
             node.keep(event);
             return Ok(());

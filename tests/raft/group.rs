@@ -89,7 +89,7 @@ impl Group {
             let past = logs.get(id as usize - 1).copied().unwrap_or_default();
             for term in past.split(',').filter(|term| !term.is_empty()) {
                 let index = LogIndex(log.len() as u64 + 1);
-                let payload = Payload::Command(Bytes::from(format!("old{index}")));
+                let payload = Payload::Command(Bytes::from(format!("old{index}-t{term}")));
                 log.push(Entry { term: Term(term.parse()?), index, payload });
             }
             let log = Log { entries: log, ..Log::default() };

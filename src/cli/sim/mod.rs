@@ -29,6 +29,13 @@ Examples:
   kvctl sim --bug figure-8             put a famous bug in, and watch what it does
   kvctl sim --bugs                     is every bug of the museum caught, and nothing without it?
 
+Bugs of the museum: figure-8, single-server-change, read-before-noop, commit-past-match,
+short-append-truncates, vote-before-disk, forgotten-term, step-down-clears-vote,
+no-check-quorum, pre-vote-raises-term, lease-from-answer, sync-retried, ack-before-disk,
+corruption-cut, snapshot-ahead-of-state, snapshot-keeps-suffix, old-snapshot-installed,
+compaction-gap, learner-refuses-vote, wiped-node-returns, transfer-to-lagging,
+truncation-keeps-configuration, joint-ignores-old, no-sessions, divergent-apply
+
 Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something did (or was not).
 
 JSON fields: schema_version, seeds, from, nodes: least most; duration_seconds, seconds,
@@ -58,16 +65,16 @@ pub struct Sim {
     #[arg(long, value_name = "TIME", value_parser = units::parse_positive_duration)]
     pub duration: Option<Duration>,
     /// Tell the life as a story
-    #[arg(long, requires = "seed")]
+    #[arg(long)]
     pub trace: bool,
     /// Make the life that fails as small as possible, and tell it
-    #[arg(long, requires = "seed")]
+    #[arg(long)]
     pub shrink: bool,
     /// Put a bug of the museum in, find a life in which it does harm, make it small, and tell it
-    #[arg(long, value_name = "BUG", conflicts_with_all = ["seeds", "bugs"])]
+    #[arg(long, value_name = "BUG", conflicts_with_all = ["seeds", "nodes", "bugs"])]
     pub bug: Option<Bug>,
     /// Put each bug of the museum in, and see whether it is caught
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seeds", "nodes"])]
     pub bugs: bool,
 }
 
@@ -97,6 +104,9 @@ impl Sim {
 }
 
 pub async fn run(global: &Global, command: Sim) -> Outcome {
+    if (command.trace || command.shrink) && command.seed.is_none() && command.bug.is_none() {
+        return Err(Failure::usage("--trace and --shrink are for one life: which? (--seed N)"));
+    }
     pool::quiet_panics();
     if command.bugs {
         return museum::all(global, &command).await;
@@ -119,7 +129,7 @@ async fn one(global: &Global, command: &Sim, seed: u64) -> Outcome {
             tell::line(&format!("seed {seed}: nothing breaks, so there is nothing to make small"))?;
             return Ok(0);
         };
-        tell::small(&schedule, &report)?;
+        tell::small(&schedule, &report, command.trace)?;
         return Ok(Exit::Violated as u8);
     }
     let trace = command.trace;

@@ -26,8 +26,10 @@ struct Hunt {
     rule: &'static str,
     section: &'static str,
     /// Seeds lived in the same way without the bug, where that was asked for.
-    honest: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    honest: Option<u64>,
     /// The first of those in which something broke all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
     honest_failure: Option<u64>,
 }
 
@@ -53,7 +55,7 @@ async fn hunt(command: &Sim, bug: Bug, steering: &Steering) -> Result<(Hunt, boo
         property: first.and_then(|report| report.broken.as_ref()).map(|(b, _)| b.rule.name),
         rule: text.rule,
         section: text.section,
-        honest: 0,
+        honest: None,
         honest_failure: None,
     };
     Ok((hunt, totals.interrupted))
@@ -65,7 +67,7 @@ async fn without(command: &Sim, hunt: &mut Hunt, steering: &Steering) -> Result<
     let seeds = command.from..command.from.saturating_add(hunt.tried.max(HONEST));
     let what = format!("without {}", hunt.bug);
     let totals = pool::run(seeds, &plan, command.jobs(), &what, true).await?;
-    hunt.honest = totals.seeds;
+    hunt.honest = Some(totals.seeds);
     hunt.honest_failure = totals.violations.first().map(|report| report.seed);
     Ok(totals.interrupted)
 }
@@ -118,7 +120,7 @@ impl Hunt {
     fn row(&self) -> String {
         let after = if self.caught { self.tried.to_string() } else { "never".to_owned() };
         let without = match self.honest_failure {
-            None => format!("nothing in {}", self.honest),
+            None => format!("nothing in {}", self.honest.unwrap_or_default()),
             Some(seed) => format!("seed {seed} fails"),
         };
         let numbers = [&*after, &self.within.to_string(), &without];
@@ -136,9 +138,17 @@ pub async fn one(global: &Global, command: &Sim, bug: Bug) -> Outcome {
     if interrupted && !hunt.caught {
         return Ok(Exit::Interrupted as u8);
     }
-    if global.output != Format::Table {
-        output::json(&serde_json::json!({ "bugs": [&hunt] }))?;
-        return Ok(if hunt.caught { 0 } else { Exit::Violated as u8 });
+    let code = if hunt.caught { 0 } else { Exit::Violated as u8 };
+    match global.output {
+        Format::Table => {}
+        Format::Json => {
+            output::json(&serde_json::json!({ "bugs": [&hunt] }))?;
+            return Ok(code);
+        }
+        Format::Name => {
+            hunt.seed.map_or(Ok(()), |seed| output::line(seed.to_string()))?;
+            return Ok(code);
+        }
     }
     let text = museum::text(bug);
     output::line(format!("{bug} (bug {} of the list)\n\n{}\n", bug.number(), text.what))?;
@@ -148,12 +158,19 @@ pub async fn one(global: &Global, command: &Sim, bug: Bug) -> Outcome {
         output::line(format!("Looked for where it is likely: {}.", steering.bias))?;
     }
     let Some(seed) = hunt.seed else {
-        output::line(format!("\nNot caught within {} seeds.", hunt.tried))?;
-        return Ok(Exit::Violated as u8);
+        output::line(match command.seed {
+            Some(seed) => format!(
+                "\nIn the life of seed {seed} it does no harm.\nnext: kvctl sim --bug {bug} (looks \
+                 for a life in which it does)"
+            ),
+            None => format!("\nNot caught within {} seeds.", hunt.tried),
+        })?;
+        return Ok(code);
     };
-    output::line(format!("Caught after {} seeds (of {} allowed).\n", hunt.tried, hunt.within))?;
+    let (tried, within) = (hunt.tried, hunt.within);
+    output::line(format!("Caught by seed {seed}, after {tried} of at most {within} seeds.\n"))?;
     match pool::shrink(sim::draw(seed, &steering.plan)).await? {
-        Some((schedule, report)) => tell::small(&schedule, &report)?,
+        Some((schedule, report)) => tell::small(&schedule, &report, command.trace)?,
         None => return Err(Failure::failed("the life that failed does not fail again")),
     }
     let plan = Plan { bugs: Bugs::none(), ..steering.plan.clone() };

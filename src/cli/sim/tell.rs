@@ -1,6 +1,7 @@
 //! What the simulator found, for people and for programs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,7 +11,8 @@ use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
-use crate::sim::{Plan, Report, Schedule};
+use crate::sim::schedule::When;
+use crate::sim::{Plan, Report, Schedule, words};
 
 #[derive(Serialize)]
 struct Many<'a> {
@@ -199,15 +201,41 @@ pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure>
     }
 }
 
+/// Fewer lines than this are told from the first on.
+const SHORT: usize = 100;
+
+/// How many lines of a story come before its first fault, and a little earlier.
+fn quiet_lines(schedule: &Schedule, story: &[String]) -> usize {
+    let begins = schedule.faults.iter().map(|fault| match fault.when {
+        When::At(at) => at,
+        When::AfterElection { .. } => Duration::ZERO,
+    });
+    let first = begins.min().unwrap_or_default().saturating_sub(Duration::from_millis(100));
+    let is_before = |told: &&String| {
+        let at = told.trim_start().split(' ').next().and_then(|at| at.parse::<f64>().ok());
+        at.is_none_or(|at| at < first.as_secs_f64() * 1e3)
+    };
+    let quiet = story.iter().take_while(is_before).count();
+    if quiet < SHORT { 0 } else { quiet }
+}
+
 /// A failure made small: what its circumstances are, what happens, what it breaks.
-pub fn small(schedule: &Schedule, report: &Report) -> Result<(), Failure> {
+pub fn small(schedule: &Schedule, report: &Report, whole: bool) -> Result<(), Failure> {
     let clients = schedule.clients.len();
     line(&format!("{} nodes, {clients} clients, and these faults:", schedule.nodes))?;
     for fault in &schedule.faults {
-        line(&format!("  {}, for {:?}: {}", fault.when, fault.lasts, fault.what))?;
+        let lasts = match fault.what.lasts() {
+            true => format!(", for {}", words::span(fault.lasts)),
+            false => String::new(),
+        };
+        line(&format!("  {}{lasts}: {}", fault.when, fault.what))?;
     }
-    line("\nWhat happens:\n")?;
-    report.story.iter().try_for_each(|told| line(told))?;
+    line("\nWhat happens (5/3: the entry at index 5, of term 3):\n")?;
+    let skipped = if whole { 0 } else { quiet_lines(schedule, &report.story) };
+    if skipped > 0 {
+        line(&format!("  … {skipped} lines before anything goes wrong: --trace tells them too"))?;
+    }
+    report.story.iter().skip(skipped).try_for_each(|told| line(told))?;
     if let Some((broken, _)) = &report.broken {
         let rule = broken.rule;
         line(&format!("\n{} is broken: {}", rule.name, broken.how))?;

@@ -6,11 +6,11 @@
 //!
 //! # What can go wrong
 //! "It is on a majority" is not enough. The story of figure 8, with five servers; each row is a
-//! log, as the terms of its entries, and `L` leads:
+//! log, as the terms of its entries; `L` leads, and `X` is down:
 //!
 //! ```text
 //!          (a)         (b)         (c)             (d)       or else  (e)
-//!   S1   1 2   L     1 2   X     1 2 4   L       1 3   X            1 2 4  L
+//!   S1   1 2   L     1 2   X     1 2 4   L       1 2 4 X            1 2 4  L
 //!   S2   1 2         1 2         1 2             1 3                1 2 4
 //!   S3   1           1           1 2             1 3                1 2 4
 //!   S4   1           1           1               1 3                1
@@ -19,11 +19,12 @@
 //!
 //! 1. (a) S1 leads term 2 and gets entry 2 onto S2 only, then crashes.
 //! 2. (b) S5 wins term 3 (S3, S4 and itself vote), appends another entry 2, and crashes.
-//! 3. (c) S1 wins term 4 and copies its *old* entry 2, of term 2, to S3. It is on a majority now:
-//!    S1, S2, S3. Say that S1 calls it committed, and tells its client.
+//! 3. (c) S1 is back, wins term 4, appends an entry of that term, and copies its *old* entry 2, of
+//!    term 2, to S3. It is on a majority now: S1, S2, S3. Say that S1 calls it committed, and tells
+//!    its client.
 //! 4. (d) S1 crashes. S5 can win term 5: its last entry is of term 3, and so newer than S2's, S3's
-//!    and S4's last, of terms 2, 2 and 1. It overwrites entry 2 everywhere. What the client was
-//!    told is gone.
+//!    and S4's last, of terms 2, 2 and 1. It overwrites entry 2 on all of them, and on S1 when that
+//!    is back. What the client was told is gone.
 //!
 //! So why may a leader not commit an old term's entry by counting? Because voters compare the
 //! *terms* of last entries. An entry of an old term, on however many servers, does not keep a
@@ -31,11 +32,19 @@
 //! heard of.
 //!
 //! # The rule
-//! A leader commits by counting only entries of *its own* term. (e) Once one of those is on a
-//! majority, no server that lacks it can win any more: whoever would vote for it, of any majority,
-//! includes one whose last entry is of this term or a later one, and the candidate's is older. And
-//! with it everything before it is committed too (Log Matching). That is why a new leader's first
-//! act is a no-op: it need not wait for a client to finish what an earlier leader began.
+//! A leader commits by counting only entries of *its own* term. (e) Once its entry of term 4 is on a
+//! majority, no server that lacks it can win any more:
+//!
+//! - A candidate needs a majority's votes. One of those voters has the entry, and so votes only for
+//!   a log whose last entry is of term 4 or later.
+//! - If it is of term 4, the candidate's log is at least as long as the voter's, and both got those
+//!   entries from the one leader of term 4: the candidate has the entry.
+//! - If it is of a later term, some leader of that term made it. The first leader after term 4 won
+//!   by the point above, so it had the entry; whoever takes entries of it takes that one before
+//!   them, and so on from leader to leader (the induction of §5.4.3).
+//!
+//! And with it everything before it is committed too (Log Matching). That is why a new leader's
+//! first act is a no-op: it need not wait for a client to finish what an earlier leader began.
 //!
 //! From that follows **Leader Completeness** (figure 3): an entry that was once committed is in the
 //! log of every later leader; and from that **State Machine Safety**: no two servers apply

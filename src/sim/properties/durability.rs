@@ -100,19 +100,23 @@ pub fn recovered(
     lost.ok_or_else(|| Broken {
         rule: &RULE,
         how: format!(
-            "node {id} came back with entry {} of term {} as its last, in term {} with a vote for \
-             {:?}; durable were entry {} of term {}, term {} and a vote for {:?}, and no write \
-             that was under way explains the difference",
+            "node {id} came back with entry {} of term {} as its last, in term {} with {}; durable \
+             were entry {} of term {}, term {} and {}, and no write that was under way explains \
+             the difference",
             tail.index,
             tail.term,
             hard.term,
-            hard.voted_for,
+            vote(hard),
             durable.0.index,
             durable.0.term,
             durable.1.term,
-            durable.1.voted_for,
+            vote(&durable.1),
         ),
     })
+}
+
+fn vote(hard: &HardState) -> String {
+    hard.voted_for.map_or("no vote".to_owned(), |id| format!("a vote for node {id}"))
 }
 
 /// A vote leaves a node: term and vote are on its disk.
@@ -122,9 +126,9 @@ pub fn vote_is_durable(id: NodeId, mirror: &Mirror, term: Term, candidate: NodeI
         return Ok(());
     }
     RULE.broken(format!(
-        "node {id} votes for node {candidate} in term {term}, and its disk has term {} and a vote \
-         for {:?}",
-        hard.term, hard.voted_for
+        "node {id} votes for node {candidate} in term {term}, and its disk has term {} and {}",
+        hard.term,
+        vote(hard)
     ))
 }
 

@@ -27,9 +27,17 @@ pub fn check(id: NodeId, term: Term, mirror: &Mirror, committed: &Committed) -> 
     match mirror.held.chain(index) {
         None if mirror.held.is_covered(index) => Ok(()),
         Some(own) if own == chain => Ok(()),
-        own => RULE.broken(format!(
-            "node {id} leads term {term}, and {} entry {index}, which was committed before",
-            if own.is_some() { "has another" } else { "lacks" }
-        )),
+        own => {
+            let first = committed.first_to_apply(index);
+            let first = first.map(|id| format!(" and applied by node {id}")).unwrap_or_default();
+            let had = match own.and_then(|_| mirror.held.term(index)) {
+                Some(other) => format!("has another entry {index}, of term {other}, than the one"),
+                None => format!("lacks entry {index}"),
+            };
+            RULE.broken(format!(
+                "node {id} leads term {term} and {had} that was committed{first}; as leader it \
+                 will make all others' logs like its own"
+            ))
+        }
     }
 }

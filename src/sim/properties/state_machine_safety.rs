@@ -126,6 +126,11 @@ impl Committed {
         }
     }
 
+    /// Who applied an entry first.
+    pub fn first_to_apply(&self, index: LogIndex) -> Option<NodeId> {
+        self.entries.get((index.0 as usize).checked_sub(1)?).map(|entry| entry.1)
+    }
+
     /// The last entry known to be committed.
     pub fn last(&self) -> LogIndex {
         LogIndex(self.entries.len() as u64)
