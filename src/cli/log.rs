@@ -77,7 +77,7 @@ pub struct Verify {
 struct Printed {
     directory: PathBuf,
     node: NodeId,
-    cluster: String,
+    cluster: u64,
     first_index: Option<LogIndex>,
     last_index: Option<LogIndex>,
     snapshot_index: Option<LogIndex>,
@@ -208,7 +208,7 @@ fn printed(directory: PathBuf, found: Inspection, records: Option<Vec<Record>>) 
     Printed {
         directory,
         node: found.identity.node,
-        cluster: format!("{:016x}", found.identity.cluster.0),
+        cluster: found.identity.cluster.0,
         first_index: recovered.map(|(_, first)| *first),
         last_index: recovered.map(|(recovered, _)| recovered.last_index),
         snapshot_index: mark.map(|mark| mark.index),

@@ -254,10 +254,13 @@ fn add_missing(global: &Global, mut failure: Failure, status: &ClusterStatus) ->
         let list: Vec<String> =
             missing.iter().map(|n| format!("node {} is {}", n.node, n.state)).collect();
         let (all, need) = (status.nodes.len(), status.nodes.len() / 2 + 1);
-        failure.message.push_str(&format!(
-            "\n       missing: {}; {need} of {all} nodes must run",
-            list.join(", ")
-        ));
+        let enough = all - missing.len() >= need;
+        let rule = match enough {
+            // Whoever was asked is itself among the missing.
+            true => "the others are enough: ask another".to_owned(),
+            false => format!("{need} of {all} nodes must run"),
+        };
+        failure.message.push_str(&format!("\n       missing: {}; {rule}", list.join(", ")));
     }
     for node in missing {
         let id = node.node;

@@ -235,6 +235,8 @@ impl ClusterConfig {
         if supervisor.backoff_min_millis > supervisor.backoff_max_millis {
             return Err("`backoff_min_millis` is above `backoff_max_millis`".into());
         }
+        // Without what is different on single nodes, so that nobody is blamed for what all have.
+        self.tuned(NodeId(0)).validate()?;
         for node in self.node_ids() {
             let tuned = self.tuned(node);
             tuned.validate().map_err(|why| format!("node {node}: {why}"))?;
@@ -302,9 +304,10 @@ impl ClusterConfig {
              election_timeout_min_millis = {election_timeout_min_millis}\n\
              election_timeout_max_millis = {election_timeout_max_millis}\n\
              heartbeat_millis = {heartbeat_millis}\n\
-             # With this, leaders serve reads by a lease, without a round of messages; it must be\n\
-             # more than two nodes' clocks can differ by in measuring an election time-out, or\n\
-             # reads may be stale.\n\
+             # With this, leaders serve reads by a lease, without a round of messages, and a node\n\
+             # that starts waits for one election time-out before it votes. Say by how much two\n\
+             # nodes' clocks can drift apart within a time-out, at the most: if it is more, reads\n\
+             # may be stale. Leases last for the shortest time-out less this.\n\
              {lease}\n\
              \n\
              [storage]\n\

@@ -56,6 +56,9 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
         durability = config.durability.as_str(),
         "kvnode {VERSION} starts"
     );
+    if let Some(error) = config.lease_clock_error_millis {
+        tracing::info!("leaders serve reads by a lease; clocks may differ by {error} ms at most");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = LocalSet::new().block_on(&runtime, live(config));
     match &ended {

@@ -27,7 +27,9 @@
 //! # Stories and bugs
 //! The names in `code` at a chapter's end are *stories*: golden scripts in `tests/raft/scripts`,
 //! each a few servers on a table, every message and every write moved by hand. In them, `3/2 x=1`
-//! is the command `x=1` at index 3, of term 2, and `disk [1 2 2]` are the terms of a log's entries.
+//! is the command `x=1` at index 3, of term 2, and `disk [1 2 2]` are the terms of a log's entries;
+//! `last 3` and `commit 2` are indexes. The first leader leads term 2: term 1 has none, but one
+//! entry, `1/1`, the members that a cluster is born with.
 //! A story whose name begins with *museum* puts a bug back (an exhibit of the
 //! [`museum`](crate::museum)) and ends with `BROKEN:` and the property that broke, or with a group
 //! that goes nowhere. The simulator finds such bugs by chance, in whole clusters, and tells what

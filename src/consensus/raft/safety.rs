@@ -32,8 +32,8 @@
 //! heard of.
 //!
 //! # The rule
-//! A leader commits by counting only entries of *its own* term. (e) Once its entry of term 4 is on a
-//! majority, no server that lacks it can win any more:
+//! A leader commits by counting only entries of *its own* term. (e) Once its entry of term 4 is on
+//! a majority, no server that lacks it can win any more:
 //!
 //! - A candidate needs a majority's votes. One of those voters has the entry, and so votes only for
 //!   a log whose last entry is of term 4 or later.
