@@ -339,5 +339,8 @@ fn noise(policy: &Policy) -> String {
     if !policy.delay.is_zero() {
         words.push(format!("takes {:?} ± {:?}", policy.delay, policy.jitter));
     }
-    words.join(", ")
+    match words.is_empty() {
+        true => "is as good as ever".to_owned(),
+        false => words.join(", "),
+    }
 }

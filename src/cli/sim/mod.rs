@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Global;
 use super::failure::{Exit, Failure, Outcome};
+use super::output::Format;
 use super::units;
 use crate::museum::Bug;
 use crate::sim::Plan;
@@ -133,7 +134,11 @@ async fn one(global: &Global, command: &Sim, seed: u64) -> Outcome {
         return Ok(Exit::Violated as u8);
     }
     let trace = command.trace;
-    let report = pool::live(crate::sim::draw(seed, &plan), trace).await?;
+    let schedule = crate::sim::draw(seed, &plan);
+    if trace && global.output == Format::Table {
+        tell::circumstances(&schedule)?;
+    }
+    let report = pool::live(schedule, trace).await?;
     let failed = report.broken.is_some();
     tell::one(global, &plan, &report)?;
     Ok(if failed { Exit::Violated as u8 } else { 0 })

@@ -127,6 +127,10 @@ pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Res
         tell_violation(found)?;
     }
     warn_of_gaps(totals);
+    if totals.interrupted {
+        let next = command.from + totals.seeds;
+        output::warn(format!("interrupted: these are the results so far; --from {next} goes on"));
+    }
     match many.violations.len() {
         0 => line("nothing broke"),
         count => line(&format!("{count} seeds failed")),
@@ -142,9 +146,6 @@ fn warn_of_gaps(totals: &Totals) {
     if totals.undecided > 0 {
         let count = totals.undecided;
         output::warn(format!("{count} histories of a key were too hard to judge within the bound"));
-    }
-    if totals.interrupted {
-        output::warn("interrupted: these are the results so far");
     }
 }
 
@@ -201,6 +202,20 @@ pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure>
     }
 }
 
+/// What a life is made of, before its story.
+pub fn circumstances(schedule: &Schedule) -> Result<(), Failure> {
+    let clients = schedule.clients.len();
+    line(&format!("{} nodes, {clients} clients, and these faults:", schedule.nodes))?;
+    for fault in &schedule.faults {
+        let lasts = match fault.what.lasts() {
+            true => format!(", for {}", words::span(fault.lasts)),
+            false => String::new(),
+        };
+        line(&format!("  {}{lasts}: {}", fault.when, fault.what))?;
+    }
+    line("\nWhat happens (5/3: the entry at index 5, of term 3):\n")
+}
+
 /// Fewer lines than this are told from the first on.
 const SHORT: usize = 100;
 
@@ -221,16 +236,7 @@ fn quiet_lines(schedule: &Schedule, story: &[String]) -> usize {
 
 /// A failure made small: what its circumstances are, what happens, what it breaks.
 pub fn small(schedule: &Schedule, report: &Report, whole: bool) -> Result<(), Failure> {
-    let clients = schedule.clients.len();
-    line(&format!("{} nodes, {clients} clients, and these faults:", schedule.nodes))?;
-    for fault in &schedule.faults {
-        let lasts = match fault.what.lasts() {
-            true => format!(", for {}", words::span(fault.lasts)),
-            false => String::new(),
-        };
-        line(&format!("  {}{lasts}: {}", fault.when, fault.what))?;
-    }
-    line("\nWhat happens (5/3: the entry at index 5, of term 3):\n")?;
+    circumstances(schedule)?;
     let skipped = if whole { 0 } else { quiet_lines(schedule, &report.story) };
     if skipped > 0 {
         line(&format!("  … {skipped} lines before anything goes wrong: --trace tells them too"))?;
