@@ -23,7 +23,7 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 pub mod agreement;
-mod fetch;
+pub mod fetch;
 pub mod install;
 mod message;
 mod observe;
