@@ -220,7 +220,7 @@ async fn look_on(cluster: &Cluster, follower: NodeId, goal: LogIndex) -> Result<
             let took = began.elapsed();
             return Ok(Return { took, rate: (commit.0 - first.0) as f64 / took.as_secs_f64() });
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

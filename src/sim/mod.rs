@@ -20,9 +20,9 @@
 //! ```
 //!
 //! Reading order: [`schedule`] (a life written down), [`flavour`] (how a seed becomes one) and
-//! [`scripts`] (what chance would not find), [`world`] (what happens next), [`faults`], [`clients`],
-//! [`properties`] (what must hold), [`peace`] (what must happen once the faults end), [`telling`]
-//! (what a reader is told of it).
+//! [`scripts`] (what chance would not find), [`world`] (what happens next), [`faults`],
+//! [`clients`], [`properties`] (what must hold), [`peace`] (what must happen once the faults end),
+//! [`telling`] (what a reader is told of it).
 //!
 //! # Caveats
 //! A simulator finds what it can produce. What it cannot: two threads that race (there are none
