@@ -28,6 +28,7 @@ use bytes::Bytes;
 use clap::Parser;
 use kvraft::client::Client;
 use kvraft::client::load::{self, Mix, Report, Target, Workload};
+use kvraft::control::Action;
 use kvraft::observe::Figures;
 use kvraft::replica::Consistency;
 use kvraft::testing::Cluster;
@@ -203,9 +204,12 @@ struct Return {
     rate: f64,
 }
 
-/// Looks on until `follower` has applied `goal`.
+/// Starts `follower` under load, and looks on until it has applied `goal`.
 async fn look_on(cluster: &Cluster, follower: NodeId, goal: LogIndex) -> Result<Return> {
     let supervisor = cluster.supervisor().await?;
+    // The load is in full swing by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    supervisor.act(Some(follower), Action::Start).await?;
     let began = Instant::now();
     let mut first_commit = None;
     loop {
@@ -239,9 +243,7 @@ fn catch_up(options: &Options) -> Result<()> {
         let goal = commit_index(&cluster)?;
         let missed = goal.0 - had.0;
         let targets = connections(&cluster)?;
-        cluster.start_node(follower)?;
-        let load =
-            Workload { warm_up: Duration::ZERO, ..workload(options, 10_000, 256, options.seconds) };
+        let load = workload(options, 10_000, 256, options.seconds);
         let (report, seen) = cluster.block_on(async {
             let seen = look_on(&cluster, follower, goal);
             tokio::join!(load::run(&targets, &load), seen)
