@@ -254,11 +254,10 @@ fn add_missing(global: &Global, mut failure: Failure, status: &ClusterStatus) ->
         let list: Vec<String> =
             missing.iter().map(|n| format!("node {} is {}", n.node, n.state)).collect();
         let (all, need) = (status.nodes.len(), status.nodes.len() / 2 + 1);
-        let enough = all - missing.len() >= need;
-        let rule = match enough {
-            // Whoever was asked is itself among the missing.
-            true => "the others are enough: ask another".to_owned(),
-            false => format!("{need} of {all} nodes must run"),
+        let rule = match all - missing.len() {
+            // Whoever was asked may itself be among the missing.
+            running if running >= need => format!("{running} of {all} run, which is enough"),
+            _ => format!("{need} of {all} nodes must run"),
         };
         failure.message.push_str(&format!("\n       missing: {}; {rule}", list.join(", ")));
     }

@@ -35,38 +35,46 @@ struct Coming {
     from: NodeId,
     index: LogIndex,
     term: Term,
-    /// What is durable of it.
+    /// What was taken of it.
     bytes: u64,
-    /// It has grown since the question was last repeated.
-    grows: bool,
+    /// All of it was taken: the log says what it is worth.
+    whole: bool,
+    /// How often the question was repeated since it last grew.
+    repeats: u32,
 }
 
+/// After so many repetitions in vain, another peer is asked: what has come is not thrown away
+/// lightly.
+const PATIENCE: u32 = 10;
+
 impl Fetch {
-    /// Repeats the question for a snapshot that covers `covers`, of one of those that may have one.
+    /// Repeats the question for a snapshot that covers `covers`, of one that may have one.
     pub fn ask<M>(
         &mut self,
         covers: LogIndex,
         able: &[NodeId],
     ) -> Option<(NodeId, PeerMessage<M>)> {
-        let useful = |coming: &Coming| coming.index >= covers && coming.grows;
-        if !self.coming.as_ref().is_some_and(useful) {
-            self.coming = None;
-            self.turn += 1;
-            let to = *able.get(self.turn % able.len().max(1))?;
-            let question = PeerMessage::SnapshotRequest { covers, snapshot: None, offset: 0 };
-            return Some((to, question));
+        match &mut self.coming {
+            Some(coming) if coming.whole => None,
+            Some(coming) if coming.index >= covers && coming.repeats < PATIENCE => {
+                coming.repeats += 1;
+                self.go_on(covers)
+            }
+            _ => {
+                self.coming = None;
+                self.turn += 1;
+                let to = *able.get(self.turn % able.len().max(1))?;
+                let question = PeerMessage::SnapshotRequest { covers, snapshot: None, offset: 0 };
+                Some((to, question))
+            }
         }
-        if let Some(coming) = &mut self.coming {
-            coming.grows = false;
-        }
-        self.go_on(covers)
     }
 
     /// Asks for the next part of what is coming.
     fn go_on<M>(&self, covers: LogIndex) -> Option<(NodeId, PeerMessage<M>)> {
-        let Coming { from, index, bytes, .. } = self.coming.as_ref()?;
-        let snapshot = Some(*index);
-        Some((*from, PeerMessage::SnapshotRequest { covers, snapshot, offset: *bytes }))
+        let coming = self.coming.as_ref().filter(|coming| !coming.whole)?;
+        let (snapshot, offset) = (Some(coming.index), coming.bytes);
+        Some((coming.from, PeerMessage::SnapshotRequest { covers, snapshot, offset }))
     }
 
     /// A part has come from a peer: whether it is to be written.
@@ -77,21 +85,22 @@ impl Fetch {
         offset: u64,
         chunk: &Chunk,
     ) -> bool {
+        let is_same = |it: &Coming| (it.from, it.index, it.term) == (from, index, term);
+        if offset == 0 && !self.coming.as_ref().is_some_and(is_same) {
+            self.coming = Some(Coming { from, index, term, bytes: 0, whole: false, repeats: 0 });
+        }
+        let follows = |it: &&mut Coming| is_same(it) && it.bytes == offset && !it.whole;
+        let Some(coming) = self.coming.as_mut().filter(follows) else { return false };
         if chunk.data.is_empty() {
             return false;
         }
-        let is_same = |it: &&Coming| (it.from, it.index, it.term) == (from, index, term);
-        match self.coming.as_ref().filter(is_same) {
-            Some(coming) => coming.bytes == offset,
-            None if offset == 0 => {
-                self.coming = Some(Coming { from, index, term, bytes: 0, grows: true });
-                true
-            }
-            None => false,
-        }
+        coming.bytes += chunk.data.len() as u64;
+        coming.whole = chunk.done;
+        coming.repeats = 0;
+        true
     }
 
-    /// So much of it is durable: what to ask for next.
+    /// The log has `bytes` of it, durable: what to ask for next.
     pub fn written<M>(
         &mut self,
         covers: LogIndex,
@@ -99,7 +108,6 @@ impl Fetch {
         bytes: u64,
     ) -> Option<(NodeId, PeerMessage<M>)> {
         let coming = self.coming.as_mut().filter(|coming| coming.index == index)?;
-        coming.grows |= bytes > coming.bytes;
         coming.bytes = bytes;
         self.go_on(covers)
     }
@@ -166,14 +174,12 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         self.fetch.over();
         if self.log.adopt_snapshot(&mark).is_ok() {
             (self.log_start, self.term_runs) = self.log.terms();
-            self.configurations.retain(|(at, _)| *at > mark.index);
-            if self.log.status().last_index == mark.index {
-                self.configurations.clear();
-            }
-            self.repaired.retain(|index, _| *index > mark.index);
+            let kept = mark.index.next()..=self.log.status().last_index;
+            self.configurations.retain(|(at, _)| kept.contains(at));
+            self.repaired.retain(|index, _| kept.contains(index));
             self.said.clear();
-            self.outputs.push(Output::Configuration(self.newest_configuration().clone()));
             self.snapshot = mark;
+            self.outputs.push(Output::Configuration(self.newest_configuration().clone()));
         }
     }
 }

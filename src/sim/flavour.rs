@@ -58,8 +58,6 @@ pub struct Bias {
     pub after_election: f64,
     /// The operations of clients are so many times rarer.
     pub idle: f64,
-    /// Disks are slow, and differ.
-    pub slow_disks: bool,
     /// Snapshots are taken all the time, and nothing stays behind them.
     pub snapshots: bool,
     /// Instead of faults by chance: these, in an order that chance would not find.
@@ -159,7 +157,7 @@ fn setting(random: &mut Random, plan: &Plan) -> Setting {
         101..=1_000 => [5_000; 3],
         _ => [10_000; 3],
     };
-    let disk = if plan.bias.slow_disks { 1 + random.below(2) } else { random.below(3) };
+    let disk = random.below(3);
     Setting {
         network,
         disk: disks[disk as usize].clone(),

@@ -244,7 +244,8 @@ impl Contents {
         }
     }
 
-    fn check_mark(&self, mark: &SnapshotMark) -> Result<(), String> {
+    /// Whether a mark goes on from the one before. An error says why not.
+    pub fn check_mark(&self, mark: &SnapshotMark) -> Result<(), String> {
         if mark.index < self.snapshot.index || mark.term < self.snapshot.term {
             return Err(format!(
                 "a mark of a snapshot of {} of term {}, when there is one of {} of term {}",

@@ -92,6 +92,7 @@ impl<D: Disk> SegmentLog<D> {
         if self.snapshot_term(mark.index) != Some(mark.term) {
             return Err(format!("there is no snapshot of {} here", mark.index));
         }
+        self.contents.check_mark(mark)?;
         let (at, last) = (mark.index, self.contents.last_index);
         let has_it = match self.known_term(at) {
             _ if at > last => false,

@@ -82,11 +82,13 @@ async fn restart(
         if supervisor.status().await?.leader != Some(node) {
             break;
         }
-        if let Err(error) = supervisor.transfer(None, timeout.min(HANDOVER)).await
-            && is_last
-        {
+        match supervisor.transfer(None, timeout.min(HANDOVER)).await {
+            Ok(_) => break,
             // A cluster of one has nobody to hand over to; else there is a gap, and no more.
-            output::note(format!("node {node} is restarted as the leader: {error}"));
+            Err(error) if is_last => {
+                output::note(format!("node {node} is restarted as the leader: {error}"));
+            }
+            Err(_) => {}
         }
     }
     supervisor.act(Some(node), Action::Restart).await?;

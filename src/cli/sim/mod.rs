@@ -69,7 +69,7 @@ pub struct Sim {
     #[arg(long)]
     pub trace: bool,
     /// Make the life that fails as small as possible, and tell it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bug")]
     pub shrink: bool,
     /// Put a bug of the museum in, find a life in which it does harm, make it small, and tell it
     #[arg(long, value_name = "BUG", conflicts_with_all = ["seeds", "nodes", "bugs"])]
@@ -105,7 +105,8 @@ impl Sim {
 }
 
 pub async fn run(global: &Global, command: Sim) -> Outcome {
-    if (command.trace || command.shrink) && command.seed.is_none() && command.bug.is_none() {
+    let is_one = command.seed.is_some() || command.bug.is_some();
+    if (command.trace || command.shrink) && !is_one {
         return Err(Failure::usage("--trace and --shrink are for one life: which? (--seed N)"));
     }
     pool::quiet_panics();
