@@ -183,3 +183,52 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const PEERS: [NodeId; 2] = [NodeId(1), NodeId(2)];
+    const OF: (LogIndex, Term) = (LogIndex(9), Term(3));
+
+    fn chunk(done: bool) -> Chunk {
+        Chunk { data: Bytes::from_static(b"part"), done }
+    }
+
+    /// Who is asked next, and from which byte on.
+    fn asks(fetch: &mut Fetch) -> Option<(NodeId, u64)> {
+        match fetch.ask::<()>(LogIndex(5), &PEERS) {
+            Some((to, PeerMessage::SnapshotRequest { offset, .. })) => Some((to, offset)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_doubled_part_is_taken_once_and_a_whole_snapshot_is_not_asked_for() {
+        let mut fetch = Fetch::default();
+        let (from, _) = asks(&mut fetch).expect("somebody is asked");
+        assert!(!fetch.takes(from, OF, 4, &chunk(false)), "it has not begun");
+        assert!(fetch.takes(from, OF, 0, &chunk(false)));
+        assert!(!fetch.takes(from, OF, 0, &chunk(false)), "doubled");
+        assert!(!fetch.takes(NodeId(7), OF, 4, &chunk(false)), "of another's");
+        assert_eq!(asks(&mut fetch), Some((from, 4)));
+        assert!(fetch.takes(from, OF, 4, &chunk(true)));
+        assert_eq!(asks(&mut fetch), None, "the log verifies it");
+        fetch.over();
+        assert!(asks(&mut fetch).is_some());
+    }
+
+    #[test]
+    fn a_silent_peer_is_left_for_another_but_not_at_once() {
+        let mut fetch = Fetch::default();
+        let (from, _) = asks(&mut fetch).expect("somebody is asked");
+        assert!(fetch.takes(from, OF, 0, &chunk(false)));
+        for _ in 0..PATIENCE {
+            assert_eq!(asks(&mut fetch), Some((from, 4)));
+        }
+        let (other, offset) = asks(&mut fetch).expect("another");
+        assert!(other != from && offset == 0);
+    }
+}

@@ -338,9 +338,8 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
                 LogEvent::Read { entries, .. } => entries.into_iter().next(),
                 LogEvent::ReadFailed { .. } => None,
                 LogEvent::SnapshotBytes { to, index, offset, chunk } => {
-                    let lent = (to, index, offset);
-                    let reply = self.lending.read(&self.log, lent, chunk.as_ref()).flatten();
-                    self.outputs.extend(reply);
+                    let (lent, part) = ((to, index, offset), chunk.as_ref());
+                    self.lending.read(&self.log, lent, part, &mut self.outputs);
                     continue;
                 }
                 LogEvent::SnapshotWritten { index, bytes } => {

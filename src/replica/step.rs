@@ -40,9 +40,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             LogEvent::SnapshotFailed { index, why } => self.snapshot_failed(now, index, &why),
             LogEvent::SnapshotBytes { to, index, offset, chunk } => {
-                let read = self.lending.read(&self.log, (to, index, offset), chunk.as_ref());
-                if let Some(reply) = read {
-                    self.outputs.extend(reply);
+                let (lent, part) = ((to, index, offset), chunk.as_ref());
+                if self.lending.read(&self.log, lent, part, &mut self.outputs) {
                     return;
                 }
                 self.step(now, Input::SnapshotRead { to, index, offset, chunk });

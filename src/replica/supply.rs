@@ -81,20 +81,22 @@ impl Lending {
         }
     }
 
-    /// Part of a snapshot was read: whether it was for a peer that repairs, and what that is told.
+    /// Part of a snapshot was read: whether it was for a peer that repairs, which is told then.
     pub fn read<D: Disk, M>(
         &mut self,
         log: &SegmentLog<D>,
         (to, index, offset): (NodeId, LogIndex, u64),
         chunk: Option<&Chunk>,
-    ) -> Option<Option<Output<M>>> {
-        let place = self.lent.iter().position(|lent| *lent == (to, index, offset))?;
+        outputs: &mut Vec<Output<M>>,
+    ) -> bool {
+        let place = self.lent.iter().position(|lent| *lent == (to, index, offset));
+        let Some(place) = place else { return false };
         self.lent.swap_remove(place);
-        let (Some(term), Some(chunk)) = (log.snapshot_term(index), chunk.cloned()) else {
-            return Some(None);
-        };
-        let message = PeerMessage::SnapshotReply { index, term, offset, chunk };
-        Some(Some(Output::Send { to, message }))
+        if let (Some(term), Some(chunk)) = (log.snapshot_term(index), chunk.cloned()) {
+            let message = PeerMessage::SnapshotReply { index, term, offset, chunk };
+            outputs.push(Output::Send { to, message });
+        }
+        true
     }
 }
 

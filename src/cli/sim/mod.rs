@@ -6,6 +6,8 @@ mod tell;
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::Global;
 use super::failure::{Exit, Failure, Outcome};
 use super::output::Format;
@@ -29,13 +31,6 @@ Examples:
   kvctl sim --seed 7 --shrink          the smallest life that fails like seed 7
   kvctl sim --bug figure-8             put a famous bug in, and watch what it does
   kvctl sim --bugs                     is every bug of the museum caught, and nothing without it?
-
-Bugs of the museum: figure-8, single-server-change, read-before-noop, commit-past-match,
-short-append-truncates, vote-before-disk, forgotten-term, step-down-clears-vote,
-no-check-quorum, pre-vote-raises-term, lease-from-answer, sync-retried, ack-before-disk,
-corruption-cut, snapshot-ahead-of-state, snapshot-keeps-suffix, old-snapshot-installed,
-compaction-gap, learner-refuses-vote, wiped-node-returns, transfer-to-lagging,
-truncation-keeps-configuration, joint-ignores-old, no-sessions, divergent-apply
 
 Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something did (or was not).
 
@@ -72,11 +67,18 @@ pub struct Sim {
     #[arg(long, conflicts_with = "bug")]
     pub shrink: bool,
     /// Put a bug of the museum in, find a life in which it does harm, make it small, and tell it
-    #[arg(long, value_name = "BUG", conflicts_with_all = ["seeds", "nodes", "bugs"])]
+    #[arg(long, value_name = "BUG", value_parser = bug_parser(),
+          conflicts_with_all = ["seeds", "nodes", "bugs"])]
     pub bug: Option<Bug>,
     /// Put each bug of the museum in, and see whether it is caught
     #[arg(long, conflicts_with_all = ["seeds", "nodes"])]
     pub bugs: bool,
+}
+
+/// The bugs of the museum, by their names.
+fn bug_parser() -> impl TypedValueParser<Value = Bug> {
+    let names = Bug::ALL.iter().map(|bug| bug.slug());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Bug>())
 }
 
 /// Reads `5`, `3..7` or `3-7`.
