@@ -38,6 +38,15 @@ pub struct Place {
     pub offset: u64,
 }
 
+impl Place {
+    /// How far after `begin` it lies, if less than `length` bytes.
+    pub fn within(self, begin: Place, length: usize) -> Option<usize> {
+        let same = self.sequence == begin.sequence && self.offset >= begin.offset;
+        let distance = same.then(|| usize::try_from(self.offset - begin.offset).ok())?;
+        distance.filter(|distance| *distance < length)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     index: LogIndex,

@@ -29,7 +29,7 @@ use crate::codec;
 use crate::consensus::{Entry, Payload};
 use crate::types::LogIndex;
 
-use super::contents::Span;
+use super::contents::{Place, Span};
 use super::disk::{Disk, DiskError, Operation, OperationId, Outcome};
 use super::error::LogError;
 use super::format::{EntryKind, RECORD_HEADER_LEN, RecordHeader, RecordKind, Salt};
@@ -242,21 +242,25 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn scan(&self, reading: &mut Reading, bytes: &[u8]) -> Result<Progress, LogError> {
-        let span = reading.span;
-        let salt = Salt::new(self.identity, span.place.sequence);
+        let mut span = reading.span;
+        let begin = span.place;
+        let salt = Salt::new(self.identity, begin.sequence);
         let mut at = 0;
         loop {
             if reading.next > reading.limit {
                 return Ok(Progress::Done);
             }
             if span.end.is_some_and(|end| reading.next >= end) {
-                return Ok(match self.contents.locate(reading.next) {
-                    Some(span) => Progress::More { span, at_least: 0 },
-                    None => Progress::Done,
-                });
+                let Some(next) = self.contents.locate(reading.next) else {
+                    return Ok(Progress::Done);
+                };
+                // Mostly it goes on right here.
+                match next.place.within(begin, bytes.len()) {
+                    Some(offset) => (span, at) = (next, offset),
+                    None => return Ok(Progress::More { span: next, at_least: 0 }),
+                }
             }
-            let place =
-                super::contents::Place { offset: span.place.offset + at as u64, ..span.place };
+            let place = Place { offset: begin.offset + at as u64, ..begin };
             let rest = &bytes[at..];
             let more = |at_least| Progress::More { span: Span { place, ..span }, at_least };
             let damaged = |what: &str| LogError::Corrupt {

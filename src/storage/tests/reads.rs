@@ -128,6 +128,26 @@ fn an_entry_larger_than_a_chunk_is_read_back() {
 }
 
 #[test]
+fn one_reading_of_the_disk_serves_all_anchors_that_it_passes() {
+    let (disk, mut log) = stepped();
+    let spacing = tiny().index_spacing_bytes as usize;
+    log.read(LogIndex(2), LogIndex(99), usize::MAX);
+    let mut steps = 0;
+    let entries = loop {
+        match answer(log.poll(now()).unwrap()) {
+            Some(LogEvent::Read { entries, .. }) => break entries,
+            Some(other) => panic!("{other:?}"),
+            None => assert!(disk.step(), "nothing is under way, and there is no answer"),
+        }
+        steps += 1;
+    };
+    let bytes: usize = entries.iter().map(Entry::size).sum();
+    assert_eq!(entries.last().map(|entry| entry.index), Some(LogIndex(21)));
+    assert!(bytes > 3 * spacing, "{bytes} bytes pass few anchors");
+    assert_eq!(steps, log.status().segments, "one reading for each segment");
+}
+
+#[test]
 fn damage_that_shows_itself_when_reading_is_final() {
     let (disk, mut log) = stepped();
     let (name, bytes) = disk.files().into_iter().next().unwrap();
