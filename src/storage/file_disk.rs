@@ -413,16 +413,17 @@ impl Worker {
         let end = held.iter().map(|(at, bytes)| at + bytes.len() as u64).max().unwrap_or(0);
         let end = end.max(file.metadata()?.len());
         let length = length.min(end.saturating_sub(offset) as usize);
-        let mut buffer = vec![0; length];
-        let mut done = 0;
-        while done < length {
-            match file.read_at(&mut buffer[done..], offset + done as u64) {
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = offset + buffer.len() as u64;
+            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
                 Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
+        // Of what is only held back, there may be more than the file has.
+        buffer.resize(length, 0);
         for (at, bytes) in &held {
             let start = (*at).max(offset);
             let end = (at + bytes.len() as u64).min(offset + length as u64);
@@ -439,6 +440,9 @@ impl Worker {
             return Ok(offset);
         }
         let file = self.file(name)?;
+        // Space that was allocated and never written counts as data once the system has read ahead
+        // into it. What is in memory and not dirty can go.
+        rustix::fs::fadvise(file, offset, None, rustix::fs::Advice::DontNeed)?;
         match rustix::fs::seek(file, SeekFrom::Data(offset)) {
             Ok(data) => Ok(data),
             // Nothing but a hole to the end.

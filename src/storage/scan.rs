@@ -14,6 +14,9 @@ use super::format::{
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
+/// No system that this runs on has larger pages of memory.
+const LARGEST_PAGE: usize = 64 << 10;
+
 /// A valid record.
 #[derive(Debug)]
 pub struct Record {
@@ -204,7 +207,8 @@ impl<'a, D: Disk> SegmentReader<'a, D> {
             if offset >= limit {
                 break;
             }
-            let chunk = self.read(offset, CHUNK)?;
+            // To the end of a page, or the next search would find what this read brought to memory.
+            let chunk = self.read(offset, CHUNK - offset as usize % LARGEST_PAGE)?;
             if chunk.is_empty() {
                 break;
             }

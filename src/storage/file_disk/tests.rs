@@ -207,3 +207,20 @@ fn holes_are_skipped_and_data_is_found() {
     assert!((700_001..=700_001).contains(&find(700_001)));
     assert!((900_000..=1 << 20).contains(&find(900_000)));
 }
+
+#[test]
+fn what_was_allocated_and_only_read_is_no_data() {
+    // A system that reads ahead into space that was never written would take it for data.
+    let directory = tempfile::tempdir().unwrap();
+    let (mut files, _wakes) = disk(directory.path(), Durability::Fsync);
+    let file = || "x".to_owned();
+    files.execute(Operation::Create { file: file(), size: 8 << 20 }).unwrap();
+    let bytes = Bytes::from_static(b"data");
+    files.execute(Operation::Write { file: file(), offset: 0, bytes, sync: true }).unwrap();
+    let find = Operation::FindData { file: file(), offset: 1 << 20 };
+    let before = files.execute(find.clone()).unwrap();
+    for offset in [0, 1 << 20] {
+        files.execute(Operation::Read { file: file(), offset, length: 1 << 20 }).unwrap();
+    }
+    assert_eq!(files.execute(find).unwrap(), before);
+}
