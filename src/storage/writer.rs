@@ -43,6 +43,9 @@ use super::report::LogEvent;
 use super::script::{Purpose, Script};
 use super::segments::{Next, Segment, SegmentFile};
 
+/// Zeros are written ahead for so many groups of the size at hand, or not at all.
+const MIN_GROUPS_IN_ZEROS: usize = 4;
+
 /// A larger group buffer is not kept.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
 
@@ -158,13 +161,16 @@ impl<D: Disk> SegmentLog<D> {
 
     /// Writes and syncs a group at the end of the current segment; and zeros behind it, whenever
     /// it reaches the end of those written before. A write over zeros changes no metadata, so most
-    /// syncs have nothing but data to write.
+    /// syncs have nothing but data to write. (Groups that are nearly as large as the zeros would
+    /// only have everything written twice.)
     fn write_group(&mut self, group: Bytes, purpose: Purpose) {
         let segment = &mut self.current;
         let mut operations = Vec::with_capacity(2);
         let end = segment.offset + group.len() as u64;
         if end > segment.zeroed_to {
-            let ahead = (segment.capacity - end).min(self.zeros.len() as u64);
+            let pays = group.len() * MIN_GROUPS_IN_ZEROS <= self.zeros.len();
+            let ahead = if pays { self.zeros.len() as u64 } else { 0 };
+            let ahead = ahead.min(segment.capacity - end);
             segment.zeroed_to = end + ahead;
             if ahead > 0 {
                 operations.push(Operation::Write {
