@@ -10,11 +10,12 @@
 //!
 //! # Bounds
 //!
-//! An outbox that holds [`Limits::max_outbox_bytes`] takes no more. The library would then queue
-//! behind it without bound; on the serving side the connection therefore also stops *reading*, and
-//! what can still pile up are the answers to requests already let in, which the server behind it
-//! limits in number. On the calling side reading goes on (both sides holding back would be a
-//! deadlock), and the caller bounds its calls under way.
+//! An outbox holds no more than [`Limits::max_outbox_bytes`]; a larger message goes through it in
+//! pieces. When it is full, the library queues behind it without bound; on the serving side the
+//! connection therefore also stops *reading*, and what can still pile up are the answers to
+//! requests already let in, which the server behind it limits in number. On the calling side
+//! reading goes on (both sides holding back would be a deadlock), and the caller bounds its calls
+//! under way.
 //!
 //! # How it ends
 //!
@@ -92,6 +93,18 @@ impl Outbox {
         self.bytes.len() - self.written >= self.limit
     }
 
+    /// Takes as many of `bytes` as there is room for; how many.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let room = self.limit - (self.bytes.len() - self.written);
+        let count = bytes.len().min(room);
+        if self.written > 0 && self.bytes.len() + count > self.limit {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        self.bytes.extend_from_slice(&bytes[..count]);
+        count
+    }
+
     /// Some bytes left: whoever waited for room may look again.
     fn advance(&mut self, count: usize) {
         self.written += count;
@@ -133,10 +146,8 @@ impl AsyncWrite for Writer {
             outbox.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if outbox.failed.is_none() {
-            outbox.bytes.extend_from_slice(bytes);
-        }
-        Poll::Ready(Ok(bytes.len()))
+        let taken = if outbox.failed.is_none() { outbox.take(bytes) } else { bytes.len() };
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -338,5 +349,29 @@ impl Connection {
     /// Whether the conversation is over.
     pub fn is_closed(&self) -> bool {
         self.task.is_finished()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outbox_keeps_its_bound_and_the_order_however_much_comes_and_goes() {
+        let mut outbox = Outbox { limit: 1000, ..Outbox::default() };
+        let message: Vec<u8> = (0..10_000).map(|i: u32| (i % 251) as u8).collect();
+        let (mut given, mut left) = (0, Vec::new());
+        let mut step = 1;
+        while left.len() < message.len() {
+            given += outbox.take(&message[given..]);
+            assert!(outbox.bytes.len() <= 1000, "{}", outbox.bytes.len());
+            let waiting = outbox.bytes.len() - outbox.written;
+            assert_eq!(outbox.is_full(), given < message.len(), "{waiting} wait");
+            step = step * 7 % 503;
+            let count = waiting.min(step);
+            left.extend_from_slice(&outbox.bytes[outbox.written..outbox.written + count]);
+            outbox.advance(count);
+        }
+        assert!(left == message);
     }
 }
