@@ -13,9 +13,11 @@
 //! # Connecting
 //!
 //! While the peer cannot be reached, tries follow each other after 10 ms, then twice as long each
-//! time, up to half a second; a peer that speaks to us is there, and is tried at once. A connection
-//! begins with a window of one, until the first return shows that somebody reads: a process that is
-//! stopped still has a kernel that accepts connections.
+//! time, up to half a second; a peer that speaks to us is there, and is tried at once. So that one
+//! which has just started need not wait for its turn, every connection begins with an empty batch,
+//! which says nothing but who is there. (No fault of the link keeps it back: faults are about
+//! messages.) And it begins with a window of one, until the first return shows that somebody reads:
+//! a process that is stopped still has a kernel that accepts connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -155,7 +157,7 @@ impl<'s> Conversation<'s> {
     /// Speaks until the conversation ends; the reason in words.
     async fn run(mut self, connection: &mut Connection) -> String {
         let link = &self.sender.link;
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = FuturesUnordered::from_iter([self.deliver(0, Vec::new())]);
         loop {
             while let Some((bytes, batch)) = self.next_batch(under_way.len()) {
                 self.bytes_under_way += bytes;

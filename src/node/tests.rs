@@ -60,6 +60,7 @@ fn fixture() -> Fixture {
 /// Answers `deliver`, and keeps what came.
 #[derive(Default)]
 struct Peer {
+    batches: std::cell::Cell<u64>,
     messages: std::cell::RefCell<Vec<PeerMessage<Message>>>,
 }
 
@@ -71,6 +72,7 @@ impl peer_capnp::peer::Server for Peer {
     ) -> Result<(), capnp::Error> {
         let batch = peer::read_batch(params.get()?.get_batch()?).unwrap();
         assert_eq!((batch.cluster, batch.from, batch.to), (CLUSTER, US, THEM));
+        self.batches.set(self.batches.get() + 1);
         self.messages.borrow_mut().extend(batch.messages);
         Ok(())
     }
@@ -144,6 +146,21 @@ fn what_waits_together_leaves_together_and_in_order() {
         answer(fixture.listener.accept().await.unwrap(), &peer);
         until(|| peer.messages.borrow().len() == 500).await;
         assert!(peer.messages.borrow().iter().eq((1..=500).map(vote).collect::<Vec<_>>().iter()));
+    });
+}
+
+#[test]
+fn a_connection_begins_with_saying_who_is_there() {
+    local(async {
+        let fixture = fixture();
+        let link = Rc::new(PeerLink::default());
+        let address = fixture.address.clone();
+        let sender = Sender { link: link.clone(), cluster: CLUSTER, from: US, to: THEM, address };
+        tokio::task::spawn_local(sender.run());
+        let peer = Rc::new(Peer::default());
+        answer(fixture.listener.accept().await.unwrap(), &peer);
+        until(|| peer.batches.get() == 1 && link.connected.get()).await;
+        assert_eq!(*peer.messages.borrow(), [], "and there is nothing else to say");
     });
 }
 
