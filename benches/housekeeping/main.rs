@@ -8,18 +8,16 @@
 //!
 //! - *snapshot*: a state of `--state-mib`; puts without and with snapshots taken on all nodes
 //!   meanwhile. The silence between two acknowledgements (99.9 %, and the longest).
-//! - *catch-up*: a follower is down for `--missed` entries and comes back under load. How long it
-//!   takes, in bytes a second, beside what the disk gives one writer; the leader's throughput
-//!   meanwhile, beside what it was.
+//! - *catch-up*: a follower is down for `--missed` entries and comes back under load: see
+//!   [`catch_up`].
 //! - *dead follower*: `--dead` entries with one follower down; the leader's resident memory, and
 //!   its log.
 //!
 //! **The caveats.** Load and nodes share the machine's cores. The disk's speed is that of one
 //! writer of 1 MiB with a sync each, through the same file system.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+mod catch_up;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,7 +26,6 @@ use bytes::Bytes;
 use clap::Parser;
 use kvraft::client::Client;
 use kvraft::client::load::{self, Mix, Report, Target, Workload};
-use kvraft::control::Action;
 use kvraft::observe::Figures;
 use kvraft::replica::Consistency;
 use kvraft::testing::Cluster;
@@ -85,7 +82,7 @@ fn main() -> Result<()> {
     for part in &options.parts {
         match part.as_str() {
             "snapshot" => snapshot(&options)?,
-            "catch-up" => catch_up(&options)?,
+            "catch-up" => catch_up::measure(&options)?,
             "dead-follower" => dead_follower(&options)?,
             other => bail!("there is no part {other}"),
         }
@@ -157,23 +154,6 @@ fn snapshot(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Bytes a second that one writer gets from the disk, a megabyte and a sync at a time.
-fn disk_speed(cluster: &Cluster) -> Result<f64> {
-    let path = cluster.home().join("disk-speed");
-    let mut file = File::create(&path)?;
-    file.write_all(&vec![0; 64 << 20])?;
-    file.sync_all()?;
-    let chunk = vec![7; 1 << 20];
-    let began = Instant::now();
-    for place in 0..64 {
-        file.write_all_at(&chunk, place << 20)?;
-        file.sync_data()?;
-    }
-    let speed = f64::from(64 << 20) / began.elapsed().as_secs_f64();
-    std::fs::remove_file(&path)?;
-    Ok(speed)
-}
-
 fn commit_index(cluster: &Cluster) -> Result<LogIndex> {
     let status = cluster.status()?;
     let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
@@ -192,78 +172,6 @@ fn write_entries(cluster: &Cluster, options: &Options, entries: u64) -> Result<(
     while commit_index(cluster)? < goal {
         let load = Workload { warm_up: Duration::ZERO, ..workload(options, 10_000, 256, 1) };
         measure(cluster, &load)?;
-    }
-    Ok(())
-}
-
-/// What was seen of a follower that comes back.
-struct Return {
-    /// From its start until it was level.
-    took: Duration,
-    /// Writes a second meanwhile.
-    rate: f64,
-}
-
-/// Starts `follower` under load, and looks on until it has applied `goal`.
-async fn look_on(cluster: &Cluster, follower: NodeId, goal: LogIndex) -> Result<Return> {
-    let supervisor = cluster.supervisor().await?;
-    // The load is in full swing by then.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    supervisor.act(Some(follower), Action::Start).await?;
-    let began = Instant::now();
-    let mut first_commit = None;
-    loop {
-        ensure!(began.elapsed() < Duration::from_secs(120), "it does not catch up");
-        let status = supervisor.status().await?;
-        let report = status.node(follower).and_then(|node| node.report.as_ref());
-        let applied = report.map(|report| report.applied_index).unwrap_or_default();
-        let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
-        let commit = reports.map(|report| report.commit_index).max().unwrap_or_default();
-        let first = *first_commit.get_or_insert(commit);
-        if applied >= goal {
-            let took = began.elapsed();
-            return Ok(Return { took, rate: (commit.0 - first.0) as f64 / took.as_secs_f64() });
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn catch_up(options: &Options) -> Result<()> {
-    /// An entry on the disk and on the wire: its value, its key, and what belongs to it.
-    const ENTRY: u64 = 256 + 100;
-    for round in 1..=options.rounds {
-        let cluster = Cluster::start(3)?;
-        let leader = cluster.leader()?;
-        let follower = *cluster.nodes().iter().find(|id| **id != leader).context("a follower")?;
-        let before = measure(&cluster, &workload(options, 10_000, 256, options.seconds))?;
-        let disk = disk_speed(&cluster)?;
-        let had = commit_index(&cluster)?;
-        cluster.stop(follower)?;
-        write_entries(&cluster, options, options.missed)?;
-        let goal = commit_index(&cluster)?;
-        let missed = goal.0 - had.0;
-        let targets = connections(&cluster)?;
-        let load = workload(options, 10_000, 256, options.seconds);
-        let (report, seen) = cluster.block_on(async {
-            let seen = look_on(&cluster, follower, goal);
-            tokio::join!(load::run(&targets, &load), seen)
-        });
-        ensure!(report.errors == 0, "{} errors: {:?}", report.errors, report.first_error);
-        let Return { took, rate } = seen?;
-        let speed = (missed * ENTRY) as f64 / took.as_secs_f64();
-        println!(
-            "catch-up, round {round}: {missed} entries in {took:.2?} from its start on \
-             ({:.0} MB/s; the disk gives one writer {:.0} MB/s: {:.2}); puts {:.0}/s before, \
-             {rate:.0}/s meanwhile: {:.2}; longest gap {:.1} ms, then {:.1} ms",
-            speed / 1e6,
-            disk / 1e6,
-            speed / disk,
-            before.rate(),
-            rate / before.rate(),
-            before.gap_at(1.0).as_secs_f64() * 1e3,
-            report.gap_at(1.0).as_secs_f64() * 1e3,
-        );
-        cluster.down()?;
     }
     Ok(())
 }

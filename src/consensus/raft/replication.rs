@@ -77,6 +77,11 @@ use crate::consensus::{Config, Consensus, Effect, Entry, Payload, Proposal, Refu
 use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
 
+/// A follower far behind gets messages of a quarter of the size, and four times as many: while one
+/// is read from the leader's disk, another is on its way, a third is written and a fourth applied;
+/// and no single one keeps the leader from its clients for long.
+const CATCH_UP_PARTS: usize = 4;
+
 /// The leader's side.
 impl Raft {
     /// Takes over: opens the term with a no-op (§8) and tells everyone.
@@ -168,6 +173,8 @@ impl Raft {
         let Some(progress) = leader.progress.get_mut(&id) else { return false };
         let next = progress.next_index;
         let last = log.last_index();
+        let far_behind = next < log.cached_from();
+        let parts = if far_behind { CATCH_UP_PARTS } else { 1 };
         match &progress.state {
             State::Snapshot(_) => return false,
             State::Probe { sent: true } => return false,
@@ -176,12 +183,13 @@ impl Raft {
                 return false;
             }
             State::Probe { sent: false } => {}
-            State::Replicate(_) if next > last || window_is_full(config, progress) => return false,
-            State::Replicate(_) if next < log.cached_from() => {
+            State::Replicate(_) if next > last => return false,
+            State::Replicate(_) if window_is_full(config, progress, parts) => return false,
+            State::Replicate(_) if far_behind => {
                 if progress.reading_from.is_none() {
                     progress.reading_from = Some(next);
                     let to = log.cached_from().previous();
-                    let max_bytes = config.max_message_bytes;
+                    let max_bytes = config.max_message_bytes / CATCH_UP_PARTS;
                     effects.push(Effect::ReadLog { from: next, to, max_bytes });
                 }
                 return false;
@@ -213,7 +221,7 @@ impl Raft {
             progress.reading_from = None;
             let replicating = matches!(progress.state, State::Replicate(_));
             let wanted = replicating && progress.next_index == from && !entries.is_empty();
-            if wanted && !window_is_full(config, progress) {
+            if wanted && !window_is_full(config, progress, CATCH_UP_PARTS) {
                 send_entries(now, log, effects, (id, progress), header, entries.clone());
             }
             self.replicate_to(now, id);
@@ -443,11 +451,12 @@ fn send_entries(
     }
 }
 
-fn window_is_full(config: &Config, progress: &Progress) -> bool {
+/// Whether another message must wait, when messages are but one of so many `parts` of a full one.
+fn window_is_full(config: &Config, progress: &Progress, parts: usize) -> bool {
     let Config { max_in_flight_messages, max_in_flight_bytes, .. } = config;
     match &progress.state {
         State::Probe { sent } => *sent,
-        State::Replicate(f) => f.is_full(*max_in_flight_messages, *max_in_flight_bytes),
+        State::Replicate(f) => f.is_full(max_in_flight_messages * parts, *max_in_flight_bytes),
         State::Snapshot(_) => true,
     }
 }
