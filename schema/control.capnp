@@ -13,6 +13,10 @@ interface Node {
   takeSnapshot     @4 (timeoutMillis :UInt32) -> (outcome :Outcome);
   openSnapshot     @5 () -> (snapshot :Snapshot, refused :Text);
                                   # the newest; refused: there is none
+
+  # Faults on the links that it sends on: the whole list, as JSON, as it stands in faults.json. A
+  # list that is older than the one in force changes nothing.
+  setFaults        @6 (table :Text) -> (refused :Text);
 }
 
 struct Outcome {
@@ -78,6 +82,8 @@ struct NodeStatus {
   snapshotIndex  @26 :UInt64;     # the last entry that the newest snapshot covers; 0: none
   snapshotBytes  @27 :UInt64;
   transferTarget @28 :UInt64;     # of a transfer of leadership under way; 0: none
+  faults         @29 :UInt32;     # injected, in force, on links that it sends on
+  faultsVersion  @30 :UInt64;     # of the list of faults that it has
 }
 
 struct PeerStatus {
@@ -119,6 +125,18 @@ interface Supervisor {
                 -> (taken :List(Taken), refused :Text, unfinished :Text);
                                   # node 0: every one that runs
 
+  # Faults on purpose. What is asked for, what is in force and what was healed are JSON, the same
+  # as kvctl prints and scenario files hold: see the room `chaos`.
+  inject     @9 (injection :Text, yes :Bool)
+             -> (fault :Text, warning :Text, unheard :List(UInt64), refused :Text);
+                                  # answers when every node that runs has it; unheard: those that
+                                  # do not answer and will get it when they do. yes: even if it
+                                  # takes away the quorum of a protected cluster
+  heal       @10 (faults :List(UInt64))
+             -> (healed :Text, unheard :List(UInt64), refused :Text);
+                                  # none named: all
+  faults     @11 () -> (faults :Text);
+
   enum Action {
     start   @0;                   # also: try a crash-looping node again
     stop    @1;                   # SIGTERM, then SIGKILL after a grace; stays down
@@ -145,6 +163,7 @@ struct ClusterStatus {
   foreground    @12 :Bool;        # the supervisor takes the nodes with it when it ends
   sinceMillis   @13 :UInt64;      # Unix time of the supervisor's own start
   retired       @14 :List(Retired);  # who was a member and is not any more
+  faults        @15 :UInt32;      # injected, in force
 }
 
 struct Retired {

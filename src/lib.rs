@@ -14,7 +14,8 @@
 //! 5. [`consensus::raft`] — the course: Raft, chapter by chapter.
 //! 6. [`storage`] — the log on disk, and what a crash may do to it.
 //! 7. [`kv`] — the state machine, and how a retried write is applied once.
-//! 8. [`link`] — what may happen to a message on its way.
+//! 8. [`link`] — what may happen to a message on its way; [`chaos`] — who made it happen, and until
+//!    when.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
 //! conversations ([`rpc`], [`client`]) and [`testing`], a real cluster for tests, this project's
@@ -32,7 +33,7 @@
 //!   node   client   control   observe
 //!   rpc
 //!   sim
-//!   replica   verify
+//!   replica   verify   chaos
 //!   consensus   kv   storage   link
 //!   codec   schema   types   config   museum
 //! ```
@@ -58,6 +59,7 @@
 //! - **Tear** — the end of a log that a crash cut off: never durable, never acknowledged.
 //!   **Corruption** — damage to what was durable.
 
+pub mod chaos;
 pub mod cli;
 pub mod client;
 pub mod codec;

@@ -36,6 +36,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("sim", 42),
     ("replica", 40),
     ("verify", 35), // what a history proves
+    ("chaos", 32),  // faults that people inject
     ("kv", 30),
     ("storage", 30),
     ("link", 30),
@@ -48,8 +49,19 @@ const FLOORS: &[(&str, u32)] = &[
 ];
 
 /// The rooms in which the same input always gives the same output.
-const DETERMINISTIC: &[&str] =
-    &["consensus", "replica", "kv", "link", "storage", "codec", "types", "museum", "sim", "verify"];
+const DETERMINISTIC: &[&str] = &[
+    "consensus",
+    "replica",
+    "kv",
+    "link",
+    "storage",
+    "codec",
+    "types",
+    "museum",
+    "sim",
+    "verify",
+    "chaos",
+];
 
 /// The one place where a deterministic room meets the world: the disk that is real.
 const REAL_DISK: &[&str] = &["src/storage/file_disk"];

@@ -9,6 +9,7 @@
 mod bench;
 mod bytes;
 mod cas;
+mod chaos;
 mod cluster;
 mod completions;
 mod del;
@@ -134,6 +135,9 @@ pub enum Command {
     /// Start, stop, kill, pause one node
     #[command(subcommand)]
     Node(node::Node),
+    /// Break it on purpose: partitions, delay, loss; see what is in force; heal
+    #[command(subcommand)]
+    Chaos(chaos::Chaos),
     /// Add and remove nodes while the cluster runs
     #[command(subcommand)]
     Member(member::Member),
@@ -193,6 +197,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
     match command {
         Command::Cluster(command) => cluster::run(global, command).await,
         Command::Node(command) => node::run(global, command).await,
+        Command::Chaos(command) => chaos::run(global, command).await,
         Command::Member(command) => member::run(global, command).await,
         Command::Leader(command) => leader::run(global, command).await,
         Command::Snapshot(command) => snapshot::run(global, command).await,

@@ -72,6 +72,9 @@ pub struct ClusterConfig {
     pub transport: Transport,
     #[serde(default)]
     pub durability: Durability,
+    /// A fault that would take away its quorum wants to be confirmed.
+    #[serde(default)]
+    pub protected: bool,
     #[serde(default)]
     pub timings: Timings,
     #[serde(default)]
@@ -195,6 +198,7 @@ impl ClusterConfig {
             nodes,
             transport: Transport::default(),
             durability: Durability::default(),
+            protected: false,
             timings: Timings::default(),
             storage: Storage::default(),
             supervisor: Supervision::default(),
@@ -298,6 +302,8 @@ impl ClusterConfig {
              # fsync-drop-unsynced: the same, and killing a node loses what was not synced, as a\n\
              # power cut would. none: never synced, for comparison only.\n\
              durability = \"{}\"\n\
+             # true: a fault that would take away the quorum wants to be confirmed.\n\
+             protected = {}\n\
              \n\
              [timings]\n\
              # An election starts after a random time from min to max without a leader.\n\
@@ -337,6 +343,7 @@ impl ClusterConfig {
             self.nodes,
             self.transport,
             self.durability,
+            self.protected,
             self.storage.segment_bytes,
             self.storage.snapshot_log_bytes,
             self.storage.keep_entries,

@@ -285,6 +285,11 @@ impl NodeDirectory {
         self.path.join("log")
     }
 
+    /// What is wrong with its links on purpose.
+    pub fn faults_file(&self) -> PathBuf {
+        self.path.join("faults.json")
+    }
+
     /// Its own log, for people.
     pub fn log_file(&self) -> PathBuf {
         self.path.join("node.log")

@@ -16,7 +16,7 @@ use crate::schema::control_capnp as schema;
 use crate::types::{NodeId, Term};
 
 /// For what is answered at once.
-const SHORT: Duration = Duration::from_secs(5);
+pub(super) const SHORT: Duration = Duration::from_secs(5);
 
 /// For an action: a stop takes up to its grace (at most [`MAX_GRACE`]), and a start a while.
 const ACTION: Duration = Duration::from_secs(75);
@@ -78,7 +78,7 @@ impl<C: capnp::capability::FromClientHook> Conversation<C> {
 }
 
 /// `refused` in an answer: empty when it was done.
-fn refused(text: capnp::Result<capnp::text::Reader<'_>>) -> Result<(), ControlError> {
+pub(super) fn refused(text: capnp::Result<capnp::text::Reader<'_>>) -> Result<(), ControlError> {
     let wrong = ControlError::malformed("refused");
     let text = text.map_err(&wrong)?.to_str().map_err(|error| wrong(error.into()))?;
     match text.is_empty() {
@@ -136,6 +136,14 @@ impl NodeClient {
         Ok(())
     }
 
+    /// Puts a list of faults in force: the text of `faults.json`.
+    pub async fn set_faults(&self, table: &str, deadline: Duration) -> Result<(), ControlError> {
+        let mut request = self.conversation.client.set_faults_request();
+        request.get().set_table(table);
+        let response = self.conversation.call(deadline, request.send().promise).await?;
+        refused(response.get().map_err(ControlError::malformed("setFaults"))?.get_refused())
+    }
+
     /// Whether the conversation is over.
     pub fn is_closed(&self) -> bool {
         self.conversation.connection.is_closed()
@@ -143,6 +151,18 @@ impl NodeClient {
 }
 
 impl SupervisorClient {
+    pub(super) fn supervisor(&self) -> &schema::supervisor::Client {
+        &self.conversation.client
+    }
+
+    pub(super) async fn call<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, capnp::Error>>,
+    ) -> Result<T, ControlError> {
+        self.conversation.call(deadline, call).await
+    }
+
     /// Connects to the supervisor's socket at `address`.
     pub async fn connect(address: &Address) -> Result<SupervisorClient, ControlError> {
         let conversation = Conversation::open("the supervisor", address).await?;

@@ -117,6 +117,8 @@ impl NodeStatus {
         to.set_snapshot_index(self.snapshot_index.map_or(0, |index| index.0));
         to.set_snapshot_bytes(self.snapshot_bytes);
         to.set_transfer_target(self.transfer_target.map_or(0, |id| id.0));
+        to.set_faults(self.faults);
+        to.set_faults_version(self.faults_version);
     }
 
     /// Reads what arrived.
@@ -155,6 +157,8 @@ impl NodeStatus {
             transfer_target: somebody(from.get_transfer_target()),
             durability: parse("durability", from.get_durability())?,
             build: text("build", from.get_build())?,
+            faults: from.get_faults(),
+            faults_version: from.get_faults_version(),
         })
     }
 }
@@ -199,6 +203,7 @@ impl ClusterStatus {
         for (at, node) in (0..).zip(&self.nodes) {
             node.write(nodes.reborrow().get(at));
         }
+        to.set_faults(self.faults);
         let mut retired = to.init_retired(self.retired.len() as u32);
         for (at, node) in (0..).zip(&self.retired) {
             let mut to = retired.reborrow().get(at);
@@ -232,6 +237,7 @@ impl ClusterStatus {
             since_millis: from.get_since_millis(),
             nodes: nodes.iter().map(NodeState::read).collect::<Result<_, _>>()?,
             retired: retired.collect(),
+            faults: from.get_faults(),
             build: text("build", from.get_build())?,
         })
     }

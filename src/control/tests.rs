@@ -38,6 +38,8 @@ fn report() -> NodeStatus {
         snapshot_index: Some(LogIndex(5)),
         snapshot_bytes: 1 << 33,
         transfer_target: Some(NodeId(1)),
+        faults: 2,
+        faults_version: 9,
         durability: Durability::FsyncDropUnsynced,
         build: "0.1.0".into(),
     }
@@ -79,6 +81,7 @@ fn cluster() -> ClusterStatus {
             progress: Some("waits".into()),
         }],
         retired: vec![Retired { node: NodeId(2), since_millis: 3, purged: true }],
+        faults: 3,
         build: "0.1.0".into(),
     }
 }

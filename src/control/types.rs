@@ -186,6 +186,10 @@ pub struct NodeStatus {
     pub durability: Durability,
     /// Version of the program.
     pub build: String,
+    /// Faults in force that were injected on links that it sends on.
+    pub faults: u32,
+    /// Which list of faults it has; grows with every change.
+    pub faults_version: u64,
 }
 
 impl NodeStatus {
@@ -230,6 +234,8 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeState>,
     /// Who was a member and is not any more.
     pub retired: Vec<Retired>,
+    /// Injected faults in force.
+    pub faults: u32,
     /// Version of the supervisor's program.
     pub build: String,
 }

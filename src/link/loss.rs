@@ -1,4 +1,8 @@
-//! Loss: each message is lost with a fixed probability, independently of the others.
+//! Loss: each message is lost with a fixed probability, independently of the others or in bursts.
+//!
+//! Bursts are those of Gilbert's model: the line is good or bad, and every message that meets it
+//! bad is lost. It stays bad for so many messages on average, and turns bad as often as makes the
+//! share of all that are lost the same as without bursts.
 //!
 //! A stream socket loses no single message, so without this fault nothing would show whether the
 //! protocol above repeats what it must. Losing replies matters as much as losing requests: give the
@@ -11,16 +15,24 @@ use crate::types::Random;
 #[derive(Clone, Debug)]
 pub struct Loss {
     random: Random,
+    /// Within a burst.
+    bad: bool,
 }
 
 impl Loss {
     pub fn new(random: Random) -> Loss {
-        Loss { random }
+        Loss { random, bad: false }
     }
 
     /// Whether the message at hand is lost.
     pub fn loses(&mut self, policy: &Policy) -> bool {
-        self.random.chance(policy.loss)
+        let Policy { loss, loss_burst, .. } = *policy;
+        if loss_burst <= 1.0 || loss >= 1.0 {
+            return self.random.chance(loss);
+        }
+        let turns = if self.bad { 1.0 / loss_burst } else { loss / ((1.0 - loss) * loss_burst) };
+        self.bad ^= self.random.chance(turns.min(1.0));
+        self.bad
     }
 }
 
@@ -32,6 +44,18 @@ mod tests {
         let mut fault = Loss::new(Random::from_seed(1));
         let policy = Policy { loss, ..Policy::default() };
         (0..10_000).filter(|_| fault.loses(&policy)).count()
+    }
+
+    #[test]
+    fn bursts_lose_as_many_and_more_in_a_row() {
+        let mut fault = Loss::new(Random::from_seed(1));
+        let policy = Policy { loss: 0.2, loss_burst: 10.0, ..Policy::default() };
+        let lost: Vec<bool> = (0..100_000).map(|_| fault.loses(&policy)).collect();
+        let count = lost.iter().filter(|lost| **lost).count();
+        assert!((18_500..=21_500).contains(&count), "{count}");
+        let bursts = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+        let length = count as f64 / bursts as f64;
+        assert!((9.0..=11.0).contains(&length), "{length}");
     }
 
     #[test]

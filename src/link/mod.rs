@@ -9,8 +9,9 @@
 //!            ┌─────┐  ┌──────┐  ┌───────────┐  ┌──────┐  ┌───────┐  ┌─────────┐  ┌───────┐
 //!  admit ──┬►│ cut ├─►│ loss ├─►│ duplicate ├─►│ rate ├─►│ delay ├─►│ reorder ├─►│ queue ├─► due
 //!          │ └──┬──┘  └──┬───┘  └───────────┘  └──────┘  └───────┘  └─────────┘  └───────┘
-//!          │    ▼        ▼        two go on    when has   when does  does another  if there
-//!          │  gone     gone                    it left?   it come?   overtake it?  is room
+//!          │    ▼        ▼        two go on    when has   when does  does another  if there is
+//!          │  gone     gone                    it left?   it come?   overtake it?  room; a stall
+//!          │                                                                     keeps all here
 //!          │
 //!          └─────────── the empty policy: straight through, one branch ───────────────────►
 //! ```
@@ -45,6 +46,7 @@ mod policy;
 mod queue;
 pub mod rate;
 pub mod reorder;
+pub mod stall;
 
 #[cfg(test)]
 mod tests;
@@ -80,10 +82,25 @@ pub struct Counters {
     pub overflowed: u64,
     /// Sent a second time.
     pub duplicated: u64,
-    /// Kept waiting by rate, delay or reordering.
+    /// Kept waiting by rate, delay, reordering or a stall.
     pub delayed: u64,
     /// Held back so that others overtake.
     pub reordered: u64,
+}
+
+impl Counters {
+    /// Each with its word.
+    pub fn by_effect(&self) -> [(&'static str, u64); 6] {
+        let Counters { cut, lost, overflowed, duplicated, delayed, reordered } = *self;
+        [
+            ("cut", cut),
+            ("lost", lost),
+            ("overflowed", overflowed),
+            ("duplicated", duplicated),
+            ("delayed", delayed),
+            ("reordered", reordered),
+        ]
+    }
 }
 
 /// A policy at work on one directed link, and the messages it holds.
@@ -176,7 +193,7 @@ impl<M: Clone> Link<M> {
     /// Gives the message back if nothing keeps it.
     fn carry(&mut self, message: M, class: Class, size: usize, now: Instant) -> Option<M> {
         let at = self.leaves_at(class, size, now)?;
-        if at <= now && !self.queue.is_due(now) {
+        if at <= now && !self.queue.is_due(now) && !stall::stalls(&self.policy) {
             return Some(message);
         }
         self.hold(message, class, size, at, now);
@@ -199,13 +216,16 @@ impl<M: Clone> Link<M> {
     }
 
     fn hold(&mut self, message: M, class: Class, size: usize, at: Instant, now: Instant) {
-        self.counters.delayed += u64::from(at > now);
+        self.counters.delayed += u64::from(at > now || stall::stalls(&self.policy));
         self.queue.push(message, class, size, at);
     }
 
     /// Takes out what leaves by `now`, in order.
     pub fn due(&mut self, now: Instant) -> impl Iterator<Item = M> {
         std::iter::from_fn(move || {
+            if stall::stalls(&self.policy) {
+                return None;
+            }
             let message = self.queue.pop(now);
             self.look();
             message
@@ -214,7 +234,7 @@ impl<M: Clone> Link<M> {
 
     /// When [`Link::due`] has something next, if nothing is handed in before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.queue.next()
+        self.queue.next().filter(|_| !stall::stalls(&self.policy))
     }
 
     /// The policy in force.

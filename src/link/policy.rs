@@ -1,6 +1,7 @@
 //! Which faults a link has, as a value: written in a scenario's file, handed from the supervisor to
 //! a node, shown by `chaos status`.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,13 @@ pub const MAX_DELAY: Duration = Duration::from_secs(3600);
 pub struct Policy {
     /// Nothing gets through.
     pub cut: bool,
+    /// Nothing gets through, and nothing is lost: it comes when this is over, as far as there is
+    /// room for it to wait.
+    pub stall: bool,
     /// The probability that a message is lost.
     pub loss: f64,
+    /// How many messages in a row are lost, on average; 0 or 1: each for itself.
+    pub loss_burst: f64,
     /// The probability that a message arrives twice.
     pub duplicate: f64,
     /// Bytes per second that get through; without it, any number.
@@ -62,7 +68,12 @@ pub enum InvalidPolicy {
         "reorder needs reorder_hold: how long a message is held back for others to overtake it"
     )]
     NoHold,
+    #[error("loss_burst is a number of messages, from 1 to {MAX_BURST}, and cannot be {0}")]
+    Burst(f64),
 }
+
+/// The longest burst of losses, on average.
+pub const MAX_BURST: f64 = 1e6;
 
 impl Policy {
     /// The policy that lets nothing through.
@@ -73,6 +84,7 @@ impl Policy {
     /// Whether nothing is wrong with the link.
     pub fn is_empty(&self) -> bool {
         !self.cut
+            && !self.stall
             && self.loss == 0.0
             && self.duplicate == 0.0
             && self.rate.is_none()
@@ -97,6 +109,9 @@ impl Policy {
                 return Err(InvalidPolicy::TooLong { field, value });
             }
         }
+        if !(0.0..=MAX_BURST).contains(&self.loss_burst) {
+            return Err(InvalidPolicy::Burst(self.loss_burst));
+        }
         if self.rate == Some(0) {
             return Err(InvalidPolicy::ZeroRate);
         }
@@ -104,6 +119,61 @@ impl Policy {
             return Err(InvalidPolicy::NoHold);
         }
         Ok(())
+    }
+}
+
+impl Policy {
+    /// What two faults of the same link come to together.
+    pub fn and(self, other: &Policy) -> Policy {
+        let either = |a: f64, b: f64| 1.0 - (1.0 - a) * (1.0 - b);
+        let varies = |policy: &Policy| !policy.jitter.is_zero();
+        let distribution = if varies(other) { other.distribution } else { self.distribution };
+        Policy {
+            cut: self.cut || other.cut,
+            stall: self.stall || other.stall,
+            loss: either(self.loss, other.loss),
+            loss_burst: self.loss_burst.max(other.loss_burst),
+            duplicate: either(self.duplicate, other.duplicate),
+            rate: [self.rate, other.rate].into_iter().flatten().min(),
+            delay: (self.delay + other.delay).min(MAX_DELAY),
+            jitter: (self.jitter + other.jitter).min(MAX_DELAY),
+            distribution,
+            reorder: either(self.reorder, other.reorder),
+            reorder_hold: self.reorder_hold.max(other.reorder_hold),
+        }
+    }
+}
+
+/// As in `delay 100ms ± 20ms, loss 5%`.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |what: &str, share: f64| {
+            (share > 0.0).then(|| format!("{what} {}%", (share * 1e8).round() / 1e6))
+        };
+        let spread = match (self.jitter.is_zero(), self.distribution) {
+            (true, _) => String::new(),
+            (false, Distribution::Uniform) => format!(" ± {:?}", self.jitter),
+            (false, Distribution::Normal) => format!(" ± {:?} (normal)", self.jitter),
+            (false, Distribution::LongTail) => format!(" + {:?} (long tail)", self.jitter),
+        };
+        let slow = !self.delay.is_zero() || !self.jitter.is_zero();
+        let bursts = if self.loss_burst > 1.0 {
+            format!(" in bursts of {}", self.loss_burst)
+        } else {
+            String::new()
+        };
+        let parts = [
+            self.cut.then(|| "cut".to_owned()),
+            self.stall.then(|| "stall".to_owned()),
+            slow.then(|| format!("delay {:?}{spread}", self.delay)),
+            share("loss", self.loss).map(|loss| loss + &bursts),
+            share("duplicate", self.duplicate),
+            share("reorder", self.reorder).map(|it| format!("{it} by {:?}", self.reorder_hold)),
+            self.rate.map(|rate| format!("rate {rate} B/s")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "no fault" } else { "" })?;
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -179,8 +249,22 @@ mod tests {
         assert!(error(|policy| policy.reorder = -0.1).starts_with("reorder is a probability"));
         assert!(error(|policy| policy.rate = Some(0)).contains("say cut instead"));
         assert!(error(|policy| policy.reorder = 0.1).contains("needs reorder_hold"));
+        assert!(error(|policy| policy.loss_burst = -2.0).contains("cannot be -2"));
         let long = error(|policy| policy.jitter = MAX_DELAY + Duration::from_secs(1));
         assert_eq!(long, "jitter of 3601s is too long: at most 3600s");
+    }
+
+    #[test]
+    fn a_policy_is_told_in_few_words() {
+        let policy: Policy = toml::from_str(
+            "loss = 0.05\nloss_burst = 4\ndelay_millis = 100\njitter_millis = 20\n\
+             duplicate = 0.001\nrate_bytes_per_second = 5000",
+        )
+        .unwrap();
+        let told = "delay 100ms ± 20ms, loss 5% in bursts of 4, duplicate 0.1%, rate 5000 B/s";
+        assert_eq!(policy.to_string(), told);
+        assert_eq!(Policy::cut().to_string(), "cut");
+        assert_eq!(Policy::default().to_string(), "no fault");
     }
 
     #[test]
@@ -188,8 +272,9 @@ mod tests {
         assert!(Policy::default().is_empty());
         let hour = Policy { reorder_hold: MAX_DELAY, ..Policy::default() };
         assert!(hour.is_empty(), "a hold alone holds nothing");
-        let faults: [fn(&mut Policy); 7] = [
+        let faults: [fn(&mut Policy); 8] = [
             |policy| policy.cut = true,
+            |policy| policy.stall = true,
             |policy| policy.loss = 0.1,
             |policy| policy.duplicate = 0.1,
             |policy| policy.rate = Some(1),

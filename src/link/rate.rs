@@ -51,6 +51,8 @@ mod tests {
     const KILOBYTE_PER_SECOND: Policy = Policy {
         rate: Some(1000),
         cut: false,
+        stall: false,
+        loss_burst: 0.0,
         loss: 0.0,
         duplicate: 0.0,
         delay: Duration::ZERO,

@@ -250,26 +250,33 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     ]);
     let rate = prop::option::weighted(0.3, 1000..1_000_000u64);
     let cut = prop::bool::weighted(0.1);
+    let stall = prop::bool::weighted(0.1);
+    let burst = prop_oneof![2 => Just(0.0), 1 => 1.0..20.0f64];
     (
-        cut,
+        (cut, stall, burst),
         [probability(), probability(), probability()],
         rate,
         [duration(), duration()],
         distribution,
     )
-        .prop_map(|(cut, [loss, duplicate, reorder], rate, [delay, jitter], distribution)| {
-            Policy {
-                cut,
-                loss,
-                duplicate,
-                rate,
-                delay,
-                jitter,
-                distribution,
-                reorder,
-                reorder_hold: millis(7),
-            }
-        })
+        .prop_map(
+            |(harder, [loss, duplicate, reorder], rate, [delay, jitter], distribution)| {
+                let (cut, stall, loss_burst) = harder;
+                Policy {
+                    cut,
+                    stall,
+                    loss,
+                    loss_burst,
+                    duplicate,
+                    rate,
+                    delay,
+                    jitter,
+                    distribution,
+                    reorder,
+                    reorder_hold: millis(7),
+                }
+            },
+        )
 }
 
 proptest! {
@@ -307,6 +314,9 @@ proptest! {
                 prop_assert!(link.waiting().messages <= 40);
             }
         }
+        if link.policy().stall {
+            link.set_policy(Policy::default(), now).unwrap();
+        }
         delivered.extend(link.due(Instant(Duration::MAX)));
         prop_assert_eq!(link.waiting(), Room::default());
         let Counters { cut, lost, overflowed, duplicated, .. } = link.counters();
@@ -317,4 +327,20 @@ proptest! {
             prop_assert!(control.is_sorted() && bulk.is_sorted(), "{:?}", delivered);
         }
     }
+}
+
+#[test]
+fn a_stall_holds_everything_and_lets_it_come_in_order_when_it_is_over() {
+    let mut link = Link::new(Random::from_seed(1));
+    let stall = Policy { stall: true, ..Policy::default() };
+    link.set_policy(stall, at(0)).unwrap();
+    for message in 0..5 {
+        assert_eq!(link.admit(message, Class::Bulk, 10, at(message)), None);
+    }
+    assert_eq!((link.next_deadline(), link.due(at(9_000_000)).count()), (None, 0));
+    assert_eq!((link.waiting().messages, link.counters().delayed), (5, 5));
+    link.set_policy(Policy::default(), at(10)).unwrap();
+    assert_eq!(link.next_deadline(), Some(at(10)));
+    assert_eq!(link.due(at(10)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(link.admit(6, Class::Bulk, 10, at(11)), Some(6), "clear again");
 }

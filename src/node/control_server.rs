@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::faults::Faults;
 use super::metrics::OrderMetrics;
 use super::operator_desk::OperatorDesk;
 use super::snapshot_file::SnapshotFile;
 use super::stop::Stop;
+use crate::chaos::Table;
 use crate::control::{NodeStatus, order_timeout, read_changes, write_outcome};
 use crate::replica::{Order, OrderResult};
 use crate::schema::control_capnp::node as schema;
@@ -19,6 +21,7 @@ pub struct ControlServer {
     pub status: Box<dyn Fn() -> NodeStatus>,
     pub stop: Rc<Stop>,
     pub operators: Rc<OperatorDesk>,
+    pub faults: Rc<Faults>,
     pub metrics: OrderMetrics,
     /// The node's own.
     pub directory: PathBuf,
@@ -105,6 +108,18 @@ impl schema::Server for ControlServer {
     ) -> Result<(), capnp::Error> {
         match SnapshotFile::newest(&self.directory) {
             Ok(file) => results.get().set_snapshot(capnp_rpc::new_client(file)),
+            Err(why) => results.get().set_refused(&why),
+        }
+        Ok(())
+    }
+
+    async fn set_faults(
+        self: Rc<Self>,
+        params: schema::SetFaultsParams,
+        mut results: schema::SetFaultsResults,
+    ) -> Result<(), capnp::Error> {
+        match Table::from_json(params.get()?.get_table()?.to_str()?) {
+            Ok(table) => self.faults.set(table),
             Err(why) => results.get().set_refused(&why),
         }
         Ok(())

@@ -27,6 +27,8 @@ pub enum NodeError {
     #[error("node {node} is none of the members that {} names", file.display())]
     NotAMember { node: crate::types::NodeId, file: PathBuf },
     #[error(transparent)]
+    Faults(#[from] super::faults::FaultsError),
+    #[error(transparent)]
     Listen(#[from] TransportError),
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -45,7 +47,7 @@ impl NodeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // What a person has to look at: trying again cannot help.
-            NodeError::NotAMember { .. } => EXIT_CONFIGURATION,
+            NodeError::NotAMember { .. } | NodeError::Faults(_) => EXIT_CONFIGURATION,
             NodeError::Log { source, .. } | NodeError::Fatal(Fatal::Log(source)) => match source {
                 LogError::Disk(_) => 1,
                 _ => EXIT_CONFIGURATION,

@@ -258,6 +258,10 @@ metrics! {
             "Connections to the peer that failed or ended.", &["peer"]);
         queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes",
             "Bytes waiting to be sent to the peer.", &["peer"]);
+        faulted: IntCounterVec = counters("kvraft_link_fault_messages_total",
+            "Messages to the peer that an injected fault met, by what it did.", &["peer", "effect"]);
+        faults: IntGaugeVec = gauges("kvraft_link_fault_active",
+            "1 while an injected fault is in force on the link to the peer.", &["peer"]);
         refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total",
             "Batches refused: malformed, or not for this node.");
         unroutable: IntCounter = counter("kvraft_peer_messages_unroutable_total",
@@ -433,6 +437,13 @@ impl NodeMetrics {
             ];
             for (metric, total) in totals {
                 catch_up(&metric.with_label_values(label), total);
+            }
+        }
+        for (id, policy, counters) in seen.peers.faults() {
+            let peer = id.to_string();
+            self.link.faults.with_label_values(&[&peer]).set((!policy.is_empty()).into());
+            for (effect, total) in counters.by_effect() {
+                catch_up(&self.link.faulted.with_label_values(&[peer.as_str(), effect]), total);
             }
         }
     }

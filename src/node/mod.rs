@@ -36,6 +36,7 @@ pub mod control_server;
 pub mod desk;
 mod error;
 pub mod event_loop;
+pub mod faults;
 pub mod inbox;
 mod init;
 mod lock;

@@ -7,8 +7,8 @@
 //!
 //! # The rule
 //!
-//! Two queues with one bound. *Urgent* is what is small and keeps the cluster alive: votes,
-//! replies, heartbeats; it is taken first. *Bulk* carries entries or clients' requests. When the
+//! Two queues with one bound. *Urgent* is what is small and what others wait for: votes, replies,
+//! heartbeats; it is taken first. *Bulk* carries entries or clients' requests. When the
 //! bound is reached, the oldest bulk goes, then the oldest of the rest: every message between nodes
 //! may be lost, Raft sends entries again, and a request that was relayed has a deadline where it
 //! came from. What is dropped is counted.
@@ -66,14 +66,18 @@ impl From<PeerMessage<Message>> for Measured {
     }
 }
 
-/// Whether a message is small and keeps the cluster alive.
-pub fn is_urgent(message: &PeerMessage<Message>) -> bool {
+/// A reply to a relayed request that is no larger does not wait behind entries: a client waits for
+/// it, and on a slow link it would come after its deadline.
+const SMALL_REPLY: usize = 1024;
+
+/// Whether a message is small, and others wait for it.
+pub fn is_urgent(Measured { size, message }: &Measured) -> bool {
     match message {
         PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => entries.is_empty(),
         PeerMessage::Consensus(Message::InstallSnapshot { .. }) => false,
         PeerMessage::Consensus(_) => true,
+        PeerMessage::RelayReply { .. } => *size <= SMALL_REPLY,
         PeerMessage::Relay { .. }
-        | PeerMessage::RelayReply { .. }
         | PeerMessage::StateHash { .. }
         | PeerMessage::Supports { .. }
         | PeerMessage::SnapshotRequest { .. }
@@ -90,9 +94,11 @@ impl Outgoing {
     }
 
     /// Puts in a message, and makes room for it if need be.
-    pub fn push(&mut self, Measured { size, message }: Measured) {
+    pub fn push(&mut self, measured: Measured) {
+        let urgent = is_urgent(&measured);
+        let Measured { size, message } = measured;
         self.bytes += size;
-        if is_urgent(&message) {
+        if urgent {
             self.urgent.push_back((size, message));
         } else {
             self.bulk.push_back((size, message));

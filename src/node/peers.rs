@@ -20,7 +20,7 @@ use super::sender::{PeerLink, Sender};
 use crate::config::Address;
 use crate::consensus::Configuration;
 use crate::consensus::raft::Message;
-use crate::link::{Class, InvalidPolicy, Link, Policy};
+use crate::link::{Class, Counters, Link, Policy};
 use crate::replica::PeerMessage;
 use crate::types::{ClusterId, Instant, NodeId, Random};
 
@@ -49,6 +49,8 @@ pub struct Peers {
     peers: BTreeMap<NodeId, Peer>,
     /// Where those are whom the configuration does not know.
     strangers: BTreeMap<NodeId, Address>,
+    /// What is wrong with the link to each, on purpose; also with those that are no peers yet.
+    policies: BTreeMap<NodeId, Policy>,
     /// Messages to somebody who is no member, or has no address.
     unroutable: u64,
 }
@@ -62,7 +64,8 @@ impl Peers {
         random: Random,
         strangers: BTreeMap<NodeId, Address>,
     ) -> Peers {
-        Peers { cluster, own, random, peers: BTreeMap::new(), strangers, unroutable: 0 }
+        let (peers, policies) = (BTreeMap::new(), BTreeMap::new());
+        Peers { cluster, own, random, peers, strangers, policies, unroutable: 0 }
     }
 
     /// The members are now these. Wants a `LocalSet`.
@@ -95,7 +98,12 @@ impl Peers {
             address: address.clone(),
         };
         let task = tokio::task::spawn_local(sender.run()).abort_handle();
-        let faults = Link::new(Random::from_seed(self.random.bits()));
+        let mut faults = Link::new(Random::from_seed(self.random.bits()));
+        if let Some(policy) = self.policies.get(&to)
+            && let Err(error) = faults.set_policy(policy.clone(), Instant::default())
+        {
+            tracing::error!(peer = %to, "a fault that makes no sense: {error}");
+        }
         Peer { address, faults, link, task }
     }
 
@@ -113,8 +121,8 @@ impl Peers {
             self.unroutable += 1;
             return;
         };
-        let class = if is_urgent(&message) { Class::Control } else { Class::Bulk };
         let message = Measured::from(message);
+        let class = if is_urgent(&message) { Class::Control } else { Class::Bulk };
         let size = message.size;
         if let Some(message) = peer.faults.admit(message, class, size, now) {
             peer.link.push(message);
@@ -135,17 +143,21 @@ impl Peers {
         self.peers.values().filter_map(|peer| peer.faults.next_deadline()).min()
     }
 
-    /// From now on, this is wrong with the link to `to`. Whether there is such a link.
-    pub fn set_policy(
-        &mut self,
-        now: Instant,
-        to: NodeId,
-        policy: Policy,
-    ) -> Result<bool, InvalidPolicy> {
-        match self.peers.get_mut(&to) {
-            Some(peer) => peer.faults.set_policy(policy, now).map(|()| true),
-            None => Ok(false),
+    /// From now on, this and nothing else is wrong with the links.
+    pub fn set_policies(&mut self, now: Instant, policies: BTreeMap<NodeId, Policy>) {
+        self.policies = policies;
+        for (to, peer) in &mut self.peers {
+            let policy = self.policies.get(to).cloned().unwrap_or_default();
+            if let Err(error) = peer.faults.set_policy(policy, now) {
+                // Policies are looked at where they come in.
+                tracing::error!(peer = %to, "a fault that makes no sense: {error}");
+            }
         }
+    }
+
+    /// What the faults of each link did, and what is in force there.
+    pub fn faults(&self) -> impl Iterator<Item = (NodeId, &Policy, Counters)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer.faults.policy(), peer.faults.counters()))
     }
 
     /// `peer` spoke to us: it is there.

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
+use super::faults::{Faults, read_table};
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -98,6 +99,7 @@ struct Node<D: Disk> {
     operators: Rc<OperatorDesk>,
     peers: Rc<RefCell<Peers>>,
     peer_server: Rc<PeerServer>,
+    faults: Rc<Faults>,
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
@@ -108,6 +110,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
     let disk_bell = DiskBell::new(inbox.bell().clone());
     let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
     let (_servers, http) = serve(&node).await?;
+    let _faults = spawn(node.faults.clone().keep());
     let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
     let event_loop = EventLoop {
         replica: node.window.replica.clone(),
@@ -160,10 +163,13 @@ fn open(
     let random = Random::from_seed(rand::random());
     let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());
     let peers = Rc::new(RefCell::new(peers));
+    let table = read_table(&config.directory)?;
+    let faults = Faults::new(table, peers.clone(), clock, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
     Ok(Node {
-        window: Rc::new(Window { replica, clock, config: config.clone() }),
+        window: Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() }),
+        faults,
         config,
         desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
         operators: Rc::new(OperatorDesk::new(inbox.clone())),
@@ -225,6 +231,7 @@ async fn serve<D: Disk + 'static>(
         status: Box::new(move || control.node_status()),
         stop: node.stop.clone(),
         operators: node.operators.clone(),
+        faults: node.faults.clone(),
         metrics: OrderMetrics::new(&node.registry)?,
         directory: node.config.directory.clone(),
     });

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::clock::Clock;
+use super::faults::Faults;
 use crate::config::NodeConfig;
 use crate::consensus::raft::Raft;
 use crate::control::{NodeStatus, PeerStatus};
@@ -20,6 +21,7 @@ pub struct Window<D: Disk> {
     pub replica: Rc<RefCell<Replica<Raft, D>>>,
     pub clock: Clock,
     pub config: NodeConfig,
+    pub faults: Rc<Faults>,
 }
 
 /// Why a node cannot do its work now.
@@ -103,6 +105,8 @@ impl<D: Disk> Window<D> {
             transfer_target: core.transfer_to,
             durability: self.config.durability,
             build: VERSION.to_owned(),
+            faults: self.faults.in_force().try_into().unwrap_or(u32::MAX),
+            faults_version: self.faults.version(),
         }
     }
 }

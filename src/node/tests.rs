@@ -177,15 +177,15 @@ fn nothing_passes_a_link_that_is_cut() {
         let peer = Rc::new(Peer::default());
         answer(fixture.listener.accept().await.unwrap(), &peer);
         let now = Instant::from_millis(1000);
-        assert_eq!(peers.set_policy(now, THEM, Policy::cut()), Ok(true));
+        peers.set_policies(now, [(THEM, Policy::cut())].into());
         peers.send(now, THEM, vote(1));
-        assert_eq!(peers.set_policy(now, THEM, Policy::default()), Ok(true));
+        peers.set_policies(now, BTreeMap::new());
         peers.send(now, THEM, vote(2));
         until(|| !peer.messages.borrow().is_empty()).await;
         assert_eq!(*peer.messages.borrow(), [vote(2)]);
 
         let delay = Policy { delay: Duration::from_millis(50), ..Policy::default() };
-        assert_eq!(peers.set_policy(now, THEM, delay), Ok(true));
+        peers.set_policies(now, [(THEM, delay)].into());
         peers.send(now, THEM, vote(3));
         let due = peers.next_deadline().expect("something waits");
         assert_eq!(due, now + Duration::from_millis(50));

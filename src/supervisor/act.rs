@@ -173,6 +173,7 @@ impl Daemon {
         self.no_start_under_way().await;
         stopped.sort_by_key(|stopped| stopped.node);
         self.clean_up();
+        self.forget_faults();
         self.tell(None, "cluster-down", "every node has ended");
         self.is_saved().await;
         self.inner.borrow_mut().phase = Phase::Down(stopped.clone());

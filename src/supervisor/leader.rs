@@ -367,7 +367,8 @@ mod tests {
             "uptime_millis": 0, "log_bytes": 0, "segments": 1, "disk_full": false, "ready": true,
             "peers": [], "voters": ids(voters), "learners": ids(learners),
             "outgoing": ids(outgoing), "snapshot_index": null, "snapshot_bytes": 0,
-            "transfer_target": null, "durability": "fsync", "build": ""
+            "transfer_target": null, "durability": "fsync", "build": "",
+            "faults": 0, "faults_version": 0
         });
         serde_json::from_value(json).unwrap()
     }

@@ -26,6 +26,7 @@
 
 mod act;
 pub mod backup;
+mod chaos;
 mod daemon;
 pub mod events;
 pub mod launch;

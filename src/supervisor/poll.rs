@@ -109,6 +109,7 @@ impl Daemon {
         };
         if fits {
             self.note(id, |node, _| node.answered());
+            self.remind_of_faults(id);
             self.judge_leader();
             self.look();
         }

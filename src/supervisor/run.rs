@@ -148,6 +148,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn_local(daemon.clone().keep_time());
     tasks.spawn_local(daemon.clone().keep_state());
+    tasks.spawn_local(daemon.clone().keep_faults());
     let ids: Vec<_> = daemon.inner.borrow().nodes.keys().copied().collect();
     ids.into_iter().for_each(|id| daemon.begin_asking(id));
     daemon.adopted_have_answered().await;

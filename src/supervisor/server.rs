@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::daemon::Daemon;
 use super::leader::Unmet;
+use crate::chaos::{FaultId, Injection};
 use crate::control::MAX_GRACE;
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
@@ -31,6 +32,11 @@ fn timeout(millis: u32) -> Duration {
 /// Zero means nobody.
 fn somebody(id: u64) -> Option<NodeId> {
     Some(NodeId(id)).filter(|id| id.0 != 0)
+}
+
+/// Our own types have no maps with odd keys: they always have their JSON.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// What each connection gets.
@@ -174,6 +180,66 @@ impl supervisor::Server for Control {
             Err(Unmet::Refused(why)) => results.get().set_refused(&why),
             Err(Unmet::Unfinished(why)) => results.get().set_unfinished(&why),
         }
+        Ok(())
+    }
+
+    async fn inject(
+        self: Rc<Self>,
+        params: supervisor::InjectParams,
+        mut results: supervisor::InjectResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let injection = serde_json::from_str::<Injection>(params.get_injection()?.to_str()?);
+        let (daemon, yes) = (self.0.clone(), params.get_yes());
+        let begun = match injection {
+            // Once begun it goes on, even if the one who asked is gone.
+            Ok(injection) => {
+                tokio::task::spawn_local(async move { daemon.inject(injection, yes).await })
+                    .await
+                    .map_err(|error| capnp::Error::failed(error.to_string()))?
+            }
+            Err(error) => Err(format!("this is no fault: {error}")),
+        };
+        let mut results = results.get();
+        match begun {
+            Ok(begun) => {
+                results.set_fault(json(&begun.fault).as_str());
+                results.set_warning(&begun.warning);
+                let mut unheard = results.init_unheard(begun.unheard.len() as u32);
+                (0..).zip(&begun.unheard).for_each(|(at, id)| unheard.set(at, id.0));
+            }
+            Err(why) => results.set_refused(&why),
+        }
+        Ok(())
+    }
+
+    async fn heal(
+        self: Rc<Self>,
+        params: supervisor::HealParams,
+        mut results: supervisor::HealResults,
+    ) -> Result<(), capnp::Error> {
+        let ids: Vec<_> = params.get()?.get_faults()?.iter().map(FaultId).collect();
+        let daemon = self.0.clone();
+        let healed = tokio::task::spawn_local(async move { daemon.heal(&ids).await });
+        let healed = healed.await.map_err(|error| capnp::Error::failed(error.to_string()))?;
+        let mut results = results.get();
+        match healed {
+            Ok((healed, still)) => {
+                results.set_healed(json(&healed).as_str());
+                let mut unheard = results.init_unheard(still.len() as u32);
+                (0..).zip(&still).for_each(|(at, id)| unheard.set(at, id.0));
+            }
+            Err(why) => results.set_refused(&why),
+        }
+        Ok(())
+    }
+
+    async fn faults(
+        self: Rc<Self>,
+        _: supervisor::FaultsParams,
+        mut results: supervisor::FaultsResults,
+    ) -> Result<(), capnp::Error> {
+        results.get().set_faults(json(&self.0.faults()).as_str());
         Ok(())
     }
 

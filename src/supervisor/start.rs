@@ -61,6 +61,7 @@ impl Daemon {
         if let Err(error) = written {
             tracing::warn!(node = %id, "{error}");
         }
+        self.write_faults(id);
         if let Err((why, hopeless)) = self.initialise(id).await {
             self.note(id, |node, now| node.spawn_failed(now, &why, hopeless));
             return;

@@ -11,6 +11,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::chaos::Chaos;
 use super::process::Identity;
 use crate::config::{
     Address, ClusterConfig, ClusterDirectory, Member, Members, NodeConfig, NodeDirectory,
@@ -32,7 +33,7 @@ pub enum Mode {
 }
 
 /// The contents of `supervisor.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateFile {
     pub version: u32,
     pub cluster: ClusterId,
@@ -43,6 +44,9 @@ pub struct StateFile {
     /// Of the supervisor's metrics.
     pub http: SocketAddr,
     pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Faults on purpose.
+    #[serde(default)]
+    pub(super) chaos: Chaos,
 }
 
 /// What is known of one node. A record is kept for ever: its number is never given to another.
@@ -182,6 +186,7 @@ impl StateFile {
             supervisor: None,
             http: ports.next()?,
             nodes,
+            chaos: Chaos::default(),
         })
     }
 

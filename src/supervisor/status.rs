@@ -37,7 +37,7 @@ impl Daemon {
 
     /// All that is known.
     pub(super) fn status(&self) -> ClusterStatus {
-        let ready = self.is_ready();
+        let (ready, faults) = (self.is_ready(), self.faults().len());
         let inner = self.inner.borrow();
         ClusterStatus {
             name: self.config.name.to_string(),
@@ -58,6 +58,7 @@ impl Daemon {
                 .filter_map(|(id, node)| self.node_state(&inner, *id, node))
                 .collect(),
             retired: retired(&inner),
+            faults: faults.try_into().unwrap_or(u32::MAX),
             build: VERSION.to_owned(),
         }
     }

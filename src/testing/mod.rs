@@ -29,6 +29,7 @@
 //! The programs `kvnode` and `kvsupd` must have been built: they are looked for in
 //! `$KVRAFT_BIN_DIR`, else beside (or above) the test's own executable, else in `PATH`.
 
+mod faults;
 mod members;
 
 use std::future::Future;

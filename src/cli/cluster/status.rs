@@ -22,13 +22,13 @@ Examples:
   kvctl cluster status -o name          the ids of the nodes
 
 JSON fields: schema_version, name, cluster, directory, transport, durability, supervisor_pid,
-http_address, leader, term, ready, foreground, since_millis, build, retired: node, since_millis,
-purged; nodes: node, state, pid, since_millis, restarts, last_exit, client, peer, control, http,
+http_address, leader, term, ready, foreground, since_millis, build, faults (injected, in force),
+retired: node, since_millis, purged; nodes: node, state, pid, since_millis, restarts, last_exit, client, peer, control, http,
 log, adopted, next_start_millis, problem, standing (member, joining, leaving), progress, report
 (what the node itself said last: role, term, voted_for, leader, first_index, last_index,
 durable_index, commit_index, applied_index, revision, keys, state_hash, uptime_millis, log_bytes,
 segments, disk_full, ready, peers, voters, learners, outgoing, snapshot_index, snapshot_bytes,
-transfer_target, durability, build), report_millis")]
+transfer_target, durability, build, faults, faults_version), report_millis")]
 pub struct Status {}
 
 pub async fn run(global: &Global, _: Status) -> Outcome {
@@ -81,6 +81,11 @@ fn print_table(status: &ClusterStatus) -> Result<(), Failure> {
         status.http_address,
         status.directory.display()
     ))?;
+    match status.faults {
+        0 => {}
+        1 => output::warn("an injected fault is in force: kvctl chaos status"),
+        many => output::warn(format!("{many} injected faults are in force: kvctl chaos status")),
+    }
     for node in &status.nodes {
         if let Some(problem) = &node.problem {
             output::warn(format!("node {}: {}", node.node, problem.trim_end()));

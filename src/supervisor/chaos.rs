@@ -1,0 +1,278 @@
+//! Faults on purpose: begun, told to the nodes, remembered, ended.
+//!
+//! # Order
+//!
+//! 1. The fault stands in this process's state.
+//! 2. Each node's own part is written beside its data, where the node finds it at its next start.
+//! 3. Each node that runs is told, all at the same time.
+//! 4. The state file is written, and whoever asked is answered.
+//!
+//! # What can go wrong
+//!
+//! - *A node is paused*, and is told when it goes on: the order lies in its socket until then.
+//!   Whoever asked is not kept waiting, but told who has not heard.
+//! - *A node hears nothing*, because this process died after 2, or the order was lost: its status
+//!   says which list it has, and it is told again.
+//! - *Nobody heals.* A fault with an end ends in the nodes themselves. Without one it stays, across
+//!   restarts of nodes and of this process, until `heal` or the end of the cluster; every status
+//!   says so.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use super::daemon::{Daemon, unix_millis};
+use crate::chaos::{Directed, Fault, FaultId, Healed, Injection, View};
+use crate::config::{Address, replace_file};
+use crate::control::{NodeClient, State};
+use crate::types::NodeId;
+
+/// Faults in force at once.
+const MAX_FAULTS: usize = 256;
+
+/// For a node to answer that it has a list of faults.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So long an order waits in the socket of a node that is paused; its status brings it after that.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What of faults is in the state file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Chaos {
+    /// The last number that was given to a fault.
+    pub last: FaultId,
+    /// Of the list that the nodes are told; grows with every change.
+    pub version: u64,
+    pub faults: Vec<Fault>,
+}
+
+/// A fault that has begun.
+pub(super) struct Begun {
+    pub fault: Fault,
+    /// What whoever asked should know.
+    pub warning: String,
+    /// Who has not heard yet.
+    pub unheard: Vec<NodeId>,
+}
+
+impl Daemon {
+    /// Begins a fault. The error says why it cannot be.
+    pub(super) async fn inject(
+        self: &Rc<Self>,
+        injection: Injection,
+        yes: bool,
+    ) -> Result<Begun, String> {
+        let (fault, warning) = self.begin(injection, yes)?;
+        self.tell(None, "fault-began", &words(&fault));
+        let unheard = self.tell_faults().await;
+        self.is_saved().await;
+        Ok(Begun { fault, warning, unheard })
+    }
+
+    fn begin(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
+        let (view, runs) = self.view();
+        let mut inner = self.inner.borrow_mut();
+        let chaos = &mut inner.state.chaos;
+        if chaos.faults.len() >= MAX_FAULTS {
+            return Err(format!("{MAX_FAULTS} faults are in force already: heal some of them"));
+        }
+        let id = FaultId(chaos.last.0 + 1);
+        let fault = injection.begin(id, &view, unix_millis())?;
+        let before = cut(&chaos.faults);
+        let after: BTreeSet<Directed> = before.iter().copied().chain(cut([&fault])).collect();
+        let loses = view.has_quorum(&runs, &before) && !view.has_quorum(&runs, &after);
+        let warning = match loses {
+            true => "this leaves no majority that can reach each other: no write will be \
+                     acknowledged until it is healed"
+                .to_owned(),
+            false => String::new(),
+        };
+        if loses && self.config.protected && !yes {
+            return Err(format!("{warning}, and this cluster is protected: say --yes to do it"));
+        }
+        chaos.last = id;
+        chaos.version += 1;
+        chaos.faults.push(fault.clone());
+        Ok((fault, warning))
+    }
+
+    /// Ends the faults of these numbers, or all. The error says which of them there is not.
+    pub(super) async fn heal(
+        self: &Rc<Self>,
+        ids: &[FaultId],
+    ) -> Result<(Vec<Healed>, Vec<NodeId>), String> {
+        let now = unix_millis();
+        let ended: Vec<Fault> = {
+            let chaos = &mut self.inner.borrow_mut().state.chaos;
+            let there = |id: &FaultId| chaos.faults.iter().any(|fault| fault.id == *id);
+            if let Some(missing) = ids.iter().find(|id| !there(id)) {
+                return Err(match *missing <= chaos.last && missing.0 > 0 {
+                    true => format!("fault {missing} is over"),
+                    false => format!("there is no fault {missing}"),
+                });
+            }
+            chaos.version += 1;
+            let is_meant = |fault: &mut Fault| ids.is_empty() || ids.contains(&fault.id);
+            chaos.faults.extract_if(.., is_meant).collect()
+        };
+        let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now)).collect();
+        for it in &healed {
+            let lasted = Duration::from_millis(it.lasted_millis);
+            let words = format!("fault {}: {}, healed after {lasted:?}", it.id, it.what);
+            self.tell(None, "fault-ended", &words);
+        }
+        let unheard = self.tell_faults().await;
+        self.touch();
+        self.is_saved().await;
+        Ok((healed, unheard))
+    }
+
+    /// The faults in force.
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let now = unix_millis();
+        let inner = self.inner.borrow();
+        inner.state.chaos.faults.iter().filter(|fault| !fault.is_over(now)).cloned().collect()
+    }
+
+    /// Forgets faults whose time is over, for ever; the nodes have ended them themselves.
+    pub(super) async fn keep_faults(self: Rc<Self>) {
+        let mut news = self.news();
+        loop {
+            news.borrow_and_update();
+            let now = unix_millis();
+            let over: Vec<Fault> = {
+                let chaos = &mut self.inner.borrow_mut().state.chaos;
+                chaos.faults.extract_if(.., |fault| fault.is_over(now)).collect()
+            };
+            for fault in &over {
+                let words = format!("fault {}: {fault}, its time was over", fault.id);
+                self.tell(None, "fault-ended", &words);
+            }
+            let next = {
+                let inner = self.inner.borrow();
+                inner.state.chaos.faults.iter().filter_map(|fault| fault.until_millis).min()
+            };
+            let nap = async {
+                match next {
+                    Some(next) => {
+                        let left = Duration::from_millis(next.saturating_sub(now).max(1));
+                        tokio::time::sleep(left.min(PATIENCE)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = nap => {}
+                _ = news.changed() => {}
+            }
+        }
+    }
+
+    /// Ends everything, because the cluster ends.
+    pub(super) fn forget_faults(&self) {
+        let ended = {
+            let chaos = &mut self.inner.borrow_mut().state.chaos;
+            chaos.version += u64::from(!chaos.faults.is_empty());
+            std::mem::take(&mut chaos.faults)
+        };
+        for fault in &ended {
+            let words = format!("fault {}: {fault}, ended with the cluster", fault.id);
+            self.tell(None, "fault-ended", &words);
+        }
+        let ids: Vec<NodeId> = self.inner.borrow().nodes.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.write_faults(id));
+    }
+
+    /// Tells every node its part of the faults; who has not heard.
+    async fn tell_faults(self: &Rc<Self>) -> Vec<NodeId> {
+        let ids: Vec<NodeId> = self.inner.borrow().nodes.keys().copied().collect();
+        ids.iter().for_each(|id| self.write_faults(*id));
+        let told = join_all(ids.into_iter().map(|id| async move { (id, self.tell_one(id).await) }));
+        told.await.into_iter().filter_map(|(id, heard)| (!heard).then_some(id)).collect()
+    }
+
+    /// Tells `id` its part of the faults. False: it lives and has not heard.
+    async fn tell_one(self: &Rc<Self>, id: NodeId) -> bool {
+        let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
+        let Some(state) = state.filter(|state| state.is_alive()) else { return true };
+        let (this, table) = (self.clone(), self.table_of(id));
+        let told = tokio::task::spawn_local(async move {
+            let address = Address::Unix(this.directory.node(id).socket("control"));
+            let client = NodeClient::connect(id, &address).await?;
+            client.set_faults(&table, LONG_PATIENCE).await
+        });
+        match state {
+            // It reads the file before it opens its sockets.
+            State::Starting => true,
+            // The order lies in its socket.
+            State::Paused => false,
+            _ => matches!(tokio::time::timeout(PATIENCE, told).await, Ok(Ok(Ok(())))),
+        }
+    }
+
+    /// Tells `id` again, if its status says that it has an older list.
+    pub(super) fn remind_of_faults(self: &Rc<Self>, id: NodeId) {
+        let behind = {
+            let inner = self.inner.borrow();
+            let report = inner.nodes.get(&id).and_then(|node| node.report.as_ref());
+            report.is_some_and(|(report, _)| report.faults_version < inner.state.chaos.version)
+        };
+        if behind {
+            let this = self.clone();
+            tokio::task::spawn_local(async move { this.tell_one(id).await });
+        }
+    }
+
+    fn table_of(&self, id: NodeId) -> String {
+        let inner = self.inner.borrow();
+        let chaos = &inner.state.chaos;
+        Fault::table(chaos.version, &chaos.faults, id).to_json()
+    }
+
+    /// Writes what `id` finds at its start.
+    pub(super) fn write_faults(&self, id: NodeId) {
+        let path = self.directory.node(id).faults_file();
+        let nothing = self.inner.borrow().state.chaos.faults.is_empty();
+        let written = match nothing {
+            true if !path.exists() => Ok(()),
+            true => std::fs::remove_file(&path),
+            false => replace_file(&path, self.table_of(id).as_bytes()),
+        };
+        if let Err(error) = written {
+            tracing::error!(node = %id, %error, "cannot write {}", path.display());
+        }
+    }
+
+    /// Who is there and who leads; and who runs.
+    fn view(&self) -> (View, BTreeSet<NodeId>) {
+        let inner = self.inner.borrow();
+        let all: BTreeSet<NodeId> = inner.nodes.keys().copied().collect();
+        let reports = inner.nodes.values().filter_map(|node| node.report.as_ref());
+        let newest = reports.max_by_key(|(report, _)| (report.term, report.commit_index));
+        let voters = newest
+            .map_or_else(|| all.clone(), |(report, _)| report.voters.iter().copied().collect());
+        let runs = inner.nodes.iter().filter(|(_, it)| it.lifecycle.state() == State::Running);
+        let runs = runs.map(|(id, _)| *id).collect();
+        (View { all, voters, leader: inner.leader }, runs)
+    }
+}
+
+/// The links that nothing gets through while `faults` are in force.
+fn cut<'f>(faults: impl IntoIterator<Item = &'f Fault>) -> BTreeSet<Directed> {
+    let cuts = |fault: &&Fault| fault.policy.cut || fault.policy.stall || fault.policy.loss >= 1.0;
+    faults.into_iter().filter(cuts).flat_map(|fault| fault.links.iter().copied()).collect()
+}
+
+/// A fault in words, for the history.
+fn words(fault: &Fault) -> String {
+    let span = fault.until_millis.map(|until| until.saturating_sub(fault.since_millis));
+    let span = span.map_or_else(
+        || "until healed".to_owned(),
+        |millis| format!("for {:?}", Duration::from_millis(millis)),
+    );
+    format!("fault {}: {fault}, {span}, by {}", fault.id, fault.by)
+}
