@@ -14,7 +14,7 @@ use super::{FaultId, Flap};
 use crate::link::Policy;
 use crate::types::NodeId;
 
-/// See the [module](self). Its text is `faults.json` in the node's directory.
+/// The faults of the links that one node sends on. Its text is `faults.json` in the node's directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
