@@ -41,8 +41,8 @@ pub fn rings(all: &Nodes) -> Result<Cut, String> {
     let count = ring.len();
     if count < 4 {
         return Err(format!(
-            "rings want at least four nodes: among {count}, two majorities are the same or everybody \
-             sees everybody"
+            "rings want at least four nodes: among {count}, two majorities are the same or \
+             everybody sees everybody"
         ));
     }
     // A majority but for oneself, half of them on each side.
