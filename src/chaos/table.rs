@@ -14,7 +14,8 @@ use super::{FaultId, Flap};
 use crate::link::Policy;
 use crate::types::NodeId;
 
-/// The faults of the links that one node sends on. Its text is `faults.json` in the node's directory.
+/// The faults of the links that one node sends on. Its text is `faults.json` in the node's
+/// directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {

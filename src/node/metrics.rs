@@ -259,7 +259,7 @@ metrics! {
         queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes",
             "Bytes waiting to be sent to the peer.", &["peer"]);
         faulted: IntCounterVec = counters("kvraft_link_fault_messages_total",
-            "Messages to the peer that an injected fault met, by what it did.", &["peer", "effect"]);
+            "Messages to the peer that a fault met, by what it did.", &["peer", "effect"]);
         faults: IntGaugeVec = gauges("kvraft_link_fault_active",
             "1 while an injected fault is in force on the link to the peer.", &["peer"]);
         refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total",

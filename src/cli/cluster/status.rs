@@ -23,12 +23,13 @@ Examples:
 
 JSON fields: schema_version, name, cluster, directory, transport, durability, supervisor_pid,
 http_address, leader, term, ready, foreground, since_millis, build, faults (injected, in force),
-retired: node, since_millis, purged; nodes: node, state, pid, since_millis, restarts, last_exit, client, peer, control, http,
-log, adopted, next_start_millis, problem, standing (member, joining, leaving), progress, report
-(what the node itself said last: role, term, voted_for, leader, first_index, last_index,
-durable_index, commit_index, applied_index, revision, keys, state_hash, uptime_millis, log_bytes,
-segments, disk_full, ready, peers, voters, learners, outgoing, snapshot_index, snapshot_bytes,
-transfer_target, durability, build, faults, faults_version), report_millis")]
+retired: node, since_millis, purged; nodes: node, state, pid, since_millis, restarts, last_exit,
+client, peer, control, http, log, adopted, next_start_millis, problem, standing (member, joining,
+leaving), progress, report (what the node itself said last: role, term, voted_for, leader,
+first_index, last_index, durable_index, commit_index, applied_index, revision, keys, state_hash,
+uptime_millis, log_bytes, segments, disk_full, ready, peers, voters, learners, outgoing,
+snapshot_index, snapshot_bytes, transfer_target, durability, build, faults, faults_version),
+report_millis")]
 pub struct Status {}
 
 pub async fn run(global: &Global, _: Status) -> Outcome {
