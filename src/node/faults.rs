@@ -91,8 +91,10 @@ impl Faults {
             return;
         }
         self.version.set(table.version);
-        self.table.replace(table);
-        tracing::info!("{} injected faults are in force", self.in_force());
+        let before = self.table.replace(table);
+        if before.faults != self.table.borrow().faults {
+            tracing::info!("{} injected faults are in force", self.in_force());
+        }
         self.apply();
         self.changed.notify_one();
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::daemon::{Daemon, unix_millis};
+use super::daemon::{Daemon, Phase, unix_millis};
 use crate::chaos::{Directed, Fault, FaultId, Healed, Injection, View};
 use crate::config::{Address, replace_file};
 use crate::control::{NodeClient, State};
@@ -76,6 +76,9 @@ impl Daemon {
     fn begin(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
         let (view, runs) = self.view();
         let mut inner = self.inner.borrow_mut();
+        if inner.phase != Phase::Up {
+            return Err("the cluster is going down".to_owned());
+        }
         let chaos = &mut inner.state.chaos;
         if chaos.faults.len() >= MAX_FAULTS {
             return Err(format!("{MAX_FAULTS} faults are in force already: heal some of them"));
