@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kvraft::config::{ClusterDirectory, ClusterName, Home};
-use kvraft::supervisor::{Ended, Options, launch, run};
+use kvraft::supervisor::{Ended, Options, guard, launch, run};
 
 const EXAMPLES: &str = "\
 `kvctl cluster up` starts it for you. By hand:
@@ -42,6 +42,12 @@ struct Arguments {
     /// When the cluster is down, remove its directory with all its data
     #[arg(long, requires = "until_exit_of")]
     throw_away: bool,
+    /// Guard a timed pause: let this process go on…
+    #[arg(long, hide = true, value_name = "IDENTITY", requires = "until")]
+    guard: Option<String>,
+    /// …at this time
+    #[arg(long, hide = true, value_name = "UNIX_MILLIS", requires = "guard")]
+    until: Option<u64>,
     /// What to log, for example `debug` or `kvraft::supervisor=trace`
     #[arg(long, env = "KVRAFT_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -60,6 +66,9 @@ fn main() -> ExitCode {
 }
 
 fn supervise(arguments: Arguments) -> anyhow::Result<()> {
+    if let (Some(process), Some(until)) = (&arguments.guard, arguments.until) {
+        return Ok(guard(process, until)?);
+    }
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kvraft::chaos::{Flap, Injection, LinkWish, Links, Who, Wish};
 use kvraft::client::{Client, Options};
 use kvraft::config::{Address, Transport};
-use kvraft::control::{ClusterStatus, NodeClient};
+use kvraft::control::{ClusterStatus, NodeClient, State};
 use kvraft::link::Policy;
 use kvraft::replica::Consistency;
 use kvraft::testing::{Cluster, PATIENCE};
@@ -340,6 +340,41 @@ fn a_paused_node_hears_of_it_when_it_goes_on() {
     assert_eq!(cluster.heal(&[]).unwrap().unheard, [asleep]);
     cluster.resume(asleep).unwrap();
     until("it has none", || faults(&cluster) == Some(0));
+    nothing_is_left(&cluster);
+    cluster.down().unwrap();
+}
+
+#[test]
+fn a_timed_pause_ends_in_time_even_without_the_supervisor() {
+    let cluster = Cluster::start(5).unwrap();
+    let leader = cluster.leader().unwrap();
+    let pause = |nodes: Vec<Who>| Wish::Pause { nodes };
+    let fault = cluster.inject_for(pause(vec![Who::Leader]), Duration::from_secs(1)).unwrap().fault;
+    assert_eq!(fault.paused, [leader].into());
+    let state = |cluster: &Cluster| cluster.status().unwrap().node(leader).unwrap().state;
+    assert_eq!(state(&cluster), State::Paused);
+    cluster.put("without", "the old leader").unwrap();
+    let control = cluster.status().unwrap().node(leader).unwrap().control.clone();
+    cluster.kill_supervisor().unwrap();
+    // It answers again, and nobody but the guard can have done that.
+    cluster.block_on(async {
+        let client = NodeClient::connect(leader, &control).await.unwrap();
+        client.status(PATIENCE).await.unwrap();
+    });
+    assert_eq!(cluster.faults().unwrap(), []);
+
+    // The supervisor's own: healed early, and the guard is gone; and one that somebody else ends.
+    cluster.inject_for(pause(vec![Who::Node(leader)]), Duration::from_secs(3600)).unwrap();
+    assert_eq!(cluster.heal(&[]).unwrap().healed.len(), 1);
+    until("it goes on", || state(&cluster) == State::Running);
+    cluster.inject(pause(vec![Who::Node(leader)])).unwrap();
+    cluster.resume(leader).unwrap();
+    until("it is seen that it goes on", || cluster.faults().unwrap().is_empty());
+    nothing_is_left(&cluster);
+
+    let injected = cluster.inject(pause([1, 2, 3].map(|id| Who::Node(NodeId(id))).into())).unwrap();
+    assert!(injected.warning.unwrap().contains("no majority"));
+    cluster.heal(&[]).unwrap();
     nothing_is_left(&cluster);
     cluster.down().unwrap();
 }

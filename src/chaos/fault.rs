@@ -66,6 +66,16 @@ pub enum Wish {
     Bridge { node: Who },
     /// Something less than a cut, or one of chosen links.
     Link { links: Links, policy: Policy },
+    /// Processes that stand still (SIGSTOP), with their sockets open.
+    Pause { nodes: Vec<Who> },
+}
+
+/// What a wish comes to.
+#[derive(Default)]
+struct Meant {
+    links: BTreeSet<Directed>,
+    policy: Policy,
+    paused: BTreeSet<NodeId>,
 }
 
 /// A fault that comes and goes, from its beginning on: so long in force, so long not.
@@ -99,6 +109,9 @@ pub struct Fault {
     /// What that came to: the links concerned, each in one direction.
     pub links: BTreeSet<Directed>,
     pub policy: Policy,
+    /// The processes that stand still.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub paused: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flap: Option<Flap>,
     /// Unix time.
@@ -192,9 +205,9 @@ impl View {
 }
 
 impl Wish {
-    /// The links that it comes to, and what is wrong with them.
-    fn resolve(&self, view: &View) -> Result<(BTreeSet<Directed>, Policy), String> {
-        let cut = |links| Ok((links, Policy::cut()));
+    /// What it comes to, as things stand.
+    fn resolve(&self, view: &View) -> Result<Meant, String> {
+        let cut = |links| Ok(Meant { links, policy: Policy::cut(), ..Meant::default() });
         match self {
             Wish::Partition { groups } => {
                 let sets: Vec<_> =
@@ -223,8 +236,14 @@ impl Wish {
                 policy.validate().map_err(|error| error.to_string())?;
                 match policy.is_empty() {
                     true => Err("nothing is wrong with links of this policy".to_owned()),
-                    false => Ok((view.resolve_links(links)?, policy.clone())),
+                    false => {
+                        let (links, policy) = (view.resolve_links(links)?, policy.clone());
+                        Ok(Meant { links, policy, ..Meant::default() })
+                    }
                 }
+            }
+            Wish::Pause { nodes } => {
+                Ok(Meant { paused: view.resolve_all(nodes)?, ..Meant::default() })
             }
         }
     }
@@ -250,12 +269,16 @@ impl Injection {
             }
             _ => {}
         }
-        let (links, policy) = wish.resolve(view)?;
-        if links.is_empty() {
+        let Meant { links, policy, paused } = wish.resolve(view)?;
+        if links.is_empty() && paused.is_empty() {
             return Err("no link is concerned: nothing would happen".to_owned());
         }
+        if flap.is_some() && !paused.is_empty() {
+            return Err("a pause does not flap".to_owned());
+        }
         let until_millis = duration_millis.map(|millis| now_millis.saturating_add(millis));
-        Ok(Fault { id, wish, links, policy, flap, since_millis: now_millis, until_millis, by })
+        let since_millis = now_millis;
+        Ok(Fault { id, wish, links, policy, paused, flap, since_millis, until_millis, by })
     }
 }
 
@@ -314,6 +337,7 @@ impl fmt::Display for Wish {
             Wish::Isolate { nodes } => write!(f, "isolate {}", list(nodes)),
             Wish::OneWay { from, to } => write!(f, "one-way {} to {}", list(from), list(to)),
             Wish::Rings => write!(f, "rings"),
+            Wish::Pause { nodes } => write!(f, "pause {}", list(nodes)),
             Wish::Bridge { node } => write!(f, "bridge {node}"),
             Wish::Link { links, policy } => {
                 write!(f, "{policy}")?;

@@ -11,6 +11,8 @@
 //!
 //! - *A node is paused*, and is told when it goes on: the order lies in its socket until then.
 //!   Whoever asked is not kept waiting, but told who has not heard.
+//! - *A pause outlives us.* A timed one has a [guard](super::guard). One that somebody else ended,
+//!   or that its process did not survive, is over.
 //! - *A node hears nothing*, because this process died after 2, or the order was lost: its status
 //!   says which list it has, and it is told again.
 //! - *Nobody heals.* A fault with an end ends in the nodes themselves. Without one it stays, across
@@ -24,10 +26,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::daemon::{Daemon, Phase, unix_millis};
-use crate::chaos::{Directed, Fault, FaultId, Healed, Injection, View};
+use super::daemon::{Daemon, Inner, Phase, unix_millis};
+use super::guard::end_guard;
+use super::process::Identity;
+use crate::chaos::{Directed, Fault, FaultId, Healed, Injection, Table, View};
 use crate::config::{Address, replace_file};
-use crate::control::{NodeClient, State};
+use crate::control::{Action, NodeClient, State};
 use crate::types::NodeId;
 
 /// Faults in force at once.
@@ -48,6 +52,8 @@ pub(super) struct Chaos {
     /// Of the list that the nodes are told; grows with every change.
     pub version: u64,
     pub faults: Vec<Fault>,
+    /// Of timed pauses.
+    pub guards: Vec<(FaultId, Identity)>,
 }
 
 /// A fault that has begun.
@@ -66,14 +72,21 @@ impl Daemon {
         injection: Injection,
         yes: bool,
     ) -> Result<Begun, String> {
-        let (fault, warning) = self.begin(injection, yes)?;
+        let (fault, warning) = self.prepare(injection, yes)?;
+        self.pause_all(&fault).await?;
+        {
+            let chaos = &mut self.inner.borrow_mut().state.chaos;
+            chaos.version += 1;
+            chaos.faults.push(fault.clone());
+        }
         self.tell(None, "fault-began", &words(&fault));
         let unheard = self.tell_faults().await;
         self.is_saved().await;
         Ok(Begun { fault, warning, unheard })
     }
 
-    fn begin(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
+    /// The fault that is wanted, and what whoever asked should know.
+    fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
         let (view, runs) = self.view();
         let mut inner = self.inner.borrow_mut();
         if inner.phase != Phase::Up {
@@ -87,7 +100,8 @@ impl Daemon {
         let fault = injection.begin(id, &view, unix_millis())?;
         let before = cut(&chaos.faults);
         let after: BTreeSet<Directed> = before.iter().copied().chain(cut([&fault])).collect();
-        let loses = view.has_quorum(&runs, &before) && !view.has_quorum(&runs, &after);
+        let go_on: BTreeSet<NodeId> = runs.difference(&fault.paused).copied().collect();
+        let loses = view.has_quorum(&runs, &before) && !view.has_quorum(&go_on, &after);
         let warning = match loses {
             true => "this leaves no majority that can reach each other: no write will be \
                      acknowledged until it is healed"
@@ -98,9 +112,70 @@ impl Daemon {
             return Err(format!("{warning}, and this cluster is protected: say --yes to do it"));
         }
         chaos.last = id;
-        chaos.version += 1;
-        chaos.faults.push(fault.clone());
         Ok((fault, warning))
+    }
+
+    /// Stops the processes that `fault` is to stop: all of them, or none.
+    async fn pause_all(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
+        let mut stopped = Vec::new();
+        for id in &fault.paused {
+            if let Err(why) = self.act(Some(*id), Action::Pause).await {
+                for id in stopped {
+                    let _ = self.act(Some(id), Action::Resume).await;
+                }
+                return Err(why);
+            }
+            stopped.push(*id);
+            let process = {
+                let inner = self.inner.borrow();
+                let process = inner.nodes.get(id).and_then(|node| node.process.clone());
+                process.map(|process| process.identity.clone())
+            };
+            let (Some(until), Some(process)) = (fault.until_millis, process) else { continue };
+            match self.start_guard(&process, until) {
+                Ok(guard) => self.inner.borrow_mut().state.chaos.guards.push((fault.id, guard)),
+                Err(error) => tracing::error!(node = %id, %error, "its pause has no guard"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the processes go on that stood still for `ended`, unless another fault stops them too.
+    async fn resume_all(self: &Rc<Self>, ended: &[Fault]) {
+        let (guards, still): (Vec<_>, BTreeSet<NodeId>) = {
+            let chaos = &mut self.inner.borrow_mut().state.chaos;
+            let over = |(of, _): &mut (FaultId, _)| ended.iter().any(|fault| fault.id == *of);
+            let guards = chaos.guards.extract_if(.., over).collect();
+            (guards, chaos.faults.iter().flat_map(|fault| fault.paused.iter().copied()).collect())
+        };
+        guards.iter().for_each(|(_, guard)| end_guard(guard));
+        let paused: BTreeSet<NodeId> =
+            ended.iter().flat_map(|fault| fault.paused.iter().copied()).collect();
+        for id in paused.difference(&still) {
+            // It may go on already, or be gone.
+            if let Err(why) = self.act(Some(*id), Action::Resume).await {
+                tracing::info!(node = %id, why, "does not stand still any more");
+            }
+        }
+    }
+
+    /// Takes out the faults that are over: their time is, or what they paused goes on.
+    fn take_over(&self) -> Vec<(Fault, &'static str)> {
+        let now = unix_millis();
+        let mut inner = self.inner.borrow_mut();
+        let Inner { state, nodes, .. } = &mut *inner;
+        let goes_on = |id: &NodeId| match nodes.get(id).map(|node| node.lifecycle.state()) {
+            Some(state) => !matches!(state, State::Paused | State::Starting | State::Unresponsive),
+            None => true,
+        };
+        let why = |fault: &Fault| match fault.is_over(now) {
+            true => Some("its time was over"),
+            false => (!fault.paused.is_empty() && fault.paused.iter().all(goes_on))
+                .then_some("what it paused goes on"),
+        };
+        let is_over = |fault: &mut Fault| why(fault).is_some();
+        let over: Vec<Fault> = state.chaos.faults.extract_if(.., is_over).collect();
+        over.into_iter().filter_map(|fault| why(&fault).map(|why| (fault, why))).collect()
     }
 
     /// Ends the faults of these numbers, or all. The error says which of them there is not.
@@ -128,6 +203,7 @@ impl Daemon {
             let words = format!("fault {}: {}, healed after {lasted:?}", it.id, it.what);
             self.tell(None, "fault-ended", &words);
         }
+        self.resume_all(&ended).await;
         let unheard = self.tell_faults().await;
         self.touch();
         self.is_saved().await;
@@ -141,19 +217,22 @@ impl Daemon {
         inner.state.chaos.faults.iter().filter(|fault| !fault.is_over(now)).cloned().collect()
     }
 
-    /// Forgets faults whose time is over, for ever; the nodes have ended them themselves.
+    /// Forgets faults that are over, for ever. The nodes have ended them themselves; only the files
+    /// must go.
     pub(super) async fn keep_faults(self: Rc<Self>) {
         let mut news = self.news();
         loop {
             news.borrow_and_update();
             let now = unix_millis();
-            let over: Vec<Fault> = {
-                let chaos = &mut self.inner.borrow_mut().state.chaos;
-                chaos.faults.extract_if(.., |fault| fault.is_over(now)).collect()
-            };
-            for fault in &over {
-                let words = format!("fault {}: {fault}, its time was over", fault.id);
-                self.tell(None, "fault-ended", &words);
+            let over = self.take_over();
+            for (fault, why) in &over {
+                self.tell(None, "fault-ended", &format!("fault {}: {fault}, {why}", fault.id));
+            }
+            if !over.is_empty() {
+                let over: Vec<Fault> = over.into_iter().map(|(fault, _)| fault).collect();
+                self.resume_all(&over).await;
+                self.inner.borrow_mut().state.chaos.version += 1;
+                self.tell_faults().await;
             }
             let next = {
                 let inner = self.inner.borrow();
@@ -180,6 +259,8 @@ impl Daemon {
         let ended = {
             let chaos = &mut self.inner.borrow_mut().state.chaos;
             chaos.version += u64::from(!chaos.faults.is_empty());
+            // They end with the nodes that they guard.
+            chaos.guards.clear();
             std::mem::take(&mut chaos.faults)
         };
         for fault in &ended {
@@ -202,7 +283,7 @@ impl Daemon {
     async fn tell_one(self: &Rc<Self>, id: NodeId) -> bool {
         let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
         let Some(state) = state.filter(|state| state.is_alive()) else { return true };
-        let (this, table) = (self.clone(), self.table_of(id));
+        let (this, table) = (self.clone(), self.table_of(id).to_json());
         let told = tokio::task::spawn_local(async move {
             let address = Address::Unix(this.directory.node(id).socket("control"));
             let client = NodeClient::connect(id, &address).await?;
@@ -230,20 +311,20 @@ impl Daemon {
         }
     }
 
-    fn table_of(&self, id: NodeId) -> String {
+    fn table_of(&self, id: NodeId) -> Table {
         let inner = self.inner.borrow();
         let chaos = &inner.state.chaos;
-        Fault::table(chaos.version, &chaos.faults, id).to_json()
+        Fault::table(chaos.version, &chaos.faults, id)
     }
 
     /// Writes what `id` finds at its start.
     pub(super) fn write_faults(&self, id: NodeId) {
         let path = self.directory.node(id).faults_file();
-        let nothing = self.inner.borrow().state.chaos.faults.is_empty();
-        let written = match nothing {
+        let table = self.table_of(id);
+        let written = match table.faults.is_empty() {
             true if !path.exists() => Ok(()),
             true => std::fs::remove_file(&path),
-            false => replace_file(&path, self.table_of(id).as_bytes()),
+            false => replace_file(&path, table.to_json().as_bytes()),
         };
         if let Err(error) = written {
             tracing::error!(node = %id, %error, "cannot write {}", path.display());

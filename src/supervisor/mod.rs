@@ -29,6 +29,7 @@ pub mod backup;
 mod chaos;
 mod daemon;
 pub mod events;
+mod guard;
 pub mod launch;
 mod leader;
 pub mod lifecycle;
@@ -46,4 +47,5 @@ mod start;
 pub mod state;
 mod status;
 
+pub use guard::guard;
 pub use run::{DaemonError, Ended, Options, run};

@@ -84,6 +84,10 @@ impl Reader {
                 self.on(it.on, Policy { reorder: it.share, reorder_hold: it.hold, ..healthy })
             }
             Chaos::Rate(it) => self.on(it.on, Policy { rate: Some(it.bytes as u64), ..healthy }),
+            Chaos::Pause(it) => {
+                let nodes = self.nodes(&it.nodes.join(" "))?;
+                Ok((Wish::Pause { nodes }, it.lease))
+            }
             Chaos::Status(_) | Chaos::Heal(_) => unreachable!("these ask for no fault"),
         }
     }

@@ -20,6 +20,7 @@ Examples:
   kvctl chaos isolate leader --for 10s        the leader alone, for ten seconds
   kvctl chaos delay 100ms --jitter 20ms       on all links
   kvctl chaos loss 5% --links leader-2,3:4    both ways between the leader and 2; from 3 to 4
+  kvctl chaos pause leader --for 5s           SIGSTOP, and SIGCONT in time
   kvctl chaos status                          what is in force, since when, by whom
   kvctl chaos heal                            end all of it
 
@@ -39,6 +40,7 @@ pub enum Chaos {
     Dup(Dup),
     Reorder(Reorder),
     Rate(Rate),
+    Pause(Pause),
     Status(Status),
     Heal(Heal),
 }
@@ -240,6 +242,23 @@ pub struct Rate {
     pub bytes: usize,
     #[command(flatten)]
     pub on: OnLinks,
+}
+
+/// Let nodes stand still (SIGSTOP): alive, their sockets open, and silent
+///
+/// Like `node pause`, and with an end: with --for, they go on in time even if the supervisor is gone
+/// by then.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvctl chaos pause leader --for 5s
+  kvctl chaos pause 2,3")]
+pub struct Pause {
+    /// Which nodes
+    #[arg(required = true, value_name = "NODES")]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub lease: Lease,
 }
 
 /// Show the faults in force: since when, until when, by whom

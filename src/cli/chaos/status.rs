@@ -36,7 +36,11 @@ pub async fn run(global: &Global) -> Outcome {
                 table.add_row([
                     fault.id.to_string(),
                     fault.to_string(),
-                    fault.links.len().to_string(),
+                    if fault.paused.is_empty() {
+                        fault.links.len().to_string()
+                    } else {
+                        "-".to_owned()
+                    },
                     format!("{} ago", short_duration(since(fault.since_millis))),
                     left,
                     fault.by.clone(),
