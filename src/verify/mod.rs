@@ -5,5 +5,7 @@
 //! and what it was told; the question is whether one copy of the data, handling one operation at a
 //! time, could have told everybody the same ([`linearizable`]).
 
+pub mod generate;
+pub mod history;
 pub mod linearizable;
 pub mod register;
