@@ -9,6 +9,7 @@
 mod bench;
 mod bytes;
 mod cas;
+mod check;
 mod cluster;
 mod completions;
 mod del;
@@ -155,6 +156,7 @@ pub enum Command {
     #[command(subcommand)]
     Log(log::Log),
     Sim(sim::Sim),
+    Check(check::Check),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -206,6 +208,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Bench(command) => bench::run(global, command).await,
         Command::Log(command) => log::run(global, command),
         Command::Sim(command) => sim::run(global, command).await,
+        Command::Check(command) => check::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),
     }

@@ -27,10 +27,10 @@
 //!    them in any order that works, and it still does.
 //! 4. *Junk.* A state that nobody ever needs is as good as any other such state. An unknown
 //!    operation that leads there is worth taking only for an answer that the present state refuses
-//!    ("it was something else"): else leave it out, or put it off until right before that answer,
-//!    and what comes between does not notice. That is so where what comes between forgets the state
-//!    or leaves it; a *growing* operation (an append) does neither, and while one is left, junk is
-//!    allowed as long as any answer is left that could profit.
+//!    ("it was something else"), and that comes before the next operation that forgets the state:
+//!    if there is none, leave the unknown one out, and nobody notices. Where nothing *grows* a
+//!    state (as an append does), what comes between changes nothing, and the unknown operation may
+//!    as well be put off until right before that answer.
 //!
 //! Besides, each operation may bring a *witness*, such as the revision that its answer carried: the
 //! search tries candidates in the order of the witnesses, and for a right history hardly ever has
@@ -42,6 +42,7 @@
 //! two sets met in one search share it is less likely (10⁻²⁴ for ten million) than that the memory
 //! which holds them errs.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -90,9 +91,10 @@ pub trait Model {
         false
     }
 
-    /// Whether this answer fits junk, and not every other state.
-    fn may_want_junk(&self, _: &Self::Action, _: &Self::Result) -> bool {
-        true
+    /// The one state in which it cannot be answered so, if there is one. A model with junk says so
+    /// of every answer that some state refuses and junk does not.
+    fn refuses(&self, _: &Self::Action, _: &Self::Result) -> Option<Self::State> {
+        None
     }
 }
 
@@ -174,7 +176,6 @@ struct Node {
     place: usize,
     looks: bool,
     grows: bool,
-    picky: bool,
     needs: Option<usize>,
     makes: Option<usize>,
     /// The unknown operation that does the same and was called before.
@@ -204,10 +205,9 @@ struct Search<'a, M: Model> {
     places: BTreeMap<M::State, usize>,
     /// Where `roots` was too much work.
     any_root: bool,
-    /// Of those not taken: how many returned, grow, and may want junk.
+    /// Of those not taken: how many returned, and how many grow.
     left: usize,
     growing: usize,
-    picky: usize,
     /// The hash of the set of those taken.
     set: u128,
     seen: BTreeSet<(u128, M::State)>,
@@ -236,7 +236,6 @@ impl<'a, M: Model> Search<'a, M> {
             any_root: false,
             left: 0,
             growing: 0,
-            picky: 0,
             set: 0,
             seen: BTreeSet::new(),
             furthest: (NONE, 0),
@@ -254,7 +253,6 @@ impl<'a, M: Model> Search<'a, M> {
                 place,
                 looks,
                 grows: !looks && makes.is_none(),
-                picky: result.is_some_and(|result| model.may_want_junk(action, result)),
                 needs: needs.map(|state| search.known(state)),
                 makes: makes.map(|state| search.known(state)),
                 twin: if result.is_none() { twins.insert(action, at) } else { None },
@@ -321,7 +319,8 @@ impl<'a, M: Model> Search<'a, M> {
             let before = choice.state;
             self.take(candidate);
             if (state != before && self.is_dead(before, state))
-                || !self.seen.insert((self.set, state)) {
+                || !self.seen.insert((self.set, state))
+            {
                 self.give_back(candidate);
                 continue;
             }
@@ -362,6 +361,8 @@ impl<'a, M: Model> Search<'a, M> {
 
     fn candidates(&self, state: M::State, called: &[usize]) -> Vec<(usize, M::State)> {
         let mut candidates = Vec::new();
+        let wants = OnceCell::new();
+        let wants_junk = || *wants.get_or_init(|| self.wants_junk(state, called));
         for &at in called {
             let (node, operation) = (&self.nodes[at], self.operation(at));
             let Some(after) = self.step(at, state) else { continue };
@@ -371,7 +372,7 @@ impl<'a, M: Model> Search<'a, M> {
                 }
             } else {
                 let late_twin = node.twin.is_some_and(|twin| !self.nodes[twin].taken);
-                let useless = self.model.is_junk(after) && !self.wants_junk(state, after, called);
+                let useless = self.model.is_junk(after) && !wants_junk();
                 if after == state || late_twin || useless {
                     continue;
                 }
@@ -399,16 +400,37 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Rule 4.
-    fn wants_junk(&self, state: M::State, junk: M::State, called: &[usize]) -> bool {
-        if self.growing > 0 || self.picky == 0 {
-            return self.picky > 0;
-        }
-        let wants = |at: &usize| {
-            self.nodes[*at].picky
-                && self.step(*at, state).is_none()
-                && self.step(*at, junk).is_some()
+    fn wants_junk(&self, state: M::State, called: &[usize]) -> bool {
+        let refuses = |at: usize| {
+            let Operation { action, returned, .. } = self.operation(at);
+            returned.as_ref().and_then(|(_, result)| self.model.refuses(action, result))
         };
-        called.iter().any(wants)
+        if self.growing == 0 {
+            return called.iter().any(|at| refuses(*at) == Some(state));
+        }
+        // Whoever was called after a forgetful operation had returned comes after it.
+        let mut forgotten = u64::MAX;
+        for (at, node) in self.rest() {
+            let operation = &self.history[node.place];
+            if operation.called > forgotten {
+                break;
+            }
+            if refuses(at).is_some_and(|r| r == state || self.model.may_grow(state, r)) {
+                return true;
+            }
+            if let Some((returned, _)) = operation.returned
+                && node.makes.is_some()
+            {
+                forgotten = forgotten.min(returned);
+            }
+        }
+        false
+    }
+
+    /// Those not taken, in the order of their calls.
+    fn rest(&self) -> impl Iterator<Item = (usize, &Node)> {
+        let node = |at: usize| Some((at, self.nodes.get(at)?));
+        std::iter::successors(node(self.first), move |(_, last)| node(last.after))
     }
 
     /// Rule 2: whether, now that `before` has become `state`, something left can never be answered.
@@ -421,9 +443,9 @@ impl<'a, M: Model> Search<'a, M> {
             Some(_) => node.needs == gone,
             None => node.needs.is_some_and(|needs| self.is_lost(needs, state)),
         };
-        let rest = std::iter::successors(self.nodes.get(self.first), |n| self.nodes.get(n.after));
         let ahead = if gone.is_some() { usize::MAX } else { LOOK_AHEAD };
-        let stuck = rest.take(ahead).find(is_stuck).map(|node| node.place);
+        let rest = || self.rest().take(ahead).map(|(_, node)| node);
+        let stuck = rest().find(is_stuck).map(|node| node.place);
         if let Some(stuck) = stuck
             && self.left <= self.furthest.0
         {
@@ -480,7 +502,6 @@ impl<'a, M: Model> Search<'a, M> {
         };
         add(&mut self.left, returned);
         add(&mut self.growing, node.grows);
-        add(&mut self.picky, node.picky);
         if let Some(needs) = node.needs {
             add(&mut self.known[needs].needed, true);
         }

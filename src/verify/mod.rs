@@ -7,5 +7,11 @@
 
 pub mod generate;
 pub mod history;
+pub mod judge;
 pub mod linearizable;
 pub mod register;
+mod shrink;
+pub mod story;
+
+#[cfg(test)]
+mod tests;

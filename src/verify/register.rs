@@ -12,6 +12,8 @@
 //! - it has any other value, *junk*: no append makes a mentioned one of it, so that no answer can
 //!   tell it from other junk.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::linearizable::{self, Budget, Model, Operation, Verdict};
@@ -65,8 +67,10 @@ pub fn check_within(history: &[Operation<Action, Told>], budget: &mut Budget<'_>
 struct Register {
     /// The values that are mentioned, sorted.
     mentioned: Vec<Bytes>,
-    /// Whether values grow at all; where they do not, what a mentioned value begins with is junk.
-    appends: bool,
+    /// What is appended. Where nothing is, what a mentioned value begins with is junk.
+    pieces: BTreeSet<Bytes>,
+    /// How long those are.
+    lengths: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +106,7 @@ enum Answer {
 impl Register {
     fn of(history: &[Operation<Action, Told>]) -> Register {
         let mut mentioned = Vec::new();
-        let mut appends = false;
+        let mut pieces = BTreeSet::new();
         for Operation { action, returned, .. } in history {
             if let Some((_, Told::Found(Some(value)))) = returned {
                 mentioned.push(value.clone());
@@ -110,11 +114,14 @@ impl Register {
             if let Action::CompareAndSwap { expected: Some(value), .. } = action {
                 mentioned.push(value.clone());
             }
-            appends |= matches!(action, Action::Append(_));
+            if let Action::Append(more) = action {
+                pieces.insert(more.clone());
+            }
         }
         mentioned.sort();
         mentioned.dedup();
-        Register { mentioned, appends }
+        let lengths = pieces.iter().map(Bytes::len).collect();
+        Register { mentioned, pieces, lengths }
     }
 
     fn compile(&self, operation: &Operation<Action, Told>) -> Operation<Step, Answer> {
@@ -143,7 +150,7 @@ impl Register {
         let Some(value) = value else { return State::Absent };
         let all = State::Begins { first: 0, end: self.mentioned.len() as u32, length: 0 };
         let state = self.longer(all, value);
-        if self.appends || self.is_whole(state) { state } else { State::Junk }
+        if !self.pieces.is_empty() || self.is_whole(state) { state } else { State::Junk }
     }
 
     /// The state with `more` at the end of its value.
@@ -171,6 +178,12 @@ impl Register {
                 length: length + more.len() as u32,
             },
         }
+    }
+
+    /// Whether some append could have been the first of those that added `rest`.
+    fn may_be_appended(&self, rest: &[u8]) -> bool {
+        let begins = |length: &usize| rest.get(..*length).is_some_and(|r| self.pieces.contains(r));
+        rest.is_empty() || self.lengths.range(..=rest.len()).any(begins)
     }
 
     /// Whether it is a mentioned value itself: then that is the shortest, and first, of its range.
@@ -241,21 +254,26 @@ impl Model for Register {
     }
 
     fn may_grow(&self, from: State, to: State) -> bool {
-        match (from, to) {
-            (State::Absent, State::Begins { .. }) => true,
-            (State::Begins { first, end, length }, State::Begins { first: whole, length: longer, .. }) => {
-                (first..end).contains(&whole) && length <= longer
-            }
-            _ => false,
-        }
+        let State::Begins { first: whole, length: longer, .. } = to else { return false };
+        let length = match from {
+            State::Absent => 0,
+            State::Begins { first, end, length } if (first..end).contains(&whole) => length,
+            _ => return false,
+        };
+        let value = &self.mentioned[whole as usize][..longer as usize];
+        value.get(length as usize..).is_some_and(|rest| self.may_be_appended(rest))
     }
 
     fn is_junk(&self, state: State) -> bool {
         state == State::Junk
     }
 
-    fn may_want_junk(&self, _: &Step, answer: &Answer) -> bool {
-        matches!(answer, Answer::Mismatch | Answer::Written { existed: true })
+    fn refuses(&self, action: &Step, answer: &Answer) -> Option<State> {
+        match (action, answer) {
+            (Step::Swap { expected, .. }, Answer::Mismatch) => Some(*expected),
+            (_, Answer::Written { existed: true }) => Some(State::Absent),
+            _ => None,
+        }
     }
 }
 

@@ -66,7 +66,10 @@ pub enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Done; what a read found.
-    Ok { found: Option<Bytes>, rev: Option<u64> },
+    Ok {
+        found: Option<Bytes>,
+        rev: Option<u64>,
+    },
     /// A `cas` found something else.
     Mismatch,
     /// Certainly no effect.
