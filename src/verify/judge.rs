@@ -12,7 +12,7 @@
 //! - *revisions*: of two writes of a key, the one that began after the other had ended has the
 //!   higher revision. An order that explains the values may exist, and the numbers still lie.
 
-use std::collections::BTreeSet;
+use bytes::Bytes;
 
 use super::history::{Call, History, Operation, Outcome};
 use super::linearizable::{self, Budget, Verdict};
@@ -195,37 +195,46 @@ fn revisions(history: &History, items: &[Item]) -> Option<[Item; 2]> {
 
 /// Whether a contradiction says: this was acknowledged, and later reads lack it.
 fn is_lost(history: &History, places: &[usize], part: &[Item]) -> bool {
-    let Some((last, writes)) = part.split_last() else { return false };
-    let Some((read_at, Told::Found(read))) = &last.operation.returned else { return false };
-    let before = |item: &Item| {
-        let returned = item.operation.returned.as_ref();
-        returned.is_some_and(|(at, told)| *at < last.operation.called && *told == Told::Done)
+    let [writes @ .., last] = part else { return false };
+    let (Some(lost), Some((read_at, Told::Found(read)))) =
+        (writes.last(), &last.operation.returned)
+    else {
+        return false;
     };
-    if writes.is_empty() || !writes.iter().all(before) {
-        return false;
-    }
-    let written: BTreeSet<_> = writes.iter().map(|item| value(&item.operation.action)).collect();
-    if read.is_some() && !written.contains(&read.clone()) {
-        return false;
-    }
+    let acknowledged = |item: &Item| {
+        matches!(&item.operation.returned, Some((at, Told::Done | Told::Swapped))
+            if *at < last.operation.called)
+    };
+    let was_there =
+        read.is_none() || writes.iter().any(|item| shows(&item.operation.action, read, true));
     // If anybody sees it later, it was there all the time: the read was stale.
-    let seen_later = |place: &&usize| {
-        let operation = &history.operations[**place];
-        let later = operation.ended.is_some_and(|ended| ended.line > *read_at);
+    let seen_later = places.iter().map(|place| &history.operations[*place]).any(|operation| {
+        let is_later = operation.ended.is_some_and(|ended| ended.line > *read_at);
         match &operation.outcome {
-            Outcome::Ok { found, .. } if operation.call == Call::Read => {
-                later && found != read && written.contains(found)
+            Outcome::Ok { found, .. } if operation.call == Call::Read && is_later => {
+                shows(&lost.operation.action, found, false)
             }
             _ => false,
         }
-    };
-    !places.iter().any(|place| seen_later(&place))
+    });
+    writes.iter().all(acknowledged) && was_there && !seen_later
 }
 
-/// The value that an acknowledged write leaves, if that depends on it alone.
-fn value(action: &Action) -> Option<bytes::Bytes> {
+/// Whether a value shows that a write took effect; with `only`, and nothing after it.
+fn shows(action: &Action, found: &Option<Bytes>, only: bool) -> bool {
+    let begins = |whole: &Bytes| match found {
+        Some(found) if only => found == whole,
+        Some(found) => found.starts_with(whole),
+        None => false,
+    };
     match action {
-        Action::Put(value) => Some(value.clone()),
-        _ => None,
+        Action::Get => false,
+        Action::Put(value) | Action::CompareAndSwap { value: Some(value), .. } => begins(value),
+        Action::Delete | Action::CompareAndSwap { value: None, .. } => found.is_none(),
+        // What is empty shows nowhere.
+        Action::Append(more) => {
+            let mut pieces = found.iter().flat_map(|found| found.windows(more.len().max(1)));
+            !only && pieces.any(|piece| piece == more)
+        }
     }
 }

@@ -15,6 +15,7 @@
 //!    grown from it; of an append, one that contains what it appended. A mismatch that stays notices
 //!    any state; so if there is one, the write has to begin after it, or an acknowledged write of
 //!    a whole value that stays must lie between the two.
+//! 4. *An unknown cas* can go if nobody wrote what it expects: it had no effect.
 //!
 //! What is left out is tried in halves, quarters and so on, as long as the rest is a violation.
 
@@ -129,12 +130,32 @@ fn looks(item: &Item) -> bool {
 
 /// Whether the rest can be explained if it could be together with those that are gone.
 pub(super) fn is_honest(gone: &[Item], rest: &[Item]) -> bool {
-    let appends = rest.iter().any(|item| matches!(item.operation.action, Action::Append(_)));
+    let pieces = pieces(rest.iter());
     let mismatches: Vec<&Item> = rest.iter().filter(|item| told(item, &Told::Mismatch)).collect();
     gone.iter().filter(|item| !looks(item)).all(|item| {
-        let noticed = rest.iter().filter_map(needs).any(|needed| grew(item, needed, appends));
-        !noticed && mismatches.iter().all(|mismatch| is_apart(item, mismatch, rest))
+        let noticed = rest.iter().filter_map(needs).any(|needed| grew(item, needed, &pieces));
+        let apart = || mismatches.iter().all(|mismatch| is_apart(item, mismatch, rest));
+        is_idle(item, gone.iter().chain(rest)) || (!noticed && apart())
     })
+}
+
+/// Whether an unknown cas can never have had an effect: nobody wrote what it expects.
+fn is_idle<'a>(item: &Item, all: impl Iterator<Item = &'a Item> + Clone) -> bool {
+    let Action::CompareAndSwap { expected: Some(expected), .. } = &item.operation.action else {
+        return false;
+    };
+    let pieces = pieces(all.clone());
+    let mut others = all.filter(|other| other.place != item.place);
+    item.operation.returned.is_none() && !others.any(|o| grew(o, Some(expected), &pieces))
+}
+
+/// What is appended.
+fn pieces<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<&'a [u8]> {
+    let piece = |item: &'a Item| match &item.operation.action {
+        Action::Append(more) => Some(&more[..]),
+        _ => None,
+    };
+    items.filter_map(piece).collect()
 }
 
 fn told(item: &Item, what: &Told) -> bool {
@@ -151,8 +172,8 @@ fn needs(item: &Item) -> Option<Option<&[u8]>> {
     }
 }
 
-/// Whether a value may come from what an operation wrote.
-fn grew(item: &Item, needed: Option<&[u8]>, appends: bool) -> bool {
+/// Whether a value may come from what an operation wrote, and from appends of these pieces.
+fn grew(item: &Item, needed: Option<&[u8]>, pieces: &[&[u8]]) -> bool {
     let whole = match &item.operation.action {
         Action::Get => return false,
         Action::Append(more) => {
@@ -165,8 +186,9 @@ fn grew(item: &Item, needed: Option<&[u8]>, appends: bool) -> bool {
         Action::CompareAndSwap { value, .. } => value.as_deref(),
         Action::Delete => None,
     };
-    let begins = || needed.is_some_and(|needed| needed.starts_with(whole.unwrap_or_default()));
-    needed == whole || (appends && begins())
+    let added = needed.and_then(|needed| needed.strip_prefix(whole.unwrap_or_default()));
+    let may_add = |added: &[u8]| pieces.iter().any(|piece| added.starts_with(piece));
+    needed == whole || added.is_some_and(may_add)
 }
 
 /// Whether a write cannot lie right before a mismatch, with nothing between that overwrites it.

@@ -59,7 +59,7 @@ fn violation(text: &str) -> Violation {
 
 /// What goes on before each fault: right, and no part of it.
 const BEFORE: &str =
-    "80 w:p; 81 r; 81! p; 80! ok; 82 c:p>q; 83 a:z; 83! ok; 82! ok; 84 w:s; 84! info;
+    "80 w:p; 81 r; 81! p; 80! ok; 82 c:p>q; 83 a:z; 83! ok; 82! ok; 84 c:n>s; 84! info;
     85 r; 85! qz; 86 d; 86! ok; 87 r; 87! -;";
 
 #[test]
@@ -72,7 +72,8 @@ fn every_kind_of_fault_is_caught_and_made_small() {
         ("from the future", "2 r;1 w:a;1! ok;2! f;3 w:f;3! ok", Linearizability, 1),
         ("cas won twice", "1 w:a;1! ok;1 c:a>b;2 c:a>c;1! ok;2! ok", Linearizability, 3),
         ("mismatch of what was there", "1 w:a;1! ok;3 w:b;3! ok;2 c:b>c;2! no", Linearizability, 2),
-        ("append lost", "1 w:a;1! ok;1 a:x;1! ok;2 r;2! a;2 r;2! a", Linearizability, 3),
+        ("append lost", "1 w:a;1! ok;1 a:x;1! ok;2 r;2! a;2 r;2! a", Durability, 3),
+        ("append late", "1 w:a;1! ok;1 a:x;1! ok;2 r;2! a;2 r;2! ax", Linearizability, 3),
         ("append twice", "1 w:a;1! ok;1 a:x;1! ok;2 r;2! axx", Linearizability, 3),
         ("append reordered", "1 w:a;1! ok;1 a:x;1! ok;1 a:y;1! ok;2 r;2! ayx", Linearizability, 4),
         ("delete undone", "1 w:a;1! ok;1 d;1! ok;2 r;2! a;2 r;2! a", Durability, 3),
