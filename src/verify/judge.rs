@@ -217,7 +217,17 @@ fn is_lost(history: &History, places: &[usize], part: &[Item]) -> bool {
             _ => false,
         }
     });
-    writes.iter().all(acknowledged) && was_there && !seen_later
+    // If anything else was written meanwhile, it may only have been overwritten.
+    let meanwhile = |place: &usize| {
+        let operation = &history.operations[*place];
+        matches!(operation.outcome, Outcome::Ok { .. })
+            && operation.call != Call::Read
+            && operation.called.line < *read_at
+            && operation.ended.is_some_and(|ended| ended.line > lost.operation.called)
+    };
+    let is_told = |place: &usize| part.iter().any(|item| item.place == *place);
+    let disturbed = places.iter().any(|place| meanwhile(place) && !is_told(place));
+    writes.iter().all(acknowledged) && was_there && !seen_later && !disturbed
 }
 
 /// Whether a value shows that a write took effect; with `only`, and nothing after it.

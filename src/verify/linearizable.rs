@@ -16,7 +16,8 @@
 //!
 //! # What need not be tried
 //! The search is exponential in the worst case. A model that gives the hints of [`Model`] spares it
-//! most of that. Each rule leaves out orders only where, if any order works, one that is left works:
+//! most of that. Each rule leaves out orders only where, if any order works, so does one that is
+//! left:
 //!
 //! 1. *A look costs nothing.* An answered operation that changes no state and fits the present one
 //!    is taken at once, and nothing else is tried. Whatever order works with it later works with it
@@ -47,69 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// One copy of the data, handling one operation at a time.
-pub trait Model {
-    type State: Copy + Ord;
-    type Action: Ord;
-    type Result;
-
-    /// Before anything happened.
-    fn initial(&self) -> Self::State;
-
-    /// The state after `action`, if it could have been answered by `result`; without one, any
-    /// answer will do.
-    fn step(
-        &self,
-        state: Self::State,
-        action: &Self::Action,
-        result: Option<&Self::Result>,
-    ) -> Option<Self::State>;
-
-    /// Whether it leaves every state that it accepts as it is.
-    fn only_looks(&self, _: &Self::Action, _: Option<&Self::Result>) -> bool {
-        false
-    }
-
-    /// The one state in which it can be answered so, if there is but one.
-    fn needs(&self, _: &Self::Action, _: &Self::Result) -> Option<Self::State> {
-        None
-    }
-
-    /// The state it leads to whenever it changes anything. `None`: that depends on the state before
-    /// it; the operation *grows* it.
-    fn makes(&self, _: &Self::Action) -> Option<Self::State> {
-        None
-    }
-
-    /// Whether operations that grow a state might lead from one to another.
-    fn may_grow(&self, _from: Self::State, _to: Self::State) -> bool {
-        true
-    }
-
-    /// Whether nothing needs this state, nor one that may grow from it.
-    fn is_junk(&self, _: Self::State) -> bool {
-        false
-    }
-
-    /// The one state in which it cannot be answered so, if there is one. A model with junk says so
-    /// of every answer that some state refuses and junk does not.
-    fn refuses(&self, _: &Self::Action, _: &Self::Result) -> Option<Self::State> {
-        None
-    }
-}
-
-/// What one client did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation<A, R> {
-    /// When it was called; moments of one history are comparable.
-    pub called: u64,
-    /// When it returned, and with what. `None`: whether it took effect is unknown. An operation
-    /// that certainly had no effect does not belong into a history.
-    pub returned: Option<(u64, R)>,
-    pub action: A,
-    /// Where it claims to stand in the order; a hint, and no more.
-    pub witness: Option<u64>,
-}
+pub use super::model::{Model, Operation};
 
 /// What the search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +103,7 @@ pub fn check_within<M: Model>(
     }
 }
 
-/// How many operations ahead are looked at for one that has become impossible, where states grow.
+/// How many operations ahead are looked at for one that has become impossible.
 const LOOK_AHEAD: usize = 64;
 /// Beyond so many pairs of states it is not asked which may grow into which: all may.
 const MAX_PAIRS: usize = 20_000_000;
@@ -365,15 +304,17 @@ impl<'a, M: Model> Search<'a, M> {
         let wants_junk = || *wants.get_or_init(|| self.wants_junk(state, called));
         for &at in called {
             let (node, operation) = (&self.nodes[at], self.operation(at));
+            if node.twin.is_some_and(|twin| !self.nodes[twin].taken) {
+                continue;
+            }
             let Some(after) = self.step(at, state) else { continue };
             if operation.returned.is_some() {
                 if node.looks {
                     return vec![(at, after)];
                 }
             } else {
-                let late_twin = node.twin.is_some_and(|twin| !self.nodes[twin].taken);
                 let useless = self.model.is_junk(after) && !wants_junk();
-                if after == state || late_twin || useless {
+                if after == state || useless {
                     continue;
                 }
             }
@@ -443,15 +384,14 @@ impl<'a, M: Model> Search<'a, M> {
             Some(_) => node.needs == gone,
             None => node.needs.is_some_and(|needs| self.is_lost(needs, state)),
         };
-        let ahead = if gone.is_some() { usize::MAX } else { LOOK_AHEAD };
-        let rest = || self.rest().take(ahead).map(|(_, node)| node);
+        let rest = || self.rest().take(LOOK_AHEAD).map(|(_, node)| node);
         let stuck = rest().find(is_stuck).map(|node| node.place);
         if let Some(stuck) = stuck
             && self.left <= self.furthest.0
         {
             self.furthest = (self.left, stuck);
         }
-        stuck.is_some()
+        gone.is_some() || stuck.is_some()
     }
 
     /// Whether a known state is needed, and can never be again.

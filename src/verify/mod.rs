@@ -6,7 +6,7 @@
 //! time, could have told everybody the same.
 //!
 //! 1. [`history`]: how it is written down, and which lines make sense.
-//! 2. [`register`]: the model of one key.
+//! 2. [`model`]: what a store promises, as code; [`register`]: that of one key.
 //! 3. [`linearizable`]: the search for an order that explains everything.
 //! 4. [`judge`]: the verdict on all keys.
 //! 5. [`shrink`]: the smallest part that contradicts itself. [`story`]: that part, told.
@@ -17,6 +17,7 @@ pub mod generate;
 pub mod history;
 pub mod judge;
 pub mod linearizable;
+pub mod model;
 pub mod register;
 pub mod shrink;
 pub mod story;

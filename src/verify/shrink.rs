@@ -12,9 +12,9 @@
 //! 3. *Writes* can go if nobody who stays tells the difference. In an order that explains the part
 //!    with the write, take it out: until the next write of a whole value the state is another one.
 //!    Nobody there notices if no read and no cas that stay have its value, or one that may have
-//!    grown from it; of an append, one that contains what it appended. A mismatch that stays notices
-//!    any state; so if there is one, the write has to begin after it, or an acknowledged write of
-//!    a whole value that stays must lie between the two.
+//!    grown from it; of an append, one that contains what it appended. A mismatch that stays may
+//!    notice any state; so if there is one, the write has to begin after it, or an acknowledged
+//!    write of a whole value that stays must lie between the two.
 //! 4. *An unknown cas* can go if nobody wrote what it expects: it had no effect.
 //!
 //! What is left out is tried in halves, quarters and so on, as long as the rest is a violation.

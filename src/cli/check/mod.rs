@@ -35,8 +35,8 @@ Examples:
   kvctl check history.jsonl -o json
 
 A line of a history, and its answer:
-  {\"process\":3,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":\"a\",\"time\":1200,\"node\":2}
-  {\"process\":3,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"time\":1900,\"rev\":17}
+  {\"process\":3,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":\"a\",\"time\":12}
+  {\"process\":3,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"time\":19,\"rev\":7}
 type: invoke, and then ok, fail (certainly no effect) or info (nobody knows; the process ends).
 f: read (the ok has the value), write, append (a string), cas ([old, new]; one that found something
 else is fail with \"error\":\"mismatch\"), delete. null is absent. Lines stand in the order in which
