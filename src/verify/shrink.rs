@@ -40,7 +40,7 @@ pub fn shrink(items: Vec<Item>, go_on: &mut dyn FnMut(u64) -> bool) -> Vec<Item>
     let mut items = shrinking.beginning(items);
     loop {
         let before = items.len();
-        items = shrinking.drop_all(items, |item| looks(item));
+        items = shrinking.drop_all(items, looks);
         items = shrinking.drop_all(items, |_| true);
         if items.len() == before {
             return items;
