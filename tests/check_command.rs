@@ -55,7 +55,7 @@ fn a_violation_ends_with_4_and_is_told_on_every_channel() {
     assert_eq!(checked.code, 4, "{}{}", checked.out, checked.err);
     for says in [
         "linearizability of `k` is violated:\n  1. process 1 wrote `a` at 1.200 s (line 1)",
-        "  3. after that, process 2 read at 1.204 s (line 5) and was told `a`, at 1.205 s (line 6)",
+        "  3. after that, process 2 read at 1.204 s (line 5) and was told `a` at 1.205 s (line 6)",
         "\nviolation: 4 operations on 1 keys in ",
     ] {
         assert!(checked.out.contains(says), "{says}: {}", checked.out);

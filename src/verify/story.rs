@@ -74,13 +74,13 @@ fn sentence(operation: &Operation, item: &Item) -> String {
         }
     };
     let rev = match operation.outcome {
-        Outcome::Ok { rev: Some(rev), .. } => format!(", revision {rev}"),
+        Outcome::Ok { rev: Some(rev), .. } => format!(" (revision {rev})"),
         _ => String::new(),
     };
     let told = match &item.operation.returned {
-        Some((_, Told::Found(found))) => format!("and was told {}{rev}, {ended}", value(found)),
-        Some((_, Told::Mismatch)) => format!("and was told, {ended}, that it was something else"),
-        Some(_) => format!("and was told ok{rev}, {ended}"),
+        Some((_, Told::Found(found))) => format!("and was told {}{rev} {ended}", value(found)),
+        Some((_, Told::Mismatch)) => format!("and was told {ended} that it was something else"),
+        Some(_) => format!("and was told ok{rev} {ended}"),
         None if operation.outcome == Outcome::Unknown => {
             "and never learned what became of it".to_owned()
         }

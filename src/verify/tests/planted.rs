@@ -114,10 +114,10 @@ fn a_violation_is_told_as_a_story() {
     assert_eq!(
         told(&text),
         "\
-1. process 1 wrote `a` at 1.216 s (line 17) and was told ok, at 1.217 s (line 18)
-2. after that, process 3 wrote `b` at 1.218 s (line 19) and was told ok, revision 12, at 1.220 s \
+1. process 1 wrote `a` at 1.216 s (line 17) and was told ok at 1.217 s (line 18)
+2. after that, process 3 wrote `b` at 1.218 s (line 19) and was told ok (revision 12) at 1.220 s \
 (line 21)
-3. after that, process 5 read at 1.222 s (line 23) and was told `a`, revision 11, at 1.223 s \
+3. after that, process 5 read at 1.222 s (line 23) and was told `a` (revision 11) at 1.223 s \
 (line 24)
 There is no order of these, each at one moment between its call and its answer, that explains what \
 they were told."
