@@ -32,6 +32,7 @@ pub enum Exit {
     Usage = 2,
     NoQuorum = 3,
     Violated = 4,
+    Undecided = 5,
     Interrupted = 130,
 }
 

@@ -10,6 +10,7 @@ mod bench;
 mod bytes;
 mod cas;
 mod chaos;
+mod check;
 mod cluster;
 mod completions;
 mod del;
@@ -159,6 +160,7 @@ pub enum Command {
     #[command(subcommand)]
     Log(log::Log),
     Sim(sim::Sim),
+    Check(check::Check),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -211,6 +213,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Bench(command) => bench::run(global, command).await,
         Command::Log(command) => log::run(global, command),
         Command::Sim(command) => sim::run(global, command).await,
+        Command::Check(command) => check::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),
     }

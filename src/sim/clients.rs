@@ -254,7 +254,7 @@ impl Client {
                     expected: expected.clone().map_or(Expected::Absent, Expected::Value),
                     value: value.clone(),
                 };
-                (Action::CompareAndSwap { expected, value }, swap)
+                (Action::CompareAndSwap { expected, value: Some(value) }, swap)
             }
             _ => (Action::Put(value.clone()), Operation::Put { key: name, value }),
         }
@@ -462,8 +462,9 @@ impl Client {
     fn learn(&mut self, doing: &Doing, told: &Told) {
         let value = match (&doing.action, told) {
             (_, Told::Found(value)) => value.clone(),
-            (Action::Put(value) | Action::CompareAndSwap { value, .. }, _) => Some(value.clone()),
-            (Action::Delete | Action::Get, _) => None,
+            (Action::Put(value), _) => Some(value.clone()),
+            (Action::CompareAndSwap { value, .. }, _) => value.clone(),
+            (Action::Delete | Action::Append(_) | Action::Get, _) => None,
         };
         self.saw.insert(doing.key, value);
     }

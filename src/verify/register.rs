@@ -1,23 +1,35 @@
-//! The model of one key: a register with compare-and-swap.
+//! The model of one key: a register with compare-and-swap, to which one can append.
+//!
+//! # States without their bytes
+//! The search compares and remembers states by the million, and a string that grows by appends
+//! would be copied at each. So a history's values are looked at once, before. *Mentioned* are those
+//! that some read found or some compare-and-swap asked for: only they can tell one state from
+//! another. They are sorted, and a state is then one of three things:
+//!
+//! - the key is absent;
+//! - it has a value that some mentioned one begins with: those that do are neighbours in the sorted
+//!   list, so the state is their range and a length, and an append makes the range narrower;
+//! - it has any other value, *junk*: no append makes a mentioned one of it, so that no answer can
+//!   tell it from other junk.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::linearizable::{Model, Operation};
-
-/// One key of the store.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Register;
+use super::linearizable::{self, Budget, Model, Operation, Verdict};
 
 /// What a client wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Get,
     Put(Bytes),
     Delete,
-    /// Sets the value if the present one is `expected`.
+    /// Adds to the end of the value; an absent one is as good as an empty one.
+    Append(Bytes),
+    /// Sets the value if the present one is `expected`; `None` is absent, in both.
     CompareAndSwap {
         expected: Option<Bytes>,
-        value: Bytes,
+        value: Option<Bytes>,
     },
 }
 
@@ -28,45 +40,245 @@ pub enum Told {
     Found(Option<Bytes>),
     /// The write took effect; whether there was a value before.
     Written { existed: bool },
+    /// The write took effect, and no more was said.
+    Done,
     /// Compare-and-swap found what it wanted.
     Swapped,
+    /// It did not, and what it found instead was not said.
+    Mismatch,
 }
 
 /// A history of one key.
 pub type History = Vec<Operation<Action, Told>>;
 
-impl Model for Register {
-    type State = Option<Bytes>;
-    type Action = Action;
-    type Result = Told;
+/// Judges the history of one key, giving up after `steps`.
+pub fn check(history: &[Operation<Action, Told>], steps: u64) -> Verdict {
+    check_within(history, &mut Budget { steps, go_on: &mut |_| true })
+}
 
-    fn initial(&self) -> Option<Bytes> {
-        None
+/// Judges the history of one key, giving up as `budget` says.
+pub fn check_within(history: &[Operation<Action, Told>], budget: &mut Budget<'_>) -> Verdict {
+    let register = Register::of(history);
+    let compiled: Vec<_> = history.iter().map(|operation| register.compile(operation)).collect();
+    linearizable::check_within(&register, &compiled, budget)
+}
+
+/// One key of the store, as far as one history can tell.
+struct Register {
+    /// The values that are mentioned, sorted.
+    mentioned: Vec<Bytes>,
+    /// What is appended. Where nothing is, what a mentioned value begins with is junk.
+    pieces: BTreeSet<Bytes>,
+    /// How long those are.
+    lengths: BTreeSet<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Absent,
+    Junk,
+    /// The first `length` bytes of the mentioned values from `first` to before `end`, and of no
+    /// others.
+    Begins {
+        first: u32,
+        end: u32,
+        length: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Get,
+    Set(State),
+    Append(Bytes),
+    Swap { expected: State, value: State },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Found(State),
+    Written { existed: bool },
+    Done,
+    Swapped,
+    Mismatch,
+}
+
+impl Register {
+    fn of(history: &[Operation<Action, Told>]) -> Register {
+        let mut mentioned = Vec::new();
+        let mut pieces = BTreeSet::new();
+        for Operation { action, returned, .. } in history {
+            if let Some((_, Told::Found(Some(value)))) = returned {
+                mentioned.push(value.clone());
+            }
+            if let Action::CompareAndSwap { expected: Some(value), .. } = action {
+                mentioned.push(value.clone());
+            }
+            if let Action::Append(more) = action {
+                pieces.insert(more.clone());
+            }
+        }
+        mentioned.sort();
+        mentioned.dedup();
+        let lengths = pieces.iter().map(Bytes::len).collect();
+        Register { mentioned, pieces, lengths }
     }
 
-    fn step(
-        &self,
-        state: &Option<Bytes>,
-        action: &Action,
-        told: Option<&Told>,
-    ) -> Option<Option<Bytes>> {
-        let written = Told::Written { existed: state.is_some() };
-        let (after, answer) = match action {
-            Action::Get => (state.clone(), Told::Found(state.clone())),
-            Action::Put(value) => (Some(value.clone()), written),
-            Action::Delete => (None, written),
-            Action::CompareAndSwap { expected, value } if expected == state => {
-                (Some(value.clone()), Told::Swapped)
+    fn compile(&self, operation: &Operation<Action, Told>) -> Operation<Step, Answer> {
+        let action = match &operation.action {
+            Action::Get => Step::Get,
+            Action::Put(value) => Step::Set(self.state(Some(value))),
+            Action::Delete => Step::Set(State::Absent),
+            Action::Append(more) => Step::Append(more.clone()),
+            Action::CompareAndSwap { expected, value } => {
+                let (expected, value) = (self.state(expected.as_ref()), self.state(value.as_ref()));
+                Step::Swap { expected, value }
             }
-            Action::CompareAndSwap { .. } => (state.clone(), Told::Found(state.clone())),
         };
-        told.is_none_or(|told| *told == answer).then_some(after)
+        let answer = |told: &Told| match told {
+            Told::Found(value) => Answer::Found(self.state(value.as_ref())),
+            Told::Written { existed } => Answer::Written { existed: *existed },
+            Told::Done => Answer::Done,
+            Told::Swapped => Answer::Swapped,
+            Told::Mismatch => Answer::Mismatch,
+        };
+        let returned = operation.returned.as_ref().map(|(at, told)| (*at, answer(told)));
+        Operation { called: operation.called, returned, action, witness: operation.witness }
+    }
+
+    fn state(&self, value: Option<&Bytes>) -> State {
+        let Some(value) = value else { return State::Absent };
+        let all = State::Begins { first: 0, end: self.mentioned.len() as u32, length: 0 };
+        let state = self.longer(all, value);
+        if !self.pieces.is_empty() || self.is_whole(state) { state } else { State::Junk }
+    }
+
+    /// The state with `more` at the end of its value.
+    fn longer(&self, state: State, more: &[u8]) -> State {
+        let (first, end, length) = match state {
+            State::Absent => (0, self.mentioned.len() as u32, 0),
+            State::Junk => return State::Junk,
+            State::Begins { first, end, length } => (first, end, length),
+        };
+        let range = &self.mentioned[first as usize..end as usize];
+        // All have the same beginning, so that what follows it is sorted, too; a value that ends
+        // before `more` does stands in front of those that begin with it.
+        let next = |value: &Bytes| {
+            let rest = &value[length as usize..];
+            rest.get(..more.len()).unwrap_or(rest).cmp(more)
+        };
+        let skip = range.partition_point(|value| next(value).is_lt());
+        let count = range[skip..].partition_point(|value| next(value).is_eq());
+        let first = first + skip as u32;
+        match count {
+            0 => State::Junk,
+            count => State::Begins {
+                first,
+                end: first + count as u32,
+                length: length + more.len() as u32,
+            },
+        }
+    }
+
+    /// Whether some append could have been the first of those that added `rest`.
+    fn may_be_appended(&self, rest: &[u8]) -> bool {
+        let begins = |length: &usize| rest.get(..*length).is_some_and(|r| self.pieces.contains(r));
+        rest.is_empty() || self.lengths.range(..=rest.len()).any(begins)
+    }
+
+    /// Whether it is a mentioned value itself: then that is the shortest, and first, of its range.
+    fn is_whole(&self, state: State) -> bool {
+        match state {
+            State::Absent => true,
+            State::Junk => false,
+            State::Begins { first, length, .. } => {
+                self.mentioned[first as usize].len() == length as usize
+            }
+        }
+    }
+}
+
+impl Model for Register {
+    type State = State;
+    type Action = Step;
+    type Result = Answer;
+
+    fn initial(&self) -> State {
+        State::Absent
+    }
+
+    fn step(&self, state: State, action: &Step, answer: Option<&Answer>) -> Option<State> {
+        let (after, fits) = match (action, answer) {
+            (_, Some(Answer::Found(found))) => (state, *found == state),
+            (Step::Get, _) => (state, true),
+            (Step::Set(value), _) => (*value, true),
+            (Step::Append(more), _) => (self.longer(state, more), true),
+            (Step::Swap { expected, value }, Some(Answer::Swapped)) => (*value, *expected == state),
+            (Step::Swap { expected, .. }, Some(_)) => (state, *expected != state),
+            (Step::Swap { expected, value }, None) => {
+                (if *expected == state { *value } else { state }, true)
+            }
+        };
+        let fits = match (action, answer) {
+            // What it found is not what it asked for.
+            (Step::Swap { expected, .. }, Some(Answer::Found(found))) => fits && found != expected,
+            (_, Some(Answer::Written { existed })) => *existed == (state != State::Absent),
+            _ => fits,
+        };
+        fits.then_some(after)
+    }
+
+    fn only_looks(&self, action: &Step, answer: Option<&Answer>) -> bool {
+        match (action, answer) {
+            (Step::Get, _) | (_, Some(Answer::Found(_) | Answer::Mismatch)) => true,
+            // A delete of nothing.
+            (Step::Set(State::Absent), Some(Answer::Written { existed })) => !existed,
+            _ => false,
+        }
+    }
+
+    fn needs(&self, action: &Step, answer: &Answer) -> Option<State> {
+        match (action, answer) {
+            (_, Answer::Found(found)) => Some(*found),
+            (Step::Swap { expected, .. }, Answer::Swapped) => Some(*expected),
+            (_, Answer::Written { existed: false }) => Some(State::Absent),
+            _ => None,
+        }
+    }
+
+    fn makes(&self, action: &Step) -> Option<State> {
+        match action {
+            Step::Set(value) | Step::Swap { value, .. } => Some(*value),
+            Step::Get | Step::Append(_) => None,
+        }
+    }
+
+    fn may_grow(&self, from: State, to: State) -> bool {
+        let State::Begins { first: whole, length: longer, .. } = to else { return false };
+        let length = match from {
+            State::Absent => 0,
+            State::Begins { first, end, length } if (first..end).contains(&whole) => length,
+            _ => return false,
+        };
+        let value = &self.mentioned[whole as usize][..longer as usize];
+        value.get(length as usize..).is_some_and(|rest| self.may_be_appended(rest))
+    }
+
+    fn is_junk(&self, state: State) -> bool {
+        state == State::Junk
+    }
+
+    fn refuses(&self, action: &Step, answer: &Answer) -> Option<State> {
+        match (action, answer) {
+            (Step::Swap { expected, .. }, Answer::Mismatch) => Some(*expected),
+            (_, Answer::Written { existed: true }) => Some(State::Absent),
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::linearizable::{Verdict, check};
     use super::*;
 
     fn value(text: &'static str) -> Bytes {
@@ -89,7 +301,7 @@ mod tests {
     }
 
     fn judge(operations: Vec<(u64, u64, Action, Told)>) -> Verdict {
-        check(&Register, &history(operations), 10_000)
+        check(&history(operations), 10_000)
     }
 
     const NEW: Told = Told::Written { existed: false };
@@ -146,7 +358,7 @@ mod tests {
     #[test]
     fn compare_and_swap_lets_one_win() {
         let swap = |at, end, told| {
-            let action = Action::CompareAndSwap { expected: None, value: value("s") };
+            let action = Action::CompareAndSwap { expected: None, value: Some(value("s")) };
             (at, end, action, told)
         };
         let two = judge(vec![swap(1, 5, Told::Swapped), swap(2, 6, Told::Swapped)]);
@@ -157,11 +369,13 @@ mod tests {
 
     #[test]
     fn a_search_that_gives_up_says_so() {
-        // Thirty puts in any order, and none of them explains the read: too many orders to try.
+        // Thirty puts in any order, and then two reads of which each wants its own to be the last:
+        // too many orders to try.
         let put = |i: u64| (10 + i, 100 + i, Action::Put(Bytes::from(format!("v{i}"))), OLD);
         let mut puts = vec![(1, 2, Action::Put(value("first")), NEW)];
         puts.extend((0..30).map(put));
-        puts.push((200, 201, Action::Get, found("never written")));
+        puts.push((200, 201, Action::Get, found("v0")));
+        puts.push((202, 203, Action::Get, found("v1")));
         assert_eq!(judge(puts), Verdict::Undecided);
     }
 }

@@ -11,8 +11,8 @@
 
 use super::{Checked, Rule};
 use crate::types::Revision;
-use crate::verify::linearizable::{Verdict, check};
-use crate::verify::register::{History, Register};
+use crate::verify::linearizable::Verdict;
+use crate::verify::register::{self, History};
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -23,7 +23,7 @@ pub static RULE: Rule = Rule {
 };
 
 /// Steps after which the search of one history is given up.
-const BUDGET: usize = 200_000;
+const BUDGET: u64 = 200_000;
 
 /// An answer carries `revision`; when the operation was called, `seen` was the newest that anyone
 /// had been told.
@@ -39,7 +39,7 @@ pub fn answer_is_fresh(what: &str, seen: Revision, revision: Revision, changes: 
 
 /// Searches the history of one key. False if the search was given up.
 pub fn history_is_linearizable(key: &str, history: &History) -> Result<bool, super::Broken> {
-    match check(&Register, history, BUDGET) {
+    match register::check(history, BUDGET) {
         Verdict::Linearizable => Ok(true),
         Verdict::Undecided => Ok(false),
         Verdict::Violated { stuck } => {

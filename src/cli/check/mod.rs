@@ -1,0 +1,173 @@
+//! `kvctl check`: what a recorded history proves.
+//!
+//! The work is [`verify`](crate::verify)'s; here the file is read, the clock looked at, and the
+//! verdict printed. The search runs in a thread of its own: it would hold up the progress.
+
+mod tell;
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+
+use super::Global;
+use super::failure::{Exit, Failure, Outcome};
+use super::interrupt::Interrupt;
+use super::output::Progress;
+use super::units;
+use crate::verify::history::{History, MAX_LINE, Reader};
+use crate::verify::judge::{Judged, Limits, judge};
+
+/// Is a recorded history linearizable?
+///
+/// Reads what clients did and were told, as JSON Lines, and looks for an order of the operations,
+/// each at one moment between its call and its answer, that explains every answer. If there is
+/// none, the smallest contradictory part is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvctl check history.jsonl
+  kvctl check - < history.jsonl
+  kvctl check history.jsonl --timeout 10m --junit report.xml
+  kvctl check history.jsonl -o json
+
+A line of a history, and its answer:
+  {\"process\":3,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":\"a\",\"time\":12}
+  {\"process\":3,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"time\":19,\"rev\":7}
+type: invoke, and then ok, fail (certainly no effect) or info (nobody knows; the process ends).
+f: read (the ok has the value), write, append (a string), cas ([old, new]; one that found something
+else is fail with \"error\":\"mismatch\"), delete. null is absent. Lines stand in the order in which
+things happened; time (nanoseconds), node and rev may be left out.
+
+Exit codes: 0 valid, 4 violation, 5 unknown (out of time or steps), 2 the history makes no sense.
+
+JSON fields: schema_version, verdict (valid, violation, unknown), operations: f, ok, fail, mismatch,
+info; keys, keys_valid, keys_violated, keys_unknown, seconds, unknown: key, why (steps, stopped);
+violations: key, property (linearizability, durability, revisions), story, why, part: process, f,
+line (of its call), ended_line")]
+pub struct Check {
+    /// The history; `-` reads standard input
+    #[arg(value_name = "HISTORY")]
+    pub file: PathBuf,
+    /// Stop after so long; keys that are not judged by then are unknown
+    #[arg(long, default_value = "60s", value_name = "TIME",
+          value_parser = units::parse_positive_duration)]
+    pub timeout: Duration,
+    /// Steps of the search for each key; each takes some 64 bytes of memory
+    #[arg(long, default_value_t = 10_000_000, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub max_steps: u64,
+    /// Write the verdict as JUnit XML, too: a test case for each property and violated key
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// What became of a history.
+struct Checked {
+    history: History,
+    verdicts: Vec<Judged>,
+    elapsed: Duration,
+}
+
+pub async fn run(global: &Global, command: Check) -> Outcome {
+    let began = Instant::now();
+    let file = command.file.clone();
+    let history = aside(move || read(&file)).await??;
+    let done = Arc::new(AtomicUsize::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let deadline = began + command.timeout;
+    let (steps, is_done, is_stopped) = (command.max_steps, Arc::clone(&done), Arc::clone(&stop));
+    let total = history.keys.len() as u64;
+    let work = aside(move || {
+        let mut go_on = |keys| {
+            is_done.store(keys, Ordering::Relaxed);
+            Instant::now() < deadline && !is_stopped.load(Ordering::Relaxed)
+        };
+        let verdicts = judge(&history, Limits { steps, go_on: &mut go_on });
+        Checked { history, verdicts, elapsed: began.elapsed() }
+    });
+    tokio::pin!(work);
+    let progress = Progress::count("checking keys", total);
+    let mut interrupt = Interrupt::new()?;
+    let mut interrupted = false;
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let checked = loop {
+        tokio::select! {
+            checked = &mut work => break checked?,
+            _ = tick.tick() => progress.position(done.load(Ordering::Relaxed) as u64),
+            () = interrupt.wait() => {
+                interrupted = true;
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    drop(progress);
+    if interrupted {
+        return Err(Failure::new(Exit::Interrupted, "interrupted"));
+    }
+    if let Some(path) = &command.junit {
+        let xml = tell::junit(&checked)?;
+        std::fs::write(path, xml)
+            .map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))?;
+    }
+    tell::verdict(global, &checked)?;
+    Ok(checked.exit())
+}
+
+impl Checked {
+    fn count(&self, is: impl Fn(&Judged) -> bool) -> usize {
+        self.verdicts.iter().filter(|judged| is(judged)).count()
+    }
+
+    fn violated(&self) -> usize {
+        self.count(|judged| matches!(judged, Judged::Violated(_)))
+    }
+
+    fn unknown(&self) -> usize {
+        self.count(|judged| matches!(judged, Judged::Unknown(_)))
+    }
+
+    /// One key is enough for a violation, whatever the others are; what is unknown is never valid.
+    fn exit(&self) -> u8 {
+        match (self.violated(), self.unknown()) {
+            (0, 0) => 0,
+            (0, _) => Exit::Undecided as u8,
+            _ => Exit::Violated as u8,
+        }
+    }
+}
+
+/// Does something long in a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = spawn_blocking(work).await;
+    done.map_err(|error| Failure::failed(format!("the check itself failed: {error}")))
+}
+
+/// Reads a history; of a line that never ends, no more than a line may have.
+fn read(path: &Path) -> Result<History, Failure> {
+    let is_stdin = path.as_os_str() == "-";
+    let name = match is_stdin {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
+    let cannot = |error: io::Error| Failure::usage(format!("cannot read {name}: {error}"));
+    let input: Box<dyn Read> = match is_stdin {
+        true => Box::new(io::stdin()),
+        false => Box::new(std::fs::File::open(path).map_err(cannot)?),
+    };
+    let mut input = BufReader::with_capacity(256 << 10, input);
+    let mut reader = Reader::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let most = MAX_LINE as u64 + 2;
+        if (&mut input).take(most).read_until(b'\n', &mut line).map_err(cannot)? == 0 {
+            return Ok(reader.finish());
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        reader.line(text).map_err(|bad| Failure::usage(format!("{name}, {bad}")))?;
+    }
+}

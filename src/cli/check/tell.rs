@@ -1,0 +1,216 @@
+//! What was found in a history: for people, for programs, for whoever collects test reports.
+
+use std::collections::BTreeMap;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
+
+use super::Checked;
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Format};
+use crate::cli::units::short_duration;
+use crate::verify::history::{FUNCTIONS, Outcome};
+use crate::verify::judge::{Judged, Property, Violation, Why};
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    verdict: &'static str,
+    operations: Vec<Count>,
+    keys: usize,
+    keys_valid: usize,
+    keys_violated: usize,
+    keys_unknown: usize,
+    seconds: f64,
+    violations: Vec<Violated<'a>>,
+    unknown: Vec<Unknown<'a>>,
+}
+
+/// Operations of one function, by what became of them.
+#[derive(Default, Serialize)]
+struct Count {
+    f: &'static str,
+    ok: u64,
+    fail: u64,
+    mismatch: u64,
+    info: u64,
+}
+
+#[derive(Serialize)]
+struct Violated<'a> {
+    key: &'a str,
+    property: &'static str,
+    story: &'a [String],
+    why: &'a str,
+    part: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    process: u64,
+    f: &'static str,
+    line: u64,
+    ended_line: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    key: &'a str,
+    why: &'static str,
+}
+
+/// Prints the verdict.
+pub fn verdict(global: &Global, checked: &Checked) -> Result<(), Failure> {
+    let printed = printed(checked);
+    match global.output {
+        Format::Json => output::json(&printed),
+        Format::Name => printed.violations.iter().try_for_each(|found| output::line(found.key)),
+        Format::Table => table(&printed, checked),
+    }
+}
+
+fn printed(checked: &Checked) -> Printed<'_> {
+    let named = || checked.history.keys.iter().zip(&checked.verdicts);
+    let violations = named().filter_map(|(key, judged)| match judged {
+        Judged::Violated(violation) => Some(violated(checked, key, violation)),
+        _ => None,
+    });
+    let unknown = named().filter_map(|(key, judged)| match judged {
+        Judged::Unknown(why) => Some(Unknown { key, why: reason(*why) }),
+        _ => None,
+    });
+    Printed {
+        verdict: match (checked.violated(), checked.unknown()) {
+            (0, 0) => "valid",
+            (0, _) => "unknown",
+            _ => "violation",
+        },
+        operations: counts(checked),
+        keys: checked.verdicts.len(),
+        keys_valid: checked.count(|judged| matches!(judged, Judged::Valid)),
+        keys_violated: checked.violated(),
+        keys_unknown: checked.unknown(),
+        seconds: checked.elapsed.as_secs_f64(),
+        violations: violations.collect(),
+        unknown: unknown.collect(),
+    }
+}
+
+fn violated<'a>(checked: &Checked, key: &'a str, violation: &'a Violation) -> Violated<'a> {
+    let part = violation.part.iter().map(|place| {
+        let operation = &checked.history.operations[*place];
+        Part {
+            process: operation.process,
+            f: operation.call.name(),
+            line: operation.called.line,
+            ended_line: operation.ended.map(|ended| ended.line),
+        }
+    });
+    Violated {
+        key,
+        property: violation.property.name(),
+        story: &violation.story.lines,
+        why: &violation.story.why,
+        part: part.collect(),
+    }
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Steps => "steps",
+        Why::Stopped => "stopped",
+    }
+}
+
+fn counts(checked: &Checked) -> Vec<Count> {
+    let mut counts = BTreeMap::new();
+    for operation in &checked.history.operations {
+        let f = operation.call.name();
+        let count = counts.entry(f).or_insert_with(|| Count { f, ..Count::default() });
+        let counter = match operation.outcome {
+            Outcome::Ok { .. } => &mut count.ok,
+            Outcome::Failed => &mut count.fail,
+            Outcome::Mismatch => &mut count.mismatch,
+            Outcome::Unknown => &mut count.info,
+        };
+        *counter += 1;
+    }
+    FUNCTIONS.iter().filter_map(|f| counts.remove(f)).collect()
+}
+
+/// Violations that are told in full.
+const MAX_TOLD: usize = 10;
+
+fn table(printed: &Printed<'_>, checked: &Checked) -> Result<(), Failure> {
+    let mut table = output::table(&["operation", "ok", "fail", "mismatch", "unknown"]);
+    for count in &printed.operations {
+        let numbers = [count.ok, count.fail, count.mismatch, count.info].map(|n| n.to_string());
+        table.add_row([count.f.to_owned()].into_iter().chain(numbers));
+    }
+    output::print_table(&mut table)?;
+    for found in printed.violations.iter().take(MAX_TOLD) {
+        output::line(format!("\n{} of `{}` is violated:", found.property, found.key))?;
+        found.story.iter().try_for_each(|line| output::line(format!("  {line}")))?;
+        output::line(format!("  {}", found.why))?;
+    }
+    if printed.violations.len() > MAX_TOLD {
+        output::line(format!("\n… and {} more keys", printed.violations.len() - MAX_TOLD))?;
+    }
+    let took = short_duration(checked.elapsed);
+    output::line(format!(
+        "\n{}: {} operations on {} keys in {took}; {} valid, {} violated, {} unknown",
+        printed.verdict,
+        checked.history.operations.len(),
+        printed.keys,
+        printed.keys_valid,
+        printed.keys_violated,
+        printed.keys_unknown,
+    ))?;
+    let stopped = printed.unknown.iter().filter(|unknown| unknown.why == "stopped").count();
+    if stopped > 0 {
+        output::note(format!("{stopped} keys were not judged in time: try a longer --timeout"));
+    }
+    if printed.unknown.len() > stopped {
+        let steps = printed.unknown.len() - stopped;
+        output::note(format!("{steps} keys have too many possible orders: try more --max-steps"));
+    }
+    Ok(())
+}
+
+/// The verdict as JUnit XML: a test case for each property, and one for each key that broke it or
+/// could not be judged. What is unknown is an error there, not a failure, and not a success.
+pub fn junit(checked: &Checked) -> Result<String, Failure> {
+    let mut report = Report::new("kvctl check");
+    report.set_time(checked.elapsed);
+    for property in Property::ALL {
+        let mut suite = TestSuite::new(property.name());
+        for (key, judged) in checked.history.keys.iter().zip(&checked.verdicts) {
+            let status = match judged {
+                Judged::Violated(violation) if violation.property == property => {
+                    let story = &violation.story;
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                    status.set_message(story.why.clone()).set_description(story.lines.join("\n"));
+                    status
+                }
+                Judged::Unknown(why) => {
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+                    status.set_message(format!(
+                        "no verdict: out of {}",
+                        match why {
+                            Why::Steps => "steps",
+                            Why::Stopped => "time",
+                        }
+                    ));
+                    status
+                }
+                _ => continue,
+            };
+            suite.add_test_case(TestCase::new(format!("key {key}"), status));
+        }
+        let valid = checked.count(|judged| matches!(judged, Judged::Valid));
+        let name = format!("{valid} keys that are valid");
+        suite.add_test_case(TestCase::new(name, TestCaseStatus::success()));
+        report.add_test_suite(suite);
+    }
+    report.to_string().map_err(|error| Failure::failed(format!("cannot write JUnit XML: {error}")))
+}
