@@ -2,8 +2,8 @@
 //! it is left when it was healed.
 //!
 //! What a fault does is seen in two ways: by what clients are told, and by what the nodes count on
-//! each of their links (`/metrics`). That a fault makes things slow is asserted as "no faster than",
-//! never as "no slower than": the machine that runs this test may be busy.
+//! each of their links (`/metrics`). That a fault makes things slow is asserted as "no faster
+//! than", never as "no slower than": the machine that runs this test may be busy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};

@@ -246,8 +246,8 @@ pub struct Rate {
 
 /// Let nodes stand still (SIGSTOP): alive, their sockets open, and silent
 ///
-/// Like `node pause`, and with an end: with --for, they go on in time even if the supervisor is gone
-/// by then.
+/// Like `node pause`, and with an end: with --for, they go on in time even if the supervisor is
+/// gone by then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

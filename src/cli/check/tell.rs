@@ -208,8 +208,10 @@ pub fn junit(checked: &Checked) -> Result<String, Failure> {
             suite.add_test_case(TestCase::new(format!("key {key}"), status));
         }
         let valid = checked.count(|judged| matches!(judged, Judged::Valid));
-        let name = format!("{valid} keys that are valid");
-        suite.add_test_case(TestCase::new(name, TestCaseStatus::success()));
+        if valid > 0 || suite.test_cases.is_empty() {
+            let name = format!("{valid} keys that are valid");
+            suite.add_test_case(TestCase::new(name, TestCaseStatus::success()));
+        }
         report.add_test_suite(suite);
     }
     report.to_string().map_err(|error| Failure::failed(format!("cannot write JUnit XML: {error}")))
