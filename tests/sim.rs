@@ -41,6 +41,20 @@ fn nothing_breaks_in_hostile_lives() {
     assert!(never.is_empty(), "a quiet world proves nothing: {never:?} never happened");
 }
 
+/// Lives that once went wrong, and why. A change elsewhere may lead a seed to another life: then it
+/// is one more hostile life, and the chapter that was mended says what its rule is.
+#[test]
+fn lives_that_once_went_wrong_go_right() {
+    let once = [
+        // The founding configuration rotted, its term too: of whom a majority is to supply it, was
+        // asked of the members before it, and there are none.
+        10_941,
+    ];
+    for seed in once {
+        expect_whole(&sim::run(seed, &Plan { nodes: (3, 7), ..Plan::default() }));
+    }
+}
+
 #[test]
 fn a_seed_is_a_life() {
     for seed in [3, 4, 5] {

@@ -34,6 +34,11 @@
 //! and also, right before it, the entry that is before it here: so it continues this log, and what
 //! was here before, if it was another, was not committed.
 //!
+//! Before the very first entry nobody is a member: it is the configuration that the cluster was
+//! founded with, in every founder's log from the beginning. So it was committed at once, nobody can
+//! have another, and it is never cut; a majority of those whom it names (or whom the first
+//! configuration names that is legible here) must supply the same.
+//!
 //! # Caveats
 //! If too many are damaged at the same place, nobody can decide. The node says so and waits; an
 //! operator may bring it back without its data, under a new id.
@@ -439,11 +444,14 @@ impl<C: Consensus, D: Disk> Repairing<C, D> {
     fn decision(&self, first: &Damaged) -> Decision {
         let index = first.index;
         let Some(said) = self.said.get(&index) else { return Decision::Wait };
-        let voters = &self.configuration_before(index).voters;
+        let before = &self.configuration_before(index).voters;
+        let is_founding = before.is_empty();
+        let founders = self.configurations.first().map(|(_, founding)| &founding.voters);
+        let voters = founders.filter(|_| is_founding).unwrap_or(before);
         let majority = voters.len() / 2 + 1;
         let of_voters = || said.iter().filter(|(peer, _)| voters.contains(peer));
         let lacking = of_voters().filter(|(_, v)| **v == RepairVerdict::Lacks).count();
-        if lacking >= majority {
+        if lacking >= majority && !is_founding {
             return Decision::Cut;
         }
         if first.term.is_some() {
