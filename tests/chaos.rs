@@ -372,6 +372,22 @@ fn a_timed_pause_ends_in_time_even_without_the_supervisor() {
     until("it is seen that it goes on", || cluster.faults().unwrap().is_empty());
     nothing_is_left(&cluster);
 
+    // One of them is down: none is paused, and nobody guards what is not.
+    let other = all().into_iter().rfind(|id| *id != leader).unwrap();
+    cluster.stop(other).unwrap();
+    let both = pause(vec![Who::All]);
+    assert!(cluster.inject_for(both, Duration::from_secs(3600)).is_err());
+    assert_eq!(cluster.faults().unwrap(), []);
+    let paused = |cluster: &Cluster| {
+        cluster.status().unwrap().nodes.iter().any(|node| node.state == State::Paused)
+    };
+    until("none stands still", || !paused(&cluster));
+    let state = std::fs::read_to_string(cluster.directory().supervisor_json()).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["chaos"]["guards"], serde_json::json!([]));
+    cluster.start_node(other).unwrap();
+    cluster.wait_ready().unwrap();
+
     let injected = cluster.inject(pause([1, 2, 3].map(|id| Who::Node(NodeId(id))).into())).unwrap();
     assert!(injected.warning.unwrap().contains("no majority"));
     cluster.heal(&[]).unwrap();

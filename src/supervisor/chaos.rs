@@ -2,10 +2,11 @@
 //!
 //! # Order
 //!
-//! 1. The fault stands in this process's state.
+//! 1. The fault stands in the state file: whoever comes after this process knows of it.
 //! 2. Each node's own part is written beside its data, where the node finds it at its next start.
-//! 3. Each node that runs is told, all at the same time.
-//! 4. The state file is written, and whoever asked is answered.
+//! 3. Each node that runs is told, all at the same time, and whoever asked is answered.
+//!
+//! Healing goes the other way round: what the file still holds can be healed again.
 //!
 //! # What can go wrong
 //!
@@ -80,8 +81,8 @@ impl Daemon {
             chaos.faults.push(fault.clone());
         }
         self.tell(None, "fault-began", &words(&fault));
-        let unheard = self.tell_faults().await;
         self.is_saved().await;
+        let unheard = self.tell_faults().await;
         Ok(Begun { fault, warning, unheard })
     }
 
@@ -117,15 +118,13 @@ impl Daemon {
 
     /// Stops the processes that `fault` is to stop: all of them, or none.
     async fn pause_all(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
-        let mut stopped = Vec::new();
+        let mut stopped = BTreeSet::new();
         for id in &fault.paused {
             if let Err(why) = self.act(Some(*id), Action::Pause).await {
-                for id in stopped {
-                    let _ = self.act(Some(id), Action::Resume).await;
-                }
+                self.resume_all(&[Fault { paused: stopped, ..fault.clone() }]).await;
                 return Err(why);
             }
-            stopped.push(*id);
+            stopped.insert(*id);
             let process = {
                 let inner = self.inner.borrow();
                 let process = inner.nodes.get(id).and_then(|node| node.process.clone());
