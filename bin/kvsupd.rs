@@ -42,12 +42,15 @@ struct Arguments {
     /// When the cluster is down, remove its directory with all its data
     #[arg(long, requires = "until_exit_of")]
     throw_away: bool,
-    /// Guard a timed pause: let this process go on…
-    #[arg(long, hide = true, value_name = "IDENTITY", requires = "until")]
+    /// Guard a node that is stopped on purpose: let this process go on…
+    #[arg(long, hide = true, value_name = "IDENTITY")]
     guard: Option<String>,
-    /// …at this time
+    /// …at this time…
     #[arg(long, hide = true, value_name = "UNIX_MILLIS", requires = "guard")]
     until: Option<u64>,
+    /// …and until then for this part of the time
+    #[arg(long, hide = true, value_name = "SHARE", requires = "guard")]
+    share: Option<f64>,
     /// What to log, for example `debug` or `kvraft::supervisor=trace`
     #[arg(long, env = "KVRAFT_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -66,8 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn supervise(arguments: Arguments) -> anyhow::Result<()> {
-    if let (Some(process), Some(until)) = (&arguments.guard, arguments.until) {
-        return Ok(guard(process, until)?);
+    if let Some(process) = &arguments.guard {
+        return Ok(guard(process, arguments.until, arguments.share)?);
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
     let colours = std::io::stderr().is_terminal();

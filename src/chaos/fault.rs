@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Table, TableFault};
 use super::who::Who;
-use super::{Directed, shape};
+use super::{Directed, NodeFault, shape};
 use crate::link::{MAX_DELAY, Policy};
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId, Term};
 
 /// The number of a fault; never used twice in a cluster's life.
 #[derive(
@@ -66,8 +66,8 @@ pub enum Wish {
     Bridge { node: Who },
     /// Something less than a cut, or one of chosen links.
     Link { links: Links, policy: Policy },
-    /// Processes that stand still (SIGSTOP), with their sockets open.
-    Pause { nodes: Vec<Who> },
+    /// Something that is wrong with nodes, not with their links.
+    Node { nodes: Vec<Who>, fault: NodeFault },
 }
 
 /// What a wish comes to.
@@ -75,7 +75,18 @@ pub enum Wish {
 struct Meant {
     links: BTreeSet<Directed>,
     policy: Policy,
-    paused: BTreeSet<NodeId>,
+    nodes: BTreeSet<NodeId>,
+}
+
+/// How far a cluster was: what it did between two such is told in their differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub term: Term,
+    pub leader: Option<NodeId>,
+    /// The highest that any node knows.
+    pub commit_index: LogIndex,
+    /// Starts of nodes, in the cluster's life.
+    pub starts: u64,
 }
 
 /// A fault that comes and goes, from its beginning on: so long in force, so long not.
@@ -109,9 +120,12 @@ pub struct Fault {
     /// What that came to: the links concerned, each in one direction.
     pub links: BTreeSet<Directed>,
     pub policy: Policy,
-    /// The processes that stand still.
+    /// The nodes that something is wrong with.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub paused: BTreeSet<NodeId>,
+    pub nodes: BTreeSet<NodeId>,
+    /// Of those, the ones whose disk has failed the one sync that it was to fail.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub spent: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flap: Option<Flap>,
     /// Unix time.
@@ -119,6 +133,9 @@ pub struct Fault {
     /// Unix time; `None`: until `heal`.
     pub until_millis: Option<u64>,
     pub by: String,
+    /// How far the cluster was when it began.
+    #[serde(default)]
+    pub at_begin: Standing,
 }
 
 /// A fault that has ended, for the receipt of `heal`.
@@ -128,6 +145,37 @@ pub struct Healed {
     pub what: String,
     /// How long it was in force.
     pub lasted_millis: u64,
+    /// How far the cluster was when it began, and when it ended.
+    pub at_begin: Standing,
+    pub at_end: Standing,
+}
+
+/// What the cluster did meanwhile: `12 entries committed, 1 new term (2 to 3), leader 1 to 2, no
+/// start of a node`.
+impl fmt::Display for Healed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Healed { at_begin: before, at_end: after, .. } = self;
+        let committed = after.commit_index.0.saturating_sub(before.commit_index.0);
+        let many = |count: u64, one: &str, more: &str| match count {
+            0 => format!("no {one}"),
+            1 => format!("1 {one}"),
+            _ => format!("{count} {more}"),
+        };
+        write!(f, "{} committed", many(committed, "entry", "entries"))?;
+        match after.term.0.saturating_sub(before.term.0) {
+            0 => write!(f, ", no new term")?,
+            terms => {
+                let terms = many(terms, "new term", "new terms");
+                write!(f, ", {terms} ({} to {})", before.term, after.term)?;
+            }
+        }
+        let who = |leader: Option<NodeId>| leader.map_or("none".to_owned(), |id| id.to_string());
+        if before.leader != after.leader {
+            write!(f, ", leader {} to {}", who(before.leader), who(after.leader))?;
+        }
+        let starts = after.starts.saturating_sub(before.starts);
+        write!(f, ", {}", many(starts, "start of a node", "starts of nodes"))
+    }
 }
 
 /// Who is there, and who leads, when a fault begins.
@@ -136,6 +184,7 @@ pub struct View {
     pub all: BTreeSet<NodeId>,
     pub voters: BTreeSet<NodeId>,
     pub leader: Option<NodeId>,
+    pub standing: Standing,
 }
 
 /// The longest that a fault can be given: a year.
@@ -242,8 +291,16 @@ impl Wish {
                     }
                 }
             }
-            Wish::Pause { nodes } => {
-                Ok(Meant { paused: view.resolve_all(nodes)?, ..Meant::default() })
+            Wish::Node { nodes, fault } => {
+                fault.validate()?;
+                let nodes = view.resolve_all(nodes)?;
+                match (fault, nodes.len()) {
+                    (NodeFault::Corrupt { .. }, 2..) => {
+                        Err("the log of one node at a time: what is damaged on several may be lost"
+                            .to_owned())
+                    }
+                    _ => Ok(Meant { nodes, ..Meant::default() }),
+                }
             }
         }
     }
@@ -269,16 +326,33 @@ impl Injection {
             }
             _ => {}
         }
-        let Meant { links, policy, paused } = wish.resolve(view)?;
-        if links.is_empty() && paused.is_empty() {
+        let Meant { links, policy, nodes } = wish.resolve(view)?;
+        if links.is_empty() && nodes.is_empty() {
             return Err("no link is concerned: nothing would happen".to_owned());
         }
-        if flap.is_some() && !paused.is_empty() {
-            return Err("a pause does not flap".to_owned());
+        let mut duration_millis = duration_millis;
+        if let Wish::Node { fault, .. } = &wish {
+            if flap.is_some() && !matches!(fault, NodeFault::Disk(_)) {
+                return Err(format!("a {fault} does not flap"));
+            }
+            if let NodeFault::Clock(clock) = fault {
+                duration_millis = duration_millis.or(clock.natural_millis());
+            }
         }
         let until_millis = duration_millis.map(|millis| now_millis.saturating_add(millis));
-        let since_millis = now_millis;
-        Ok(Fault { id, wish, links, policy, paused, flap, since_millis, until_millis, by })
+        Ok(Fault {
+            id,
+            wish,
+            links,
+            policy,
+            nodes,
+            spent: BTreeSet::new(),
+            flap,
+            since_millis: now_millis,
+            until_millis,
+            by,
+            at_begin: view.standing,
+        })
     }
 }
 
@@ -288,11 +362,28 @@ impl Fault {
         self.until_millis.is_some_and(|until| until <= now_millis)
     }
 
-    /// That it ended now.
-    pub fn healed(&self, now_millis: u64) -> Healed {
+    /// What is wrong with `node` itself.
+    pub fn on(&self, node: NodeId) -> Option<&NodeFault> {
+        match &self.wish {
+            Wish::Node { fault, .. } if self.nodes.contains(&node) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// The nodes that take no part while this is in force.
+    pub fn taken_away(&self) -> BTreeSet<NodeId> {
+        match &self.wish {
+            Wish::Node { fault, .. } if fault.takes_away() => self.nodes.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// That it ended now, and how far the cluster is.
+    pub fn healed(&self, now_millis: u64, at_end: Standing) -> Healed {
         let end = self.until_millis.map_or(now_millis, |until| until.min(now_millis));
         let lasted_millis = end.saturating_sub(self.since_millis);
-        Healed { id: self.id, what: self.to_string(), lasted_millis }
+        let (what, at_begin) = (self.to_string(), self.at_begin);
+        Healed { id: self.id, what, lasted_millis, at_begin, at_end }
     }
 
     /// What node `of` must know of all `faults`.
@@ -304,9 +395,12 @@ impl Fault {
         let part = |fault: &Fault| {
             let here = fault.links.iter().filter(|(from, _)| *from == of);
             let to: BTreeSet<NodeId> = here.map(|(_, to)| *to).collect();
+            let own = fault.on(of).filter(|own| own.is_the_nodes()).cloned();
+            let own = own.filter(|_| !fault.spent.contains(&of));
             let Fault { id, policy, flap, since_millis, until_millis, .. } = fault.clone();
-            let part = TableFault { id, to, policy, flap, since_millis, until_millis };
-            (!part.to.is_empty()).then_some(part)
+            let concerned = !to.is_empty() || own.is_some();
+            let part = TableFault { id, to, policy, own, flap, since_millis, until_millis };
+            concerned.then_some(part)
         };
         Table { version, faults: faults.into_iter().filter_map(part).collect() }
     }
@@ -337,7 +431,10 @@ impl fmt::Display for Wish {
             Wish::Isolate { nodes } => write!(f, "isolate {}", list(nodes)),
             Wish::OneWay { from, to } => write!(f, "one-way {} to {}", list(from), list(to)),
             Wish::Rings => write!(f, "rings"),
-            Wish::Pause { nodes } => write!(f, "pause {}", list(nodes)),
+            Wish::Node { nodes, fault } => {
+                let (nodes, details) = (list(nodes), fault.details());
+                write!(f, "{fault} {nodes}{}{details}", if details.is_empty() { "" } else { ": " })
+            }
             Wish::Bridge { node } => write!(f, "bridge {node}"),
             Wish::Link { links, policy } => {
                 write!(f, "{policy}")?;

@@ -20,6 +20,8 @@
 //! - *Who enforces.* What is wrong with the link from i to j is enforced by i, where the message
 //!   leaves ([`link`](crate::link)). So each node needs to know only its own part of every fault,
 //!   its [`Table`].
+//! - *Who breaks a node.* Its clock and its disk misbehave in the node itself, which is told in the
+//!   same table. Its process is stopped, killed or starved by the supervisor ([`NodeFault`]).
 //! - *Who ends it.* The node itself, by its own clock, when the time of a fault is over: the
 //!   supervisor may be gone by then. `heal` ends it earlier.
 //! - *Who remembers.* The supervisor, in its state file, and the node, in `faults.json` in its
@@ -33,14 +35,20 @@
 //! Nothing here knows a clock or a socket. Time comes in as Unix milliseconds, because faults
 //! outlive processes.
 
+mod clock;
+mod clock_fault;
 mod fault;
 mod grammar;
+mod node_fault;
 mod shape;
 mod table;
 mod who;
 
-pub use fault::{Fault, FaultId, Flap, Healed, Injection, LinkWish, Links, View, Wish};
+pub use clock::Clock;
+pub use clock_fault::ClockFault;
+pub use fault::{Fault, FaultId, Flap, Healed, Injection, LinkWish, Links, Standing, View, Wish};
 pub use grammar::{Named, Pointed, groups, links};
+pub use node_fault::NodeFault;
 pub use table::{Table, TableFault};
 pub use who::Who;
 

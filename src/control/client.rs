@@ -19,7 +19,7 @@ use crate::types::{NodeId, Term};
 pub(super) const SHORT: Duration = Duration::from_secs(5);
 
 /// For an action: a stop takes up to its grace (at most [`MAX_GRACE`]), and a start a while.
-const ACTION: Duration = Duration::from_secs(75);
+pub(super) const ACTION: Duration = Duration::from_secs(75);
 
 /// The longest time between SIGTERM and SIGKILL that can be asked for.
 pub const MAX_GRACE: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{SHORT, SupervisorClient, refused};
+use super::client::{ACTION, SHORT, SupervisorClient, refused};
 use super::convert::ControlError;
 use crate::chaos::{Fault, FaultId, Healed, Injection};
 use crate::types::NodeId;
@@ -49,7 +49,7 @@ impl SupervisorClient {
         let mut request = self.supervisor().inject_request();
         request.get().set_injection(serde_json::to_string(injection).unwrap_or_default().as_str());
         request.get().set_yes(yes);
-        let response = self.call(SHORT, request.send().promise).await?;
+        let response = self.call(ACTION, request.send().promise).await?;
         let wrong = ControlError::malformed("inject");
         let answer = response.get().map_err(&wrong)?;
         refused(answer.get_refused())?;
@@ -68,7 +68,7 @@ impl SupervisorClient {
         for (at, id) in (0..).zip(ids) {
             list.set(at, id.0);
         }
-        let response = self.call(SHORT, request.send().promise).await?;
+        let response = self.call(ACTION, request.send().promise).await?;
         let answer = response.get().map_err(ControlError::malformed("heal"))?;
         refused(answer.get_refused())?;
         let (healed, unheard) = (answer.get_healed(), nodes(answer.get_unheard())?);

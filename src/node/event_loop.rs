@@ -43,7 +43,7 @@ use crate::consensus::raft::{Message, Raft};
 use crate::replica::{Event, Fatal, Output, Replica};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
-use crate::types::{Instant, NodeId};
+use crate::types::NodeId;
 
 /// Events taken in by one turn.
 const MAX_EVENTS: usize = 1024;
@@ -159,11 +159,12 @@ impl<D: Disk> EventLoop<D> {
         let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
         drop(replica);
         self.metrics.turn(events as u64, &commits, &syncs);
-        self.hand_out(now, outputs);
+        self.hand_out(outputs);
         Ok(())
     }
 
-    fn hand_out(&self, now: Instant, outputs: Vec<Output<Message>>) {
+    fn hand_out(&self, outputs: Vec<Output<Message>>) {
+        let now = self.clock.true_now();
         let mut peers = self.peers.borrow_mut();
         peers.release(now);
         for output in outputs {
@@ -190,13 +191,11 @@ impl<D: Disk> EventLoop<D> {
     }
 
     fn set_timer(&self, timer: Pin<&mut Sleep>, fired: bool) {
-        let deadlines =
-            [self.replica.borrow().next_deadline(), self.peers.borrow().next_deadline()];
-        let mut at = deadlines
-            .into_iter()
-            .flatten()
-            .min()
-            .map_or_else(|| TokioInstant::now() + FAR, |deadline| self.clock.at(deadline));
+        let own = self.replica.borrow().next_deadline().map(|deadline| self.clock.at(deadline));
+        let links = self.peers.borrow().next_deadline();
+        let links = links.map(|deadline| self.clock.truly_at(deadline));
+        let next = [own, links].into_iter().flatten().min();
+        let mut at = next.unwrap_or_else(|| TokioInstant::now() + FAR);
         if let Some(since) = self.stopping_since.get() {
             at = at.min(since + STOP_GRACE);
         }

@@ -8,6 +8,7 @@
 //! not the time that consensus sees.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,7 +19,8 @@ use tokio::sync::Notify;
 use super::clock::Clock;
 use super::inbox::Inbox;
 use super::peers::Peers;
-use crate::chaos::Table;
+use crate::chaos::{FaultId, Table};
+use crate::storage::Ailment;
 
 /// The name of the file in the node's directory.
 pub const FAULTS_FILE: &str = "faults.json";
@@ -34,6 +36,9 @@ pub struct Faults {
     changed: Notify,
     peers: Rc<RefCell<Peers>>,
     clock: Clock,
+    /// How many jumps of the clock each fault has made.
+    jumps: RefCell<BTreeMap<FaultId, u64>>,
+    disk: Ailment,
     inbox: Rc<Inbox>,
 }
 
@@ -45,7 +50,8 @@ pub struct FaultsError {
     pub why: String,
 }
 
-fn unix_millis() -> u64 {
+/// Now, in the time of faults.
+pub fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -67,9 +73,15 @@ impl Faults {
         table: Table,
         peers: Rc<RefCell<Peers>>,
         clock: Clock,
+        disk: Ailment,
         inbox: Rc<Inbox>,
     ) -> Rc<Faults> {
+        // A clock that starts has not made the jumps of before, and need not make them.
+        let mut jumps = BTreeMap::new();
+        table.clock_jumps(unix_millis(), &mut jumps);
         let faults = Faults {
+            jumps: RefCell::new(jumps),
+            disk,
             version: Cell::new(table.version),
             table: RefCell::new(table),
             changed: Notify::new(),
@@ -130,11 +142,15 @@ impl Faults {
 
     fn apply(&self) {
         let (table, now) = (self.table.borrow(), unix_millis());
+        self.disk.set(table.trouble(now));
+        let jumps = table.clock_jumps(now, &mut self.jumps.borrow_mut());
+        self.clock.disturb(table.clock_rate(now), &jumps, table.sets_clock_back(now));
         let to = table.concerned();
         let policies = to.into_iter().map(|to| (to, table.policy(to, now)));
         let policies = policies.filter(|(_, policy)| !policy.is_empty()).collect();
-        self.peers.borrow_mut().set_policies(self.clock.now(), policies);
-        // What a fault held back may leave now, and the timer must know when the rest does.
+        self.peers.borrow_mut().set_policies(self.clock.true_now(), policies);
+        // What a fault held back may leave now. When the rest does, and when the clock will show
+        // what, the timer must know.
         self.inbox.bell().notify_one();
     }
 }

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
-use super::faults::{Faults, read_table};
+use super::faults::{Faults, read_table, unix_millis};
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -114,7 +114,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
     let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
     let event_loop = EventLoop {
         replica: node.window.replica.clone(),
-        clock: node.window.clock,
+        clock: node.window.clock.clone(),
         inbox: node.inbox.clone(),
         desk: node.desk.clone(),
         operators: node.operators.clone(),
@@ -144,6 +144,9 @@ fn open(
     let directory = config.directory.join("log");
     let bell = disk_bell.clone();
     let disk = FileDisk::open(&directory, config.durability, Box::new(move || bell.ring()))?;
+    // What is wrong with the disk is wrong from the start.
+    let (table, ailment) = (read_table(&config.directory)?, disk.ailment());
+    ailment.set(table.trouble(unix_millis()));
     let (replica, report) = Replica::<Raft, _>::open(clock.now(), options(&config), disk)
         .map_err(|source| NodeError::Log { directory, source })?;
     if let Some(tear) = &report.tear {
@@ -163,8 +166,7 @@ fn open(
     let random = Random::from_seed(rand::random());
     let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());
     let peers = Rc::new(RefCell::new(peers));
-    let table = read_table(&config.directory)?;
-    let faults = Faults::new(table, peers.clone(), clock, inbox.clone());
+    let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
     Ok(Node {

@@ -30,7 +30,6 @@
 //! [`schedule::What`] stands for.
 
 pub mod clients;
-pub mod clock;
 pub mod coverage;
 pub mod faults;
 pub mod flavour;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use super::clock::Clock;
 use super::schedule::{Loss, Setting};
+use crate::chaos::Clock;
 use crate::consensus::raft::{Message, Raft};
 use crate::consensus::{Config, Configuration, Lease};
 use crate::kv::MachineOptions;

@@ -42,6 +42,7 @@ mod segment_header;
 mod segments;
 pub mod snapshot_format;
 mod snapshots;
+mod trouble;
 mod writer;
 
 #[cfg(test)]
@@ -51,8 +52,9 @@ pub use disk::{
     Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
 };
 pub use error::LogError;
-pub use file_disk::{FileDisk, FileView};
+pub use file_disk::{Ailment, FileDisk, FileView};
 pub use format::{Identity, record_len};
 pub use log::SegmentLog;
 pub use memory_disk::{Crash, MemoryDisk};
 pub use report::{Damaged, LogEvent, LogOptions, LogStatus, Recovered, Tear};
+pub use trouble::{InvalidTrouble, Trouble};

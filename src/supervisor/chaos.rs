@@ -28,11 +28,12 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::daemon::{Daemon, Inner, Phase, unix_millis};
-use super::guard::end_guard;
 use super::process::Identity;
-use crate::chaos::{Directed, Fault, FaultId, Healed, Injection, Table, View};
+use crate::chaos::{
+    Directed, Fault, FaultId, Healed, Injection, NodeFault, Standing, Table, View, Wish,
+};
 use crate::config::{Address, replace_file};
-use crate::control::{Action, NodeClient, State};
+use crate::control::{NodeClient, State};
 use crate::types::NodeId;
 
 /// Faults in force at once.
@@ -53,8 +54,17 @@ pub(super) struct Chaos {
     /// Of the list that the nodes are told; grows with every change.
     pub version: u64,
     pub faults: Vec<Fault>,
-    /// Of timed pauses.
-    pub guards: Vec<(FaultId, Identity)>,
+    pub guards: Vec<Guard>,
+    /// Starts of nodes so far, to tell how many there were meanwhile.
+    pub starts: u64,
+}
+
+/// Who lets a node go on that a fault stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Guard {
+    pub fault: FaultId,
+    pub node: NodeId,
+    pub process: Identity,
 }
 
 /// A fault that has begun.
@@ -74,12 +84,13 @@ impl Daemon {
         yes: bool,
     ) -> Result<Begun, String> {
         let (fault, warning) = self.prepare(injection, yes)?;
-        self.pause_all(&fault).await?;
+        self.harm(&fault).await?;
         {
             let chaos = &mut self.inner.borrow_mut().state.chaos;
             chaos.version += 1;
             chaos.faults.push(fault.clone());
         }
+        self.keep_harming(std::slice::from_ref(&fault));
         self.tell(None, "fault-began", &words(&fault));
         self.is_saved().await;
         let unheard = self.tell_faults().await;
@@ -101,7 +112,7 @@ impl Daemon {
         let fault = injection.begin(id, &view, unix_millis())?;
         let before = cut(&chaos.faults);
         let after: BTreeSet<Directed> = before.iter().copied().chain(cut([&fault])).collect();
-        let go_on: BTreeSet<NodeId> = runs.difference(&fault.paused).copied().collect();
+        let go_on: BTreeSet<NodeId> = runs.difference(&fault.taken_away()).copied().collect();
         let loses = view.has_quorum(&runs, &before) && !view.has_quorum(&go_on, &after);
         let warning = match loses {
             true => "this leaves no majority that can reach each other: no write will be \
@@ -116,61 +127,29 @@ impl Daemon {
         Ok((fault, warning))
     }
 
-    /// Stops the processes that `fault` is to stop: all of them, or none.
-    async fn pause_all(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
-        let mut stopped = BTreeSet::new();
-        for id in &fault.paused {
-            if let Err(why) = self.act(Some(*id), Action::Pause).await {
-                self.resume_all(&[Fault { paused: stopped, ..fault.clone() }]).await;
-                return Err(why);
-            }
-            stopped.insert(*id);
-            let process = {
-                let inner = self.inner.borrow();
-                let process = inner.nodes.get(id).and_then(|node| node.process.clone());
-                process.map(|process| process.identity.clone())
-            };
-            let (Some(until), Some(process)) = (fault.until_millis, process) else { continue };
-            match self.start_guard(&process, until) {
-                Ok(guard) => self.inner.borrow_mut().state.chaos.guards.push((fault.id, guard)),
-                Err(error) => tracing::error!(node = %id, %error, "its pause has no guard"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the processes go on that stood still for `ended`, unless another fault stops them too.
-    async fn resume_all(self: &Rc<Self>, ended: &[Fault]) {
-        let (guards, still): (Vec<_>, BTreeSet<NodeId>) = {
-            let chaos = &mut self.inner.borrow_mut().state.chaos;
-            let over = |(of, _): &mut (FaultId, _)| ended.iter().any(|fault| fault.id == *of);
-            let guards = chaos.guards.extract_if(.., over).collect();
-            (guards, chaos.faults.iter().flat_map(|fault| fault.paused.iter().copied()).collect())
-        };
-        guards.iter().for_each(|(_, guard)| end_guard(guard));
-        let paused: BTreeSet<NodeId> =
-            ended.iter().flat_map(|fault| fault.paused.iter().copied()).collect();
-        for id in paused.difference(&still) {
-            // It may go on already, or be gone.
-            if let Err(why) = self.act(Some(*id), Action::Resume).await {
-                tracing::info!(node = %id, why, "does not stand still any more");
-            }
-        }
-    }
-
     /// Takes out the faults that are over: their time is, or what they paused goes on.
     fn take_over(&self) -> Vec<(Fault, &'static str)> {
         let now = unix_millis();
         let mut inner = self.inner.borrow_mut();
         let Inner { state, nodes, .. } = &mut *inner;
-        let goes_on = |id: &NodeId| match nodes.get(id).map(|node| node.lifecycle.state()) {
+        let is = |id: &NodeId| nodes.get(id).map(|node| node.lifecycle.state());
+        let goes_on = |id: &NodeId| match is(id) {
             Some(state) => !matches!(state, State::Paused | State::Starting | State::Unresponsive),
             None => true,
         };
-        let why = |fault: &Fault| match fault.is_over(now) {
-            true => Some("its time was over"),
-            false => (!fault.paused.is_empty() && fault.paused.iter().all(goes_on))
-                .then_some("what it paused goes on"),
+        let runs = |id: &NodeId| match is(id) {
+            Some(state) => state.is_alive() && state != State::Stopping,
+            None => true,
+        };
+        let why = |fault: &Fault| match &fault.wish {
+            _ if fault.is_over(now) => Some("its time was over"),
+            Wish::Node { fault: NodeFault::Pause, .. } => {
+                fault.nodes.iter().all(goes_on).then_some("what it paused goes on")
+            }
+            Wish::Node { fault: kind, .. } if kind.keeps_down() => {
+                fault.nodes.iter().all(runs).then_some("what it stopped runs")
+            }
+            _ => None,
         };
         let is_over = |fault: &mut Fault| why(fault).is_some();
         let over: Vec<Fault> = state.chaos.faults.extract_if(.., is_over).collect();
@@ -196,13 +175,14 @@ impl Daemon {
             let is_meant = |fault: &mut Fault| ids.is_empty() || ids.contains(&fault.id);
             chaos.faults.extract_if(.., is_meant).collect()
         };
-        let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now)).collect();
+        let standing = self.standing();
+        let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now, standing)).collect();
         for it in &healed {
             let lasted = Duration::from_millis(it.lasted_millis);
-            let words = format!("fault {}: {}, healed after {lasted:?}", it.id, it.what);
+            let words = format!("fault {}: {}, healed after {lasted:?}: {it}", it.id, it.what);
             self.tell(None, "fault-ended", &words);
         }
-        self.resume_all(&ended).await;
+        self.undo(&ended).await;
         let unheard = self.tell_faults().await;
         self.touch();
         self.is_saved().await;
@@ -220,16 +200,20 @@ impl Daemon {
     /// must go.
     pub(super) async fn keep_faults(self: Rc<Self>) {
         let mut news = self.news();
+        self.watch_guards();
+        self.keep_harming(&self.faults());
         loop {
             news.borrow_and_update();
             let now = unix_millis();
             let over = self.take_over();
             for (fault, why) in &over {
-                self.tell(None, "fault-ended", &format!("fault {}: {fault}, {why}", fault.id));
+                let did = fault.healed(now, self.standing());
+                let words = format!("fault {}: {fault}, {why}: {did}", fault.id);
+                self.tell(None, "fault-ended", &words);
             }
             if !over.is_empty() {
                 let over: Vec<Fault> = over.into_iter().map(|(fault, _)| fault).collect();
-                self.resume_all(&over).await;
+                self.undo(&over).await;
                 self.inner.borrow_mut().state.chaos.version += 1;
                 self.tell_faults().await;
             }
@@ -340,7 +324,22 @@ impl Daemon {
             .map_or_else(|| all.clone(), |(report, _)| report.voters.iter().copied().collect());
         let runs = inner.nodes.iter().filter(|(_, it)| it.lifecycle.state() == State::Running);
         let runs = runs.map(|(id, _)| *id).collect();
-        (View { all, voters, leader: inner.leader }, runs)
+        let leader = inner.leader;
+        drop(inner);
+        (View { all, voters, leader, standing: self.standing() }, runs)
+    }
+
+    /// How far the cluster is, as far as is known.
+    fn standing(&self) -> Standing {
+        let inner = self.inner.borrow();
+        let reports = inner.nodes.values().filter_map(|node| node.report.as_ref());
+        let commit_index = reports.map(|(report, _)| report.commit_index).max();
+        Standing {
+            term: inner.term,
+            leader: inner.leader,
+            commit_index: commit_index.unwrap_or_default(),
+            starts: inner.state.chaos.starts,
+        }
     }
 }
 

@@ -271,6 +271,18 @@ impl Lifecycle {
         }
     }
 
+    /// A fault kills it, and wants it to stay dead.
+    pub fn kill_and_keep(&mut self) -> Result<Vec<Do>, String> {
+        if !self.process {
+            return Err(format!("it has no process to kill now: it is {}", self.state));
+        }
+        self.state = State::Stopping;
+        self.then = Then::StayDown;
+        self.deadline = None;
+        self.out_of_patience = None;
+        Ok(vec![Do::Send(Signal::Kill), tell("node-killed", "to stay dead")])
+    }
+
     fn start(&mut self, reason: Reason) -> Vec<Do> {
         match self.state {
             State::Stopping => {

@@ -64,7 +64,8 @@ impl Daemon {
                     }
                     Err(error) => {
                         tracing::debug!(node = %id, %error, "no status");
-                        self.unanswered(id, process.is_paused());
+                        let paused = process.is_paused() && !self.is_slowed(id);
+                        self.unanswered(id, paused);
                     }
                 }
             }

@@ -33,7 +33,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, pidfd_send_signal, prlimit,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -169,6 +171,17 @@ impl Process {
             Err(error) if is_gone(&error) => Ok(()),
             other => other,
         }
+    }
+
+    /// Limits the memory of its data (RLIMIT_DATA, soft: it can be lifted again); `None`: as much
+    /// as it may have.
+    pub fn limit_memory(&self, bytes: Option<u64>) -> io::Result<()> {
+        let pid = i32::try_from(self.identity.pid).ok().and_then(Pid::from_raw);
+        // Its hard limit is ours; raising it is not for everybody.
+        let maximum = getrlimit(Resource::Data).maximum;
+        let current = [bytes, maximum].into_iter().flatten().min();
+        prlimit(pid, Resource::Data, Rlimit { current, maximum })?;
+        Ok(())
     }
 
     /// Whether it is stopped, by SIGSTOP or the like.

@@ -138,14 +138,16 @@ impl Daemon {
     /// A process of `node` runs, spawned by us.
     fn started(self: &Rc<Self>, id: NodeId, process: Rc<Process>, reason: Reason, said: u64) {
         let pid = process.pid();
-        self.take(id, process, false, said);
+        self.inner.borrow_mut().state.chaos.starts += 1;
+        self.take(id, process.clone(), false, said);
+        self.harm_again(id, &process);
         self.metrics.started(id, reason);
         self.note(id, |node, _| node.spawned(pid, reason));
     }
 
     /// A process of `node` was found running.
     pub(super) fn adopt(self: &Rc<Self>, id: NodeId, process: Process) {
-        let paused = process.is_paused();
+        let paused = process.is_paused() && !self.is_slowed(id);
         let said = fs::metadata(self.directory.node(id).stderr()).map_or(0, |it| it.len());
         self.take(id, Rc::new(process), true, said);
         if let Some(record) = self.inner.borrow_mut().state.nodes.get_mut(&id) {
@@ -177,6 +179,7 @@ impl Daemon {
             node.process = None;
             node.report = None;
         }
+        self.spend_faults(id);
         let place = self.directory.node(id);
         let mut words = last_lines_from(&place.stderr(), said, 3);
         if words.is_empty() {

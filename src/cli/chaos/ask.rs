@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use super::nodes::OnNodes;
 use super::{Chaos, Lease, OnLinks};
-use crate::chaos::{Injection, Links, Named, Pointed, Wish, groups, links};
+use crate::chaos::{Injection, Links, Named, NodeFault, Pointed, Wish, groups, links};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, Format};
 use crate::cli::{Global, cluster};
@@ -50,6 +51,10 @@ impl Reader {
         Ok((Wish::Link { links, policy }, on.lease))
     }
 
+    fn on_nodes(&self, on: OnNodes, fault: NodeFault) -> Result<(Wish, Lease), Pointed> {
+        Ok((Wish::Node { nodes: self.nodes(&on.nodes)?, fault }, on.lease))
+    }
+
     fn wish(&self, command: Chaos) -> Result<(Wish, Lease), Pointed> {
         let healthy = Policy::default();
         match command {
@@ -86,8 +91,25 @@ impl Reader {
             Chaos::Rate(it) => self.on(it.on, Policy { rate: Some(it.bytes as u64), ..healthy }),
             Chaos::Pause(it) => {
                 let nodes = self.nodes(&it.nodes.join(" "))?;
-                Ok((Wish::Pause { nodes }, it.lease))
+                Ok((Wish::Node { nodes, fault: NodeFault::Pause }, it.lease))
             }
+            Chaos::Kill(it) => self.on_nodes(it.on, NodeFault::Kill),
+            Chaos::Terminate(it) => self.on_nodes(it.on, NodeFault::Terminate),
+            Chaos::CrashLoop(it) => {
+                let every_millis = it.every.as_millis() as u64;
+                self.on_nodes(it.on, NodeFault::CrashLoop { every_millis })
+            }
+            Chaos::SlowCpu(it) => self.on_nodes(it.on, NodeFault::SlowCpu { share: it.to }),
+            Chaos::Memory(it) => self.on_nodes(it.on, NodeFault::Memory { bytes: it.limit as u64 }),
+            Chaos::Clock(it) => {
+                let (on, fault) = it.fault();
+                self.on_nodes(on, fault)
+            }
+            Chaos::Disk(it) => {
+                let (on, fault) = it.fault();
+                self.on_nodes(on, fault)
+            }
+            Chaos::Corrupt(it) => self.on_nodes(it.on, NodeFault::Corrupt { segment: it.segment }),
             Chaos::Status(_) | Chaos::Heal(_) => unreachable!("these ask for no fault"),
         }
     }

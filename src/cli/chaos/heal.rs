@@ -28,6 +28,7 @@ pub async fn run(global: &Global, command: super::Heal) -> Outcome {
                 let lasted = short_duration(Duration::from_millis(healed.lasted_millis));
                 let (id, what) = (healed.id, &healed.what);
                 output::line(format!("healed fault {id}: {what} (in force for {lasted})"))?;
+                output::line(format!("  meanwhile: {healed}"))?;
             }
         }
     }

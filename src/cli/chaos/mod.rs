@@ -2,6 +2,7 @@
 
 mod ask;
 mod heal;
+mod nodes;
 mod status;
 
 use std::time::Duration;
@@ -21,6 +22,9 @@ Examples:
   kvctl chaos delay 100ms --jitter 20ms       on all links
   kvctl chaos loss 5% --links leader-2,3:4    both ways between the leader and 2; from 3 to 4
   kvctl chaos pause leader --for 5s           SIGSTOP, and SIGCONT in time
+  kvctl chaos kill all --for 1s               everybody at once
+  kvctl chaos clock drift 2 1.5               its clock runs half as fast again
+  kvctl chaos disk full leader --for 10s      no space left
   kvctl chaos status                          what is in force, since when, by whom
   kvctl chaos heal                            end all of it
 
@@ -41,6 +45,16 @@ pub enum Chaos {
     Reorder(Reorder),
     Rate(Rate),
     Pause(Pause),
+    Kill(nodes::Kill),
+    Terminate(nodes::Terminate),
+    CrashLoop(nodes::CrashLoop),
+    SlowCpu(nodes::SlowCpu),
+    Memory(nodes::Memory),
+    #[command(subcommand)]
+    Clock(nodes::Clock),
+    #[command(subcommand)]
+    Disk(nodes::Disk),
+    Corrupt(nodes::Corrupt),
     Status(Status),
     Heal(Heal),
 }
@@ -84,8 +98,9 @@ Examples:
   kvctl chaos partition minority --flap 2s/1s
   kvctl chaos partition 1 2 3,4,5 -o json | jq .fault.id
 
-JSON fields: schema_version, fault (id, wish, links, policy, flap, since_millis, until_millis, by),
-warning, unheard (nodes that live and did not answer: they get it when they do)")]
+JSON fields: schema_version, fault (id, wish, links, policy, nodes, flap, since_millis,
+until_millis, by, at_begin), warning, unheard (nodes that live and did not answer: they get it when
+they do)")]
 pub struct Partition {
     /// Groups of nodes, parted by `|`, `/` or a space
     #[arg(required = true, value_name = "GROUPS")]
@@ -268,8 +283,8 @@ Examples:
   kvctl chaos status
   kvctl chaos status -o json | jq '.faults[].id'
 
-JSON fields: schema_version, faults (each: id, wish, links, policy, flap, since_millis,
-until_millis, by)")]
+JSON fields: schema_version, faults (each: id, wish, links, policy, nodes, flap, since_millis,
+until_millis, by, at_begin)")]
 pub struct Status {}
 
 /// End faults: those of these numbers, or all
@@ -279,8 +294,11 @@ Examples:
   kvctl chaos heal
   kvctl chaos heal 3 4
 
-JSON fields: schema_version, healed (each: id, what, lasted_millis), unheard (nodes that live and
-did not answer: for them it ends when they do)")]
+What the cluster did meanwhile is as of its nodes' last reports, which may be 250 ms old.
+
+JSON fields: schema_version, healed (each: id, what, lasted_millis, at_begin and at_end: term,
+leader, commit_index, starts), unheard (nodes that live and did not answer: for them it ends when
+they do)")]
 pub struct Heal {
     /// Their numbers, as `chaos status` shows them [default: all]
     #[arg(value_name = "ID", value_parser = parse_id)]

@@ -36,10 +36,9 @@ pub async fn run(global: &Global) -> Outcome {
                 table.add_row([
                     fault.id.to_string(),
                     fault.to_string(),
-                    if fault.paused.is_empty() {
-                        fault.links.len().to_string()
-                    } else {
-                        "-".to_owned()
+                    match fault.links.len() {
+                        0 => "-".to_owned(),
+                        links => links.to_string(),
                     },
                     format!("{} ago", short_duration(since(fault.since_millis))),
                     left,

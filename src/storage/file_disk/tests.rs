@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::super::tests::{IDENTITY, command, durable, entries, members};
 use super::*;
-use crate::storage::{LogEvent, LogOptions, SegmentLog};
+use crate::storage::{LogEvent, LogOptions, SegmentLog, Trouble};
 use crate::types::{LogIndex, Seq};
 
 type Moment = crate::types::Instant;
@@ -223,4 +226,104 @@ fn what_was_allocated_and_only_read_is_no_data() {
         files.execute(Operation::Read { file: file(), offset, length: 1 << 20 }).unwrap();
     }
     assert_eq!(files.execute(find).unwrap(), before);
+}
+
+fn file(name: &str) -> String {
+    name.to_owned()
+}
+
+/// Writes `bytes` at the beginning of `f`.
+fn write(disk: &mut FileDisk, bytes: &'static [u8], sync: bool) -> Result<Outcome, DiskError> {
+    disk.execute(Operation::Write { file: file("f"), offset: 0, bytes: bytes.into(), sync })
+}
+
+#[test]
+fn a_disk_in_trouble_refuses_what_it_says_and_is_well_again_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut disk, _wakes) = disk(&directory.path().join("log"), Durability::Fsync);
+    disk.execute(Operation::Create { file: file("f"), size: 8 }).unwrap();
+    let read = Operation::Read { file: file("f"), offset: 0, length: 8 };
+    let ailment = disk.ailment();
+
+    ailment.set(Trouble { full: true, ..Trouble::default() });
+    let longer = Operation::Allocate { file: file("f"), size: 16 };
+    for refused in [
+        write(&mut disk, b"12345678", false),
+        disk.execute(longer.clone()),
+        disk.execute(Operation::Create { file: file("g"), size: 8 }),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, DiskErrorKind::NoSpace);
+    }
+    disk.execute(read.clone()).unwrap();
+
+    ailment.set(Trouble { read_errors: 1.0, ..Trouble::default() });
+    assert_eq!(disk.execute(read.clone()).unwrap_err().kind, DiskErrorKind::Other);
+    write(&mut disk, b"12345678", true).unwrap();
+
+    ailment.set(Trouble { write_errors: 1.0, ..Trouble::default() });
+    assert_eq!(write(&mut disk, b"abcdefgh", true).unwrap_err().kind, DiskErrorKind::Other);
+
+    ailment.set(Trouble::default());
+    assert_eq!(disk.execute(read).unwrap().into_bytes(), "12345678");
+    disk.execute(longer).unwrap();
+    write(&mut disk, b"abcdefgh", true).unwrap();
+}
+
+#[test]
+fn one_sync_fails_and_what_it_should_have_saved_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut disk, _wakes) = disk(&directory.path().join("log"), Durability::Fsync);
+    disk.execute(Operation::Create { file: file("f"), size: 8 }).unwrap();
+    let trouble = Trouble { sync_error: true, lose_unsynced: true, ..Trouble::default() };
+    disk.ailment().set(trouble.clone());
+    assert_eq!(write(&mut disk, b"12345678", true).unwrap_err().kind, DiskErrorKind::SyncFailed);
+    let read = Operation::Read { file: file("f"), offset: 0, length: 8 };
+    assert_eq!(&disk.execute(read).unwrap().into_bytes()[..], [0; 8]);
+    disk.execute(Operation::Sync { file: file("f") }).unwrap();
+    // To be told of the same trouble again is not to be in it again.
+    disk.ailment().set(trouble);
+    write(&mut disk, b"12345678", true).unwrap();
+}
+
+#[test]
+fn what_is_not_synced_is_lost_or_torn_and_what_was_held_back_comes_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut files, _wakes) = disk(&path, Durability::Fsync);
+    files.execute(Operation::Create { file: file("f"), size: 8 }).unwrap();
+    let on_disk = || std::fs::read(path.join("f")).unwrap();
+    let trouble = Trouble { lose_unsynced: true, ..Trouble::default() };
+    files.ailment().set(trouble.clone());
+    write(&mut files, b"12345678", false).unwrap();
+    assert_eq!(on_disk(), [0; 8]);
+    files.ailment().set(Trouble { torn: true, ..trouble });
+    write(&mut files, b"abcdefgh", false).unwrap();
+    assert_eq!(on_disk(), b"abcd\0\0\0\0");
+    // Well again: what is written now comes after what was held back.
+    files.ailment().set(Trouble::default());
+    write(&mut files, b"x", false).unwrap();
+    assert_eq!(on_disk(), b"xbcdefgh");
+}
+
+#[test]
+fn a_slow_disk_is_slow_until_it_is_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut disk, wakes) = disk(&directory.path().join("log"), Durability::Fsync);
+    disk.execute(Operation::Create { file: file("f"), size: 8 }).unwrap();
+    woken(&wakes);
+    let ailment = disk.ailment();
+    ailment.set(Trouble { delay_millis: 20, jitter_millis: 5, ..Trouble::default() });
+    let begin = std::time::Instant::now();
+    write(&mut disk, b"1", true).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(15));
+    woken(&wakes);
+    // So slow that the test would not live to see it, were it not healed.
+    ailment.set(Trouble { delay_millis: 60_000, ..Trouble::default() });
+    disk.submit(Operation::Sync { file: file("f") });
+    ailment.set(Trouble::default());
+    woken(&wakes);
+    assert!(disk.complete().unwrap().result.is_ok());
+    ailment.set(Trouble { delay_millis: 60_000, ..Trouble::default() });
+    disk.submit(Operation::Sync { file: file("f") });
+    drop(disk);
 }

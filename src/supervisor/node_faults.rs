@@ -1,0 +1,259 @@
+//! What faults do to nodes as processes: begun, kept up, undone.
+//!
+//! Two things can get in the way of undoing. *Another fault* may want the same: a node that two
+//! faults keep down is started when the second ends. And *a person* may have been there first: a
+//! node that somebody has paused or stopped by hand is refused, for the end of the fault would
+//! undo what that person wanted.
+//!
+//! A process that is started while a fault starves it is starved from its start on.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::chaos::Guard;
+use super::daemon::{Daemon, unix_millis};
+use super::guard::end_guard;
+use super::lifecycle::Signal;
+use super::process::Process;
+use super::rot::flip_bit;
+use crate::chaos::{Fault, FaultId, NodeFault};
+use crate::control::{Action, State};
+use crate::types::NodeId;
+
+/// For a process to vanish after SIGKILL.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Does to the nodes of `fault` what it says: to all of them, or to none.
+    pub(super) async fn harm(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
+        let mut harmed = BTreeSet::new();
+        for id in &fault.nodes {
+            if let Err(why) = self.harm_one(fault, *id).await {
+                self.undo(&[Fault { nodes: harmed, ..fault.clone() }]).await;
+                return Err(why);
+            }
+            harmed.insert(*id);
+        }
+        Ok(())
+    }
+
+    async fn harm_one(self: &Rc<Self>, fault: &Fault, id: NodeId) -> Result<(), String> {
+        let Some(kind) = fault.on(id) else { return Ok(()) };
+        let others = self.faults_on(id);
+        let is = |test: fn(&NodeFault) -> bool| others.iter().any(|(_, other)| test(other));
+        let (paused, down) = (is(|other| *other == NodeFault::Pause), is(NodeFault::keeps_down));
+        let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
+        match kind {
+            NodeFault::Pause if state == Some(State::Paused) && !paused => {
+                Err(format!("node {id} is paused already, by hand: its end would be yours"))
+            }
+            NodeFault::Pause if is(|other| matches!(other, NodeFault::SlowCpu { .. })) => {
+                Err(format!("node {id} is slowed down: heal that first"))
+            }
+            NodeFault::SlowCpu { .. } if state == Some(State::Paused) => {
+                Err(format!("node {id} stands still: it cannot be slower"))
+            }
+            NodeFault::Pause => {
+                self.act(Some(id), Action::Pause).await?;
+                self.guard(fault, id, None)
+            }
+            NodeFault::SlowCpu { share } => self.guard(fault, id, Some(*share)),
+            kind if kind.keeps_down() && down => Ok(()),
+            NodeFault::Kill => self.kill_and_keep(id).await,
+            NodeFault::Terminate => match self.process(id) {
+                None => Err(self.has_no_process(id)),
+                Some(_) => self.act(Some(id), Action::Stop).await.map(drop),
+            },
+            NodeFault::Corrupt { segment } => {
+                self.kill_and_keep(id).await?;
+                let log = self.directory.node(id).log_directory();
+                match flip_bit(&log, *segment, rand::random()) {
+                    Ok(where_) => {
+                        self.tell(Some(id), "log-corrupted", &where_);
+                        Ok(())
+                    }
+                    Err(why) => {
+                        self.act(Some(id), Action::Start).await?;
+                        Err(format!("node {id}: {why}"))
+                    }
+                }
+            }
+            NodeFault::Memory { .. } => match self.process(id) {
+                None => Err(self.has_no_process(id)),
+                Some(process) => self.starve(id, &process, Some(kind)),
+            },
+            NodeFault::CrashLoop { .. } | NodeFault::Clock(_) | NodeFault::Disk(_) => Ok(()),
+        }
+    }
+
+    /// Undoes what `ended` did, unless another fault in force wants the same.
+    pub(super) async fn undo(self: &Rc<Self>, ended: &[Fault]) {
+        let guards: Vec<Guard> = {
+            let chaos = &mut self.inner.borrow_mut().state.chaos;
+            let over = |guard: &mut Guard| {
+                ended
+                    .iter()
+                    .any(|fault| fault.id == guard.fault && fault.nodes.contains(&guard.node))
+            };
+            chaos.guards.extract_if(.., over).collect()
+        };
+        join_all(guards.iter().map(|guard| end_guard(&guard.process))).await;
+        let undone = ended.iter().flat_map(|fault| {
+            fault.nodes.iter().filter_map(|id| fault.on(*id).map(|kind| self.undo_one(*id, kind)))
+        });
+        join_all(undone).await;
+    }
+
+    async fn undo_one(self: &Rc<Self>, id: NodeId, ended: &NodeFault) {
+        let others = self.faults_on(id);
+        let still = |test: fn(&NodeFault) -> bool| others.iter().any(|(_, other)| test(other));
+        let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
+        let done = match ended {
+            NodeFault::Pause if !still(|other| *other == NodeFault::Pause) => {
+                self.act(Some(id), Action::Resume).await.map(drop)
+            }
+            NodeFault::SlowCpu { .. } if state != Some(State::Paused) => {
+                let process = self.process(id);
+                let sent = process.map_or(Ok(()), |process| process.send(Signal::Continue));
+                sent.map_err(|error| error.to_string())
+            }
+            kind if kind.keeps_down() && !still(NodeFault::keeps_down) => match state {
+                Some(State::Stopped) => self.act(Some(id), Action::Start).await.map(drop),
+                _ => Ok(()),
+            },
+            NodeFault::Memory { .. } => {
+                let process = self.process(id);
+                process.map_or(Ok(()), |process| self.starve(id, &process, None))
+            }
+            _ => Ok(()),
+        };
+        // It may go on already, or be gone.
+        if let Err(why) = done {
+            tracing::info!(node = %id, why, "needs nothing undone");
+        }
+        // What it could not live with is over.
+        let gave_up = state == Some(State::CrashLooping);
+        if gave_up
+            && others.is_empty()
+            && let Err(why) = self.act(Some(id), Action::Start).await
+        {
+            tracing::warn!(node = %id, why, "does not start again");
+        }
+    }
+
+    /// A process of `id` was started: what starves its like starves it, too.
+    pub(super) fn harm_again(self: &Rc<Self>, id: NodeId, process: &Rc<Process>) {
+        for (fault, kind) in self.faults_on(id) {
+            let done = match kind {
+                NodeFault::SlowCpu { share } => self.guard(&fault, id, Some(share)),
+                NodeFault::Memory { .. } => self.starve(id, process, None),
+                _ => Ok(()),
+            };
+            if let Err(why) = done {
+                tracing::error!(node = %id, why, "fault {} is not in force", fault.id);
+            }
+        }
+    }
+
+    /// Goes on with what a supervisor has to do again and again for `faults`.
+    pub(super) fn keep_harming(self: &Rc<Self>, faults: &[Fault]) {
+        for fault in faults {
+            for id in &fault.nodes {
+                if let Some(NodeFault::CrashLoop { every_millis }) = fault.on(*id) {
+                    let every = Duration::from_millis(*every_millis);
+                    tokio::task::spawn_local(self.clone().crash_loop(fault.id, *id, every));
+                }
+            }
+        }
+    }
+
+    async fn crash_loop(self: Rc<Self>, fault: FaultId, id: NodeId, every: Duration) {
+        loop {
+            if !self.faults_on(id).iter().any(|(other, _)| other.id == fault) {
+                return;
+            }
+            // A node that does not run yet is killed the next time.
+            if let Err(why) = self.act(Some(id), Action::Kill).await {
+                tracing::info!(node = %id, why, "is not there to be killed");
+            }
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    /// The node's disk was to fail one sync, and the node has ended: it did.
+    pub(super) fn spend_faults(&self, id: NodeId) {
+        let chaos = &mut self.inner.borrow_mut().state.chaos;
+        for fault in &mut chaos.faults {
+            if matches!(fault.on(id), Some(NodeFault::Disk(trouble)) if trouble.sync_error) {
+                fault.spent.insert(id);
+                chaos.version += 1;
+            }
+        }
+    }
+
+    /// Whether `id` is stopped and let go on again and again, and is not paused when it is seen so.
+    pub(super) fn is_slowed(&self, id: NodeId) -> bool {
+        let slows = |kind: &NodeFault| matches!(kind, NodeFault::SlowCpu { .. });
+        self.faults_on(id).iter().any(|(_, kind)| slows(kind))
+    }
+
+    /// The faults in force of which `id` itself is the object.
+    fn faults_on(&self, id: NodeId) -> Vec<(Fault, NodeFault)> {
+        let now = unix_millis();
+        let inner = self.inner.borrow();
+        let there = inner.state.chaos.faults.iter().filter(|fault| !fault.is_over(now));
+        there.filter_map(|fault| Some((fault.clone(), fault.on(id)?.clone()))).collect()
+    }
+
+    fn process(&self, id: NodeId) -> Option<Rc<Process>> {
+        self.inner.borrow().nodes.get(&id).and_then(|node| node.process.clone())
+    }
+
+    fn has_no_process(&self, id: NodeId) -> String {
+        let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
+        format!("node {id} has no process: it is {}", state.map_or("unknown", State::as_str))
+    }
+
+    async fn kill_and_keep(self: &Rc<Self>, id: NodeId) -> Result<(), String> {
+        self.judge(id, |node, _| node.kill_and_keep())
+            .map_err(|why| format!("node {id}: {why}"))?;
+        self.wait_until(KILL_PATIENCE, || self.process(id).is_none()).await;
+        match self.process(id) {
+            None => Ok(()),
+            Some(process) => {
+                Err(format!("node {id} was sent SIGKILL and is still there: pid {}", process.pid()))
+            }
+        }
+    }
+
+    /// Limits the memory of a process to the least that `new` and the faults in force leave it.
+    fn starve(&self, id: NodeId, process: &Process, new: Option<&NodeFault>) -> Result<(), String> {
+        let others = self.faults_on(id);
+        let all = others.iter().map(|(_, kind)| kind).chain(new);
+        let limits = all.filter_map(|kind| match kind {
+            NodeFault::Memory { bytes } => Some(*bytes),
+            _ => None,
+        });
+        process
+            .limit_memory(limits.min())
+            .map_err(|error| format!("the memory of node {id} cannot be limited: {error}"))
+    }
+
+    /// Starts a guard over the process of `id`: it ends a pause in time, or slows the process down.
+    fn guard(self: &Rc<Self>, fault: &Fault, id: NodeId, share: Option<f64>) -> Result<(), String> {
+        if share.is_none() && fault.until_millis.is_none() {
+            return Ok(());
+        }
+        let process = self.process(id).ok_or_else(|| self.has_no_process(id))?;
+        let process = self
+            .start_guard(id, &process.identity, fault.until_millis, share)
+            .map_err(|error| format!("node {id} gets no guard: {error}"))?;
+        let guards = &mut self.inner.borrow_mut().state.chaos.guards;
+        guards.retain(|guard| guard.process.is_alive().unwrap_or(true));
+        guards.push(Guard { fault: fault.id, node: id, process });
+        Ok(())
+    }
+}
