@@ -99,9 +99,10 @@ interface Supervisor {
   # A request that cannot be done is answered with `refused`: what is wrong and what to do next, for
   # people. It is empty when the request was done.
   status     @0 () -> (status :ClusterStatus);
-  act        @1 (node :UInt64, action :Action) -> (node :UInt64, refused :Text);
+  act        @1 (node :UInt64, action :Action, yes :Bool) -> (node :UInt64, refused :Text);
                                   # node 0: the leader; answers when it is done, with the node it
-                                  # was done to
+                                  # was done to; yes: even if that takes away the quorum of a
+                                  # protected cluster
   down       @2 (graceMillis :UInt32) -> (stopped :List(Stopped), refused :Text);
                                   # stops every node, then the supervisor itself; 0: 5 seconds
   events     @3 (after :UInt64, limit :UInt32, waitMillis :UInt32) -> (events :List(Event));

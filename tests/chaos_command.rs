@@ -117,4 +117,61 @@ fn a_protected_cluster_wants_to_be_asked_twice() {
     let (code, _, err) = shell(&home, "kvctl chaos isolate 2 --yes");
     assert!(code == 0 && err.contains("warning: this leaves no majority"), "{err}");
     home.ok(&["chaos", "heal"]);
+    home.ok(&["node", "stop", "1"]);
+    for (noun, verb) in [("node", "kill"), ("node", "pause"), ("chaos", "kill")] {
+        let said = home.fails(1, &[noun, verb, "2"]);
+        assert!(said.contains("say --yes"), "{noun} {verb}: {said}");
+    }
+    home.ok(&["node", "kill", "2", "--yes"]);
+    home.ok(&["node", "start", "1"]);
+}
+
+#[test]
+fn faults_of_nodes_are_asked_for_shown_and_healed() {
+    let home = Home::with(3);
+    for (ask, told) in [
+        ("kill 2", "kill 2"),
+        ("terminate 3 --for 1h", "terminate 3"),
+        ("crash-loop 3 --every 10m", "crash-loop 3: every 600000 ms"),
+        ("slow-cpu 1,2 --to 50%", "slow-cpu 1,2: to 50 %"),
+        ("memory all --limit 1GiB", "memory all: limited to 1073741824 bytes"),
+        ("clock jump followers -2s --for 1h", "clock followers: set back by 2000 ms"),
+        ("clock jump 1 2s --for 1h", "clock 1: jump 2000 ms ahead"),
+        ("clock drift 1 1.01", "clock 1: run at 1.01 times its rate"),
+        ("clock stop 2", "clock 2: stop"),
+        ("clock strobe 3 20ms --every 5ms", "clock 3: jump 20 ms ahead and back, every 5 ms"),
+        ("disk slow 1 1ms --jitter 1ms", "disk 1: slow by 1 ms, ± 1 ms"),
+        ("disk full 2 --flap 1s/1s", "disk 2: full, 1000 ms on and 1000 ms off"),
+        ("disk read-errors 2 --share 1%", "disk 2: 1 % of reads fail"),
+        ("disk write-errors 2 --share 0.5%", "disk 2: 0.5 % of writes fail"),
+        ("disk sync-error 1", "disk 1: the next sync fails"),
+        ("disk forget all", "disk all: forgets what is not synced"),
+        ("disk tear 3", "disk 3: tears what is not synced"),
+        ("corrupt 2", "corrupt 2: a bit of its log"),
+    ] {
+        let words: Vec<_> = ["chaos"].into_iter().chain(ask.split(' ')).collect();
+        let said = home.ok(&words);
+        assert!(said.contains(told), "{ask}: {said}");
+        let id = said.split([' ', ':']).nth(1).unwrap().to_owned();
+        assert!(home.ok(&["chaos", "status"]).contains(told));
+        let healed = home.ok(&["chaos", "heal", &id]);
+        assert!(healed.contains("meanwhile: ") && healed.contains("committed"), "{ask}: {healed}");
+        home.ok(&["cluster", "wait"]);
+    }
+    for (ask, code, why) in [
+        ("kill 7", 2, "there is no node 7"),
+        ("clock drift 1 0", 1, "a clock runs 0.01 to 100 times as fast"),
+        ("clock jump 1 0s", 2, "TIME"),
+        ("disk read-errors 1 --share 0%", 1, "nothing is wrong with such a disk"),
+        ("disk write-errors 1 --share 200%", 2, "from 0 to 1"),
+        ("disk slow 1 2h", 1, "too long"),
+        ("slow-cpu 1 --to 0%", 1, "1 % to 99 %"),
+        ("crash-loop 1 --flap 1s/1s", 1, "does not flap"),
+        ("corrupt all", 1, "one node at a time"),
+    ] {
+        let words: Vec<_> = ["chaos"].into_iter().chain(ask.split(' ')).collect();
+        let said = home.fails(code, &words);
+        assert!(said.contains(why), "{ask}: {said}");
+    }
+    assert_eq!(home.ok(&["chaos", "status"]), "no fault is in force\n");
 }

@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     fn act(&self, node: u64, action: Action) -> Result<NodeId, String> {
-        self.ask(|client| async move { client.act(Some(NodeId(node)), action).await })
+        self.ask(|client| async move { client.act(Some(NodeId(node)), action, true).await })
             .map_err(|error| error.to_string())
     }
 

@@ -173,7 +173,7 @@ async fn come_back(
     tokio::time::sleep(SWING / 2).await;
     let before = rate(SWING / 2).await;
     let (began, had) = (Instant::now(), puts.get());
-    supervisor.act(Some(*node), Action::Start).await?;
+    supervisor.act(Some(*node), Action::Start, true).await?;
     let client = loop {
         ensure!(began.elapsed() < DEADLINE, "it does not start");
         let address = std::slice::from_ref(address);

@@ -46,6 +46,9 @@ pub struct Targets {
     /// Their ids, or `leader`; one after the other
     #[arg(required = true, value_name = "ID|leader", value_parser = parse_target)]
     pub targets: Vec<Who>,
+    /// Even if it takes away the quorum of a protected cluster
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// A node by its id, or whichever leads now.
@@ -90,7 +93,7 @@ pub async fn run(global: &Global, command: Node) -> Outcome {
         let acted = {
             let name = node.map_or_else(|| "the leader".to_owned(), |node| format!("node {node}"));
             let _progress = Progress::spinner(format!("{action}: {name}"));
-            supervisor.act(node, action).await
+            supervisor.act(node, action, targets.yes).await
         };
         let node = acted.map_err(|error| refused(global, node, error))?;
         nodes.push(node);

@@ -33,7 +33,7 @@ pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a size: `256`, `4KiB`, `1MiB`, `10kB`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("`{text}` is no size: write `256`, `4KiB` or `1MiB`");
+    let wrong = || format!("`{text}` is no size: write `256`, `4KiB`, `1MiB` or `1GiB`");
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let number: usize = number.trim().parse().map_err(|_| wrong())?;
@@ -43,6 +43,8 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
         "k" | "kib" => 1 << 10,
         "mb" => 1_000_000,
         "m" | "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "g" | "gib" => 1 << 30,
         _ => return Err(wrong()),
     };
     number.checked_mul(factor).ok_or_else(wrong)

@@ -178,11 +178,17 @@ impl SupervisorClient {
     }
 
     /// Does `action` to `node` (`None`: to the leader) and returns, once it is done, the node it
-    /// was done to.
-    pub async fn act(&self, node: Option<NodeId>, action: Action) -> Result<NodeId, ControlError> {
+    /// was done to. `yes`: even if it takes away the quorum of a protected cluster.
+    pub async fn act(
+        &self,
+        node: Option<NodeId>,
+        action: Action,
+        yes: bool,
+    ) -> Result<NodeId, ControlError> {
         let mut request = self.conversation.client.act_request();
         request.get().set_node(node.map_or(0, |node| node.0));
         request.get().set_action(action.into());
+        request.get().set_yes(yes);
         let response = self.conversation.call(ACTION, request.send().promise).await?;
         let answer = response.get().map_err(ControlError::malformed("act"))?;
         refused(answer.get_refused())?;

@@ -33,7 +33,7 @@ use crate::chaos::{
     Directed, Fault, FaultId, Healed, Injection, NodeFault, Standing, Table, View, Wish,
 };
 use crate::config::{Address, replace_file};
-use crate::control::{NodeClient, State};
+use crate::control::{Action, NodeClient, State};
 use crate::types::NodeId;
 
 /// Faults in force at once.
@@ -114,17 +114,38 @@ impl Daemon {
         let after: BTreeSet<Directed> = before.iter().copied().chain(cut([&fault])).collect();
         let go_on: BTreeSet<NodeId> = runs.difference(&fault.taken_away()).copied().collect();
         let loses = view.has_quorum(&runs, &before) && !view.has_quorum(&go_on, &after);
-        let warning = match loses {
-            true => "this leaves no majority that can reach each other: no write will be \
-                     acknowledged until it is healed"
-                .to_owned(),
-            false => String::new(),
-        };
         if loses && self.config.protected && !yes {
-            return Err(format!("{warning}, and this cluster is protected: say --yes to do it"));
+            return Err(protected());
         }
+        let warning = if loses { NO_QUORUM.to_owned() } else { String::new() };
         chaos.last = id;
         Ok((fault, warning))
+    }
+
+    /// Whether a person may do `action` to a node, or to the leader: on a protected cluster nothing
+    /// that takes away its quorum, unless `yes` was said.
+    pub(super) async fn may_act(
+        &self,
+        node: Option<NodeId>,
+        action: Action,
+        yes: bool,
+    ) -> Result<(), String> {
+        let takes_away =
+            matches!(action, Action::Stop | Action::Kill | Action::Pause | Action::Restart);
+        if yes || !takes_away || !self.config.protected {
+            return Ok(());
+        }
+        let node = match node {
+            Some(node) => node,
+            None => self.leader().await?,
+        };
+        let (view, runs) = self.view();
+        let cut = cut(&self.inner.borrow().state.chaos.faults);
+        let go_on = runs.iter().copied().filter(|id| *id != node).collect();
+        match view.has_quorum(&runs, &cut) && !view.has_quorum(&go_on, &cut) {
+            true => Err(protected()),
+            false => Ok(()),
+        }
     }
 
     /// Takes out the faults that are over: their time is, or what they paused goes on.
@@ -341,6 +362,13 @@ impl Daemon {
             starts: inner.state.chaos.starts,
         }
     }
+}
+
+const NO_QUORUM: &str = "this leaves no majority that can reach each other: no write will be \
+                         acknowledged until it is healed";
+
+fn protected() -> String {
+    format!("{NO_QUORUM}, and this cluster is protected: say --yes to do it")
 }
 
 /// The links that nothing gets through while `faults` are in force.

@@ -60,7 +60,11 @@ impl supervisor::Server for Control {
         let params = params.get()?;
         let node = somebody(params.get_node());
         let action = params.get_action()?.into();
-        match self.0.act(node, action).await {
+        let acted = match self.0.may_act(node, action, params.get_yes()).await {
+            Ok(()) => self.0.act(node, action).await,
+            Err(why) => Err(why),
+        };
+        match acted {
             Ok(node) => results.get().set_node(node.0),
             Err(why) => results.get().set_refused(&why),
         }

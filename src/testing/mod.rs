@@ -196,7 +196,7 @@ impl Cluster {
 
     /// Does `action` to `node`, or to the leader, and returns whom it was done to.
     pub fn act(&self, node: Option<NodeId>, action: Action) -> Result<NodeId, TestError> {
-        self.block_on(async { Ok(self.supervisor().await?.act(node, action).await?) })
+        self.block_on(async { Ok(self.supervisor().await?.act(node, action, true).await?) })
     }
 
     /// SIGKILL; the supervisor starts it again.

@@ -91,7 +91,7 @@ async fn restart(
             Err(_) => {}
         }
     }
-    supervisor.act(Some(node), Action::Restart).await?;
+    supervisor.act(Some(node), Action::Restart, true).await?;
     let end = Instant::now() + timeout;
     loop {
         let status = supervisor.status().await?;
