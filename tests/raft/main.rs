@@ -172,6 +172,7 @@ stories! {
     a_heartbeat_does_not_wait_for_the_disk
     lost_messages_are_sent_again
     a_slow_follower_holds_up_nobody
+    a_slow_link_does_not_carry_the_same_entries_again_and_again
     figure_8
     a_minority_commits_nothing
     all_restart_and_nothing_is_lost

@@ -82,6 +82,7 @@ impl Leader {
         for progress in self.progress.values_mut() {
             progress.last_heard = progress.last_heard.map(|_| LATE);
             progress.catching_up.since = NOW;
+            progress.patience = 1;
             match &mut progress.state {
                 State::Probe { .. } => {}
                 State::Replicate(in_flight) => in_flight.since = NOW,

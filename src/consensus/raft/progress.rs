@@ -43,13 +43,20 @@
 //! member that takes no longer than an election time-out for a round has caught up; and it is no
 //! longer so once the round under way takes longer than that.
 //!
+//! # Patience
+//! An answer that does not come may be lost, or on its way over a slow link. Whoever sends again at
+//! once in the second case makes the link slower still, and is late again: the same entries, over
+//! and over. So each time that an answer does not come the leader waits twice as long for the next,
+//! up to a bound, and half as long again with each that comes in time (as TCP does, RFC 6298).
+//!
 //! # Caveats
 //! Heartbeats to a follower that is replicated to ask about what it surely has, so they do not
 //! reveal that a message with entries was lost. Only its answer that does not come does, after an
-//! election time-out. (A broken connection loses messages; a working one does not.)
+//! election time-out at least. (A broken connection loses messages; a working one does not.)
 //!
 //! # When the rule is removed
-//! `a_slow_follower_holds_up_nobody`, `lost_messages_are_sent_again`;
+//! `a_slow_follower_holds_up_nobody`, `lost_messages_are_sent_again`,
+//! `a_slow_link_does_not_carry_the_same_entries_again_and_again`;
 //! `a_learner_is_promoted_when_it_has_caught_up`,
 //! `a_learner_that_died_after_catching_up_gets_no_vote`.
 
@@ -72,8 +79,13 @@ pub struct Progress {
     pub last_heard: Option<Instant>,
     /// The entry from which on the disk has been asked, to send them on.
     pub reading_from: Option<LogIndex>,
+    /// For how many election time-outs an answer is waited for.
+    pub(super) patience: u32,
     pub catching_up: CatchingUp,
 }
+
+/// The longest that an answer is waited for, in election time-outs.
+const MAX_PATIENCE: u32 = 8;
 
 /// How fast a member follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +158,7 @@ impl Progress {
             acknowledged_round: 0,
             last_heard: None,
             reading_from: None,
+            patience: 1,
             catching_up: CatchingUp { target: next_index.previous(), since: now, done: false },
         }
     }
@@ -171,8 +184,25 @@ impl Progress {
         if let State::Snapshot(sending) = &self.state { Some(sending.index) } else { None }
     }
 
-    /// The follower has everything up to `index`, durably.
-    pub fn matched(&mut self, now: Instant, index: LogIndex) {
+    /// Gives messages up that have waited for their answer too long; `timeout` is the longest
+    /// election time-out.
+    pub fn give_up_overdue(&mut self, now: Instant, timeout: std::time::Duration) {
+        let State::Replicate(in_flight) = &self.state else { return };
+        if in_flight.overdue(now) > timeout * self.patience {
+            self.patience = (self.patience * 2).min(MAX_PATIENCE);
+            self.probe_from(self.match_index.next());
+        }
+    }
+
+    /// The follower has everything up to `index`, durably. `timeout` is the longest election
+    /// time-out.
+    pub fn matched(&mut self, now: Instant, index: LogIndex, timeout: std::time::Duration) {
+        if let State::Replicate(in_flight) = &self.state
+            && index > self.match_index
+            && in_flight.overdue(now) <= timeout
+        {
+            self.patience = (self.patience / 2).max(1);
+        }
         self.match_index = self.match_index.max(index);
         match &mut self.state {
             State::Probe { .. } => {

@@ -231,17 +231,14 @@ impl Raft {
     /// The time has come to be heard of, and to look after messages that nobody answered.
     pub(super) fn heartbeat(&mut self, now: Instant) {
         let Config { heartbeat_interval, election_timeout, .. } = &self.config;
-        let (due, overdue) = (now + *heartbeat_interval, election_timeout.end);
+        let (due, timeout) = (now + *heartbeat_interval, election_timeout.end);
         self.check_quorum(now);
         self.look_after_transfer(now);
         self.look_after_snapshots(now);
         let Some(leader) = self.leading_mut() else { return };
         leader.heartbeat_due = due;
         for progress in leader.progress.values_mut() {
-            let State::Replicate(in_flight) = &progress.state else { continue };
-            if in_flight.overdue(now) > overdue {
-                progress.probe_from(progress.match_index.next());
-            }
+            progress.give_up_overdue(now, timeout);
         }
         self.begin_lease_round(now);
         self.send_heartbeats();
@@ -280,7 +277,7 @@ impl Raft {
         progress.acknowledged_round = progress.acknowledged_round.max(round);
         match result {
             AppendResult::Matched(index) => {
-                progress.matched(now, index);
+                progress.matched(now, index, limit);
                 progress.count_rounds(now, log.last_index(), limit);
             }
             AppendResult::Stale => {}

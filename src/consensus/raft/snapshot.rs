@@ -235,13 +235,13 @@ impl Raft {
         index: LogIndex,
         result: SnapshotResult,
     ) {
-        let own_term = self.term();
+        let (own_term, timeout) = (self.term(), self.config.election_timeout.end);
         let Some(leader) = self.leading_mut().filter(|_| term == own_term) else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.last_heard = Some(now);
         match result {
             SnapshotResult::Installed => {
-                progress.matched(now, index);
+                progress.matched(now, index, timeout);
                 self.advance_commit(now);
                 self.replicate_to(now, from);
             }
