@@ -9,7 +9,9 @@
 //! A switch is a value in the options that a core, a log or a replica is made with. Only the
 //! simulator and tests ever make such a value other than [`Bugs::none`]: `tests/layering.rs` reads
 //! every other room's source and refuses the name [`Bug`] outside the few that honour it, and
-//! `kvnode` builds its options with none.
+//! `kvnode` builds its options with none. The exception has to be compiled: with
+//! `--features museum`, made to see whether `kvctl verify` catches it on a living cluster, a node
+//! takes the bug that `KVRAFT_BUG` names (`node/museum.rs`).
 
 mod texts;
 
@@ -91,6 +93,8 @@ exhibits! {
     TruncationKeepsConfiguration = 22 "truncation-keeps-configuration",
     /// A joint change counts only the new majority.
     JointIgnoresOld = 30 "joint-ignores-old",
+    /// A leader answers reads without asking whether it still leads.
+    UnconfirmedReads = 31 "unconfirmed-reads",
     /// A retried write is applied again.
     NoSessions = 27 "no-sessions",
     /// Replicas differ in what a command does.

@@ -118,7 +118,10 @@ fn every_arrow_points_down_and_the_core_touches_nothing() {
 }
 
 /// Rooms that may put a bug back, and choose which.
-const CHOOSE_BUGS: &[&str] = &["src/museum", "src/sim/", "src/cli/sim/"];
+const CHOOSE_BUGS: &[&str] = &["src/museum", "src/sim/", "src/cli/sim/", ONLY_WITH_MUSEUM];
+
+/// The one way for a bug into a node, which is compiled only if somebody asks for it.
+const ONLY_WITH_MUSEUM: &str = "src/node/museum.rs";
 
 /// Rooms that honour one, where its rule stands: by asking whether it is in force, and no more.
 const HONOUR_BUGS: &[&str] = &["src/consensus/", "src/storage/", "src/replica/", "src/kv/"];
@@ -133,6 +136,12 @@ fn no_node_can_be_given_a_bug() {
         HONOUR_BUGS.iter().any(|room| name.starts_with(room)) && text.contains("has(Bug::")
     };
     assert!(files.iter().any(honoured), "the test must find the lines that honour bugs");
+    let of = |wanted: &str| files.iter().find(|(name, _)| name == wanted).unwrap().1.as_str();
+    let guarded = "#[cfg(feature = \"museum\")]\nmod museum;";
+    assert!(of("src/node/mod.rs").contains(guarded) && !of(ONLY_WITH_MUSEUM).is_empty());
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    assert!(!features.contains("default"), "no feature is on by itself: {features}");
 }
 
 /// Places that name a bug and must not.

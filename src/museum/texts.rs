@@ -42,6 +42,15 @@ pub fn text(bug: Bug) -> Text {
             "paper, §8; dissertation, §6.4",
             "etcd#7331, tikv",
         ),
+        Bug::UnconfirmedReads => (
+            "A leader answers reads from what it has applied, without asking a majority whether it \
+             still leads. Cut off or paused, it does not know of its successor, nor of what that \
+             one has acknowledged.",
+            "a leader answers a read only after a majority has confirmed, since the read came, \
+             that it leads",
+            "paper, §8; dissertation, §6.4",
+            "etcd and Consul before 2014 (Jepsen: etcd and Consul)",
+        ),
         Bug::CommitPastMatch => (
             "A follower takes over the leader's commit index although its log is known to agree \
              with the leader's only up to an earlier entry. It applies entries of its own that \

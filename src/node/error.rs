@@ -40,6 +40,9 @@ pub enum NodeError {
     Fatal(#[from] Fatal),
     #[error("an invariant is broken, there is no safe way on: {0}")]
     Panicked(String),
+    #[cfg(feature = "museum")]
+    #[error("{0}")]
+    Museum(String),
 }
 
 impl NodeError {
@@ -54,6 +57,8 @@ impl NodeError {
             },
             // Another start on the same data would end the same way.
             NodeError::Fatal(Fatal::Outgrown { .. } | Fatal::Diverged { .. }) => EXIT_CONFIGURATION,
+            #[cfg(feature = "museum")]
+            NodeError::Museum(_) => EXIT_CONFIGURATION,
             _ => 1,
         }
     }

@@ -42,6 +42,8 @@ mod init;
 mod lock;
 mod log_file;
 pub mod metrics;
+#[cfg(feature = "museum")]
+mod museum;
 pub mod operator_desk;
 pub mod outgoing;
 pub mod peer_server;

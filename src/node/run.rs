@@ -147,7 +147,10 @@ fn open(
     // What is wrong with the disk is wrong from the start.
     let (table, ailment) = (read_table(&config.directory)?, disk.ailment());
     ailment.set(table.trouble(unix_millis()));
-    let (replica, report) = Replica::<Raft, _>::open(clock.now(), options(&config), disk)
+    let options = options(&config);
+    #[cfg(feature = "museum")]
+    let options = options.with_bugs(super::museum::bugs().map_err(NodeError::Museum)?);
+    let (replica, report) = Replica::<Raft, _>::open(clock.now(), options, disk)
         .map_err(|source| NodeError::Log { directory, source })?;
     if let Some(tear) = &report.tear {
         tracing::warn!("the last stop cut a write short, which nobody was told of: {tear:?}");

@@ -69,6 +69,11 @@ fn biased(bug: Bug) -> (u64, Bias, &'static str) {
             only(&[Kind::Crash, Kind::Partition, Kind::Pause], 2.0),
             "leaders that change often",
         ),
+        Bug::UnconfirmedReads => (
+            300,
+            only(&[Kind::Partition, Kind::OneWay, Kind::Pause], 2.0),
+            "leaders that are cut off or paused",
+        ),
         Bug::NoCheckQuorum => {
             (300, only(&[Kind::Partition, Kind::OneWay], 1.0), "partitions, of one way or of both")
         }

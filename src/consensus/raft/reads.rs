@@ -183,8 +183,9 @@ impl Raft {
     /// Takes a read in, unless too many wait.
     fn wants_to_read(&mut self, now: Instant, reader: Reader) -> bool {
         let (limit, at) = (self.config.max_pending_reads, self.commit_index);
+        let unasked = self.has(Bug::UnconfirmedReads);
         let Some(Leader { reads, first_of_term, .. }) = self.leading_mut() else { return false };
-        if reads.has_lease(now) && at >= *first_of_term {
+        if (reads.has_lease(now) || unasked) && at >= *first_of_term {
             self.serve(at, [reader]);
             return true;
         }
