@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::finish;
 use super::load::Load;
+use super::nemesis::Nemesis;
 use super::nemesis::plan::Plan;
 use super::nemesis::table::Row;
-use super::nemesis::Nemesis;
 use super::recorder::Progress;
 use super::tape::Tape;
 use super::verdict::{About, Expectation, Record};
