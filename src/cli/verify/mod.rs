@@ -173,7 +173,8 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let record = finish(trial, &mut interrupt, &places).await?;
     let (record, judgement, took) = judge(record, command.check_timeout, &mut interrupt).await?;
     let statistics = Statistics::of(&record);
-    places::write(&places.report, &report::html(&record, &judgement, &statistics))?;
+    let path = places.history.display().to_string();
+    places::write(&places.report, &report::html(&record, &judgement, &statistics, &path))?;
     let checked =
         Checked { history: record.history(), verdicts: &judgement.verdicts, elapsed: took };
     if let Some(path) = &command.junit {
