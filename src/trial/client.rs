@@ -5,8 +5,8 @@
 //! Only what certainly had no effect and never will: that is what
 //! [`ClientError::is_without_effect`] says. The client itself tries again, and a write carries its
 //! session's stamp meanwhile, so that it is applied once however often it is sent; if *any* of its
-//! tries may have arrived, the whole is `info`, whatever the last one was told. A read has no effect,
-//! so that one that failed is never in doubt.
+//! tries may have arrived, the whole is `info`, whatever the last one was told. A read has no
+//! effect, so that one that failed is never in doubt.
 //!
 //! # Appends
 //!

@@ -12,7 +12,7 @@ use super::tape::Tape;
 use super::verdict::Expectation;
 use super::workload::{Reads, Workload};
 use crate::config::Address;
-use crate::control::{ClusterStatus, ControlError, SupervisorClient};
+use crate::control::{ClusterStatus, ControlError, NodeStatus, SupervisorClient};
 use crate::supervisor::launch::{self, Until};
 use crate::types::NodeId;
 use crate::verify::history::{Call, Outcome};
@@ -111,8 +111,8 @@ async fn compare(supervisor: &Address) -> Result<String, String> {
 
 /// Nothing, while they have not applied the same.
 fn hashes(status: &ClusterStatus) -> Option<Result<String, String>> {
-    let reports: Option<Vec<_>> = status.nodes.iter().map(|node| node.report.as_ref()).collect();
-    let reports = reports?;
+    let alive = status.nodes.iter().filter(|node| node.state.is_alive());
+    let reports: Vec<_> = alive.map(|node| node.report.as_ref()).collect::<Option<_>>()?;
     let first = reports.first()?;
     let at = first.applied_index;
     if reports.iter().any(|report| report.applied_index != at) {
@@ -122,9 +122,8 @@ fn hashes(status: &ClusterStatus) -> Option<Result<String, String>> {
     Some(match reports.iter().all(|report| report.state_hash == first.state_hash) {
         true => Ok(format!("{count} replicas have the state {} at {at}", first.state_hash)),
         false => {
-            let hash = |report: &&crate::control::NodeStatus| {
-                format!("node {} has {}", report.node, report.state_hash)
-            };
+            let hash =
+                |report: &&NodeStatus| format!("node {} has {}", report.node, report.state_hash);
             let hashes: Vec<String> = reports.iter().map(hash).collect();
             Err(format!("at {at}, {}", hashes.join(", ")))
         }

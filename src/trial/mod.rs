@@ -49,6 +49,9 @@ pub mod verdict;
 pub mod watch;
 pub mod workload;
 
+#[cfg(test)]
+mod tests;
+
 pub use load::Load;
 pub use nemesis::{Injury, Nemesis};
 pub use run::{Setup, Trial, TrialError};

@@ -44,8 +44,8 @@ const sentence = {
 
 function head() {
   const when = new Date(data.began_unix_millis).toISOString().replace("T", " ").slice(0, 19);
-  const about = `${number(data.operations.count)} operations on ${many(data.keys_judged, "key")}, ` +
-    `${many(injected, "fault")} in ${time(statistics.seconds)}.`;
+  const about = `${many(data.operations.count, "operation")} on ` +
+    `${many(data.keys_judged, "key")}, ${many(injected, "fault")} in ${time(statistics.seconds)}.`;
   const checks = data.expectations.map((it) => element("li", it.held ? {} : { class: "broken" },
     element("b", null, it.name), ` — ${it.detail}`));
   return [
@@ -79,7 +79,9 @@ function stories() {
     element("h3", null, `${it.property} of `, element("code", null, it.key), " is violated"),
     element("ol", null, ...it.story.map((line) => element("li", null, line))),
     element("p", { class: "why" }, it.why),
-    it.span ? element("button", { onclick: () => show(it.span) }, "show it in the timeline") : null);
+    it.span
+      ? element("button", { onclick: () => show(it.span) }, "show it in the timeline")
+      : null);
   return card(element("h2", null, "The contradiction, made small"),
     ...data.violations.map(story),
     element("p", { class: "note" }, "Judge it again: ", element("code", null, data.check_again)));
@@ -121,8 +123,8 @@ function figures() {
       element("div", null,
         card(element("h2", null, "Operations"),
           table(["function", "ok", "fail", "mismatch", "unknown"], operations),
-          element("p", { class: "note" }, `${number(statistics.final_reads)} of the reads came at ` +
-            "the end: every key through every node.")),
+          element("p", { class: "note" }, `${number(statistics.final_reads)} of the reads came ` +
+            "at the end: every key through every node.")),
         card(element("h2", null, "Who led"), table(["node", "for"], led))),
       card(element("h2", null, "What was run"), list)),
   ];
@@ -132,7 +134,7 @@ function figures() {
 const style = getComputedStyle(document.documentElement);
 const color = (name) => style.getPropertyValue(`--${name}`).trim();
 const [OK, FAIL, MISMATCH, UNKNOWN] = [0, 1, 2, 3];
-const LEFT = 112, RIGHT = 10, AXIS = 22, GAP = 18;
+const LEFT = 124, RIGHT = 10, AXIS = 22, GAP = 18;
 const kinds = [...new Set(data.injuries.map((it) => it.kind))].sort();
 const faults = data.injuries.filter((it) => !it.refused).sort((a, b) => a.begun - b.begun);
 const lanes = data.lanes.map(() => []);

@@ -105,7 +105,10 @@ fn data<'a>(
         json!({ "kind": it.kind, "what": it.what, "begun": begun, "ended": ended,
                 "refused": it.refused })
     };
-    let leadership = |it: &super::Leadership| json!({ "since": seconds(it.since), "leader": it.leader, "term": it.term });
+    let leadership = |it: &super::Leadership| {
+        let since = seconds(it.since);
+        json!({ "since": since, "leader": it.leader, "term": it.term })
+    };
     Data {
         verdict: judgement.verdict,
         seed: record.seed,

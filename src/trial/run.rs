@@ -63,8 +63,13 @@ impl Trial {
         let Setup { seed, workload, faults, supervisor, yes, history } = setup;
         workload.validate().map_err(TrialError::Invalid)?;
         let status = SupervisorClient::connect(&supervisor).await?.status().await?;
+        // Whoever was stopped on purpose takes no part.
+        let runs = status.nodes.iter().filter(|state| state.state.is_alive());
         let nodes: Vec<(NodeId, Address)> =
-            status.nodes.iter().map(|state| (state.node, state.client.clone())).collect();
+            runs.map(|state| (state.node, state.client.clone())).collect();
+        if nodes.is_empty() {
+            return Err(TrialError::Invalid("no node of the cluster runs".to_owned()));
+        }
         let lanes = u64::from(workload.clients) + nodes.len() as u64;
         let tape = Tape::start(lanes, history);
         let members: Vec<NodeId> = nodes.iter().map(|(node, _)| *node).collect();

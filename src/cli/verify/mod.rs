@@ -16,7 +16,7 @@ use self::places::Places;
 use super::check::{Checked, aside, tell as checked};
 use super::failure::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
-use super::output::Progress;
+use super::output::{self, Progress};
 use super::units;
 use super::{Global, cluster, reach};
 use crate::supervisor::launch::{self, Until};
@@ -32,7 +32,8 @@ use crate::verify::judge::Limits;
 /// asked for and what they were told. Meanwhile faults come and go, drawn from the seed; each ends
 /// by itself, even if this command is killed. Then the cluster must recover, every key is read
 /// through every node, the replicas are compared, and the history is judged: is there an order that
-/// explains every answer? Ctrl-C heals, and judges what there is; a second one leaves.
+/// explains every answer? Ctrl-C heals, and judges what there is; a second one leaves. The keys
+/// verify/… stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -158,6 +159,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await.map_err(Failure::from)?;
     let seed = command.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let places = Places::choose(&directory, &command, seed)?;
+    output::note(format!("seed {seed}, history in {}", places.history.display()));
     let mut interrupt = Interrupt::new()?;
     let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);
     let setup = Setup {
