@@ -39,12 +39,13 @@ use crate::verify::judge::Limits;
 Examples:
   kvctl verify
   kvctl verify --duration 5m --seed 7 --report report.html --history history.jsonl
-  kvctl verify --faults partition,pause --workloads cas --clients 20
+  kvctl verify --faults partition,kill,disk --workloads cas --clients 20
   kvctl verify --faults none --rate 5000 -o json
   kvctl verify --duration 10s --reads stale     stale reads are not linearizable: see it told
 
 Faults: partition, isolate, one-way, rings, bridge, cut, stall, delay, loss, dup, reorder, rate,
-pause (see kvctl chaos --help); all, none.
+pause, kill, terminate, crash-loop, slow-cpu, memory, clock, disk, corrupt (see kvctl chaos --help);
+all, none.
 
 Without --history and --report both are written to the cluster's directory (verify/…), where those
 of the last five runs are kept. `kvctl check HISTORY` judges a history again.

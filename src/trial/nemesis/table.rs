@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use crate::chaos::{LinkWish, Links, Who, Wish};
+use crate::chaos::{ClockFault, LinkWish, Links, NodeFault, Who, Wish};
 use crate::link::Policy;
+use crate::storage::Trouble;
 use crate::types::{NodeId, Random};
 
 /// A kind of fault.
@@ -36,6 +37,15 @@ pub const TABLE: &[Row] = &[
     Row { name: "reorder", least_nodes: 2, draw: reorder },
     Row { name: "rate", least_nodes: 2, draw: rate },
     Row { name: "pause", least_nodes: 1, draw: pause },
+    Row { name: "kill", least_nodes: 1, draw: kill },
+    Row { name: "terminate", least_nodes: 1, draw: terminate },
+    Row { name: "crash-loop", least_nodes: 1, draw: crash_loop },
+    Row { name: "slow-cpu", least_nodes: 1, draw: slow_cpu },
+    Row { name: "memory", least_nodes: 1, draw: memory },
+    Row { name: "clock", least_nodes: 1, draw: clock },
+    Row { name: "disk", least_nodes: 1, draw: disk },
+    // The others have the entry: alone, a node could not repair it.
+    Row { name: "corrupt", least_nodes: 3, draw: corrupt },
 ];
 
 /// The row of this name.
@@ -145,12 +155,73 @@ fn rate(random: &mut Random, nodes: &[NodeId]) -> Wish {
     Wish::Link { links: links(random, nodes), policy }
 }
 
+fn on(who: Who, fault: NodeFault) -> Wish {
+    Wish::Node { nodes: vec![who], fault }
+}
+
+/// One node, mostly; now and then several.
+fn some(random: &mut Random, nodes: &[NodeId], several: Who) -> Who {
+    if random.chance(0.2) { several } else { leader_or_one(random, nodes) }
+}
+
 fn pause(random: &mut Random, nodes: &[NodeId]) -> Wish {
-    let who = match random.below(5) {
-        0 => Who::Minority,
-        _ => leader_or_one(random, nodes),
+    on(some(random, nodes, Who::Minority), NodeFault::Pause)
+}
+
+/// All of them at the same time, too: what was acknowledged is on disks.
+fn kill(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    on(some(random, nodes, Who::All), NodeFault::Kill)
+}
+
+fn terminate(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    on(some(random, nodes, Who::Majority), NodeFault::Terminate)
+}
+
+fn crash_loop(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let every_millis = 100 + random.below(600);
+    on(leader_or_one(random, nodes), NodeFault::CrashLoop { every_millis })
+}
+
+fn slow_cpu(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let share = 0.04 + share(random, 50);
+    on(some(random, nodes, Who::All), NodeFault::SlowCpu { share })
+}
+
+/// Some of it is enough for a node, and some is not.
+fn memory(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let bytes = (1 + random.below(64)) << 20;
+    on(leader_or_one(random, nodes), NodeFault::Memory { bytes })
+}
+
+fn clock(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let millis = 50 + random.below(2_000);
+    let fault = match random.below(5) {
+        0 => ClockFault::Jump { millis: millis as i64 },
+        1 => ClockFault::Jump { millis: -(millis as i64) },
+        2 => ClockFault::Drift { rate: 0.25 * (1 + random.below(16)) as f64 },
+        3 => ClockFault::Stop,
+        _ => ClockFault::Strobe { millis, every_millis: 20 + random.below(300) },
     };
-    Wish::Pause { nodes: vec![who] }
+    on(some(random, nodes, Who::Minority), NodeFault::Clock(fault))
+}
+
+fn disk(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let well = Trouble::default();
+    let trouble = match random.below(7) {
+        0 => Trouble { delay_millis: 1 + random.below(80), ..well },
+        1 => Trouble { full: true, ..well },
+        2 => Trouble { read_errors: share(random, 100), ..well },
+        3 => Trouble { write_errors: share(random, 20), ..well },
+        4 => Trouble { sync_error: true, ..well },
+        // These show when the node is killed meanwhile.
+        5 => Trouble { lose_unsynced: true, ..well },
+        _ => Trouble { torn: true, ..well },
+    };
+    on(some(random, nodes, Who::Minority), NodeFault::Disk(trouble))
+}
+
+fn corrupt(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    on(leader_or_one(random, nodes), NodeFault::Corrupt { segment: None })
 }
 
 #[cfg(test)]
@@ -163,7 +234,8 @@ mod tests {
         for count in 3..=7 {
             let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
             let all = nodes.iter().copied().collect::<std::collections::BTreeSet<_>>();
-            let view = View { voters: all.clone(), all, leader: Some(NodeId(2)) };
+            let voters = all.clone();
+            let view = View { voters, all, leader: Some(NodeId(2)), ..View::default() };
             for row in TABLE.iter().filter(|row| row.least_nodes <= nodes.len()) {
                 let mut random = Random::from_seed(count);
                 for _ in 0..200 {
