@@ -29,7 +29,8 @@
 //! ```text
 //!   bin/
 //!   cli
-//!   supervisor   testing
+//!   testing   trial
+//!   supervisor
 //!   node   client   control   observe
 //!   rpc
 //!   sim
@@ -78,5 +79,6 @@ pub mod sim;
 pub mod storage;
 pub mod supervisor;
 pub mod testing;
+pub mod trial;
 pub mod types;
 pub mod verify;

@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("bin", 90), // the three mains
     ("cli", 80),
     ("testing", 75),
+    ("trial", 72), // clients at work while faults come, and what was seen
     ("supervisor", 70),
     ("node", 60),
     ("client", 55),

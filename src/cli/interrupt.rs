@@ -25,15 +25,20 @@ impl Interrupt {
         Ok(Interrupt { int, term, seen: false })
     }
 
+    /// Returns when a signal has come. What further ones mean is decided by who waits.
+    pub async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+        }
+    }
+
     /// Returns when the first signal has come; a second one ends the process.
     pub async fn wait(&mut self) {
         if self.seen {
             std::future::pending::<()>().await;
         }
-        tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
-        }
+        self.signalled().await;
         self.seen = true;
         let again = Interrupt::new();
         tokio::task::spawn_local(async move {

@@ -31,6 +31,7 @@ mod scan;
 mod sim;
 mod snapshot;
 mod units;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -161,6 +162,7 @@ pub enum Command {
     Log(log::Log),
     Sim(sim::Sim),
     Check(check::Check),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -214,6 +216,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Log(command) => log::run(global, command),
         Command::Sim(command) => sim::run(global, command).await,
         Command::Check(command) => check::run(global, command).await,
+        Command::Verify(command) => verify::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Completions(command) => completions::run(&command),
     }

@@ -3,7 +3,7 @@
 //! The work is [`verify`](crate::verify)'s; here the file is read, the clock looked at, and the
 //! verdict printed. The search runs in a thread of its own: it would hold up the progress.
 
-mod tell;
+pub mod tell;
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -66,10 +66,11 @@ pub struct Check {
 }
 
 /// What became of a history.
-struct Checked {
-    history: History,
-    verdicts: Vec<Judged>,
-    elapsed: Duration,
+pub struct Checked<'a> {
+    pub history: &'a History,
+    /// In the order of its keys.
+    pub verdicts: &'a [Judged],
+    pub elapsed: Duration,
 }
 
 pub async fn run(global: &Global, command: Check) -> Outcome {
@@ -87,16 +88,16 @@ pub async fn run(global: &Global, command: Check) -> Outcome {
             Instant::now() < deadline && !is_stopped.load(Ordering::Relaxed)
         };
         let verdicts = judge(&history, Limits { steps, go_on: &mut go_on });
-        Checked { history, verdicts, elapsed: began.elapsed() }
+        (history, verdicts)
     });
     tokio::pin!(work);
     let progress = Progress::count("checking keys", total);
     let mut interrupt = Interrupt::new()?;
     let mut interrupted = false;
     let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let checked = loop {
+    let (history, verdicts) = loop {
         tokio::select! {
-            checked = &mut work => break checked?,
+            judged = &mut work => break judged?,
             _ = tick.tick() => progress.position(done.load(Ordering::Relaxed) as u64),
             () = interrupt.wait() => {
                 interrupted = true;
@@ -108,16 +109,15 @@ pub async fn run(global: &Global, command: Check) -> Outcome {
     if interrupted {
         return Err(Failure::new(Exit::Interrupted, "interrupted"));
     }
+    let checked = Checked { history: &history, verdicts: &verdicts, elapsed: began.elapsed() };
     if let Some(path) = &command.junit {
-        let xml = tell::junit(&checked)?;
-        std::fs::write(path, xml)
-            .map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))?;
+        tell::write_junit(&tell::junit("kvctl check", &checked), path)?;
     }
     tell::verdict(global, &checked)?;
     Ok(checked.exit())
 }
 
-impl Checked {
+impl Checked<'_> {
     fn count(&self, is: impl Fn(&Judged) -> bool) -> usize {
         self.verdicts.iter().filter(|judged| is(judged)).count()
     }
@@ -141,7 +141,9 @@ impl Checked {
 }
 
 /// Does something long in a thread of its own.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
     let done = spawn_blocking(work).await;
     done.map_err(|error| Failure::failed(format!("the check itself failed: {error}")))
 }

@@ -1,6 +1,6 @@
 //! What was found in a history: for people, for programs, for whoever collects test reports.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
@@ -10,34 +10,24 @@ use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
-use crate::verify::history::{FUNCTIONS, Outcome};
+use crate::verify::history::Count;
 use crate::verify::judge::{Judged, Property, Violation, Why};
 
 #[derive(Serialize)]
-struct Printed<'a> {
+pub struct Printed<'a> {
     verdict: &'static str,
     operations: Vec<Count>,
-    keys: usize,
-    keys_valid: usize,
-    keys_violated: usize,
-    keys_unknown: usize,
+    pub keys: usize,
+    pub keys_valid: usize,
+    pub keys_violated: usize,
+    pub keys_unknown: usize,
     seconds: f64,
     violations: Vec<Violated<'a>>,
     unknown: Vec<Unknown<'a>>,
 }
 
-/// Operations of one function, by what became of them.
-#[derive(Default, Serialize)]
-struct Count {
-    f: &'static str,
-    ok: u64,
-    fail: u64,
-    mismatch: u64,
-    info: u64,
-}
-
 #[derive(Serialize)]
-struct Violated<'a> {
+pub struct Violated<'a> {
     key: &'a str,
     property: &'static str,
     story: &'a [String],
@@ -54,13 +44,13 @@ struct Part {
 }
 
 #[derive(Serialize)]
-struct Unknown<'a> {
+pub struct Unknown<'a> {
     key: &'a str,
     why: &'static str,
 }
 
 /// Prints the verdict.
-pub fn verdict(global: &Global, checked: &Checked) -> Result<(), Failure> {
+pub fn verdict(global: &Global, checked: &Checked<'_>) -> Result<(), Failure> {
     let printed = printed(checked);
     match global.output {
         Format::Json => output::json(&printed),
@@ -69,8 +59,8 @@ pub fn verdict(global: &Global, checked: &Checked) -> Result<(), Failure> {
     }
 }
 
-fn printed(checked: &Checked) -> Printed<'_> {
-    let named = || checked.history.keys.iter().zip(&checked.verdicts);
+pub fn printed<'a>(checked: &Checked<'a>) -> Printed<'a> {
+    let named = || checked.history.keys.iter().zip(checked.verdicts);
     let violations = named().filter_map(|(key, judged)| match judged {
         Judged::Violated(violation) => Some(violated(checked, key, violation)),
         _ => None,
@@ -85,7 +75,7 @@ fn printed(checked: &Checked) -> Printed<'_> {
             (0, _) => "unknown",
             _ => "violation",
         },
-        operations: counts(checked),
+        operations: checked.history.counts(),
         keys: checked.verdicts.len(),
         keys_valid: checked.count(|judged| matches!(judged, Judged::Valid)),
         keys_violated: checked.violated(),
@@ -96,7 +86,7 @@ fn printed(checked: &Checked) -> Printed<'_> {
     }
 }
 
-fn violated<'a>(checked: &Checked, key: &'a str, violation: &'a Violation) -> Violated<'a> {
+fn violated<'a>(checked: &Checked<'a>, key: &'a str, violation: &'a Violation) -> Violated<'a> {
     let part = violation.part.iter().map(|place| {
         let operation = &checked.history.operations[*place];
         Part {
@@ -122,40 +112,12 @@ fn reason(why: Why) -> &'static str {
     }
 }
 
-fn counts(checked: &Checked) -> Vec<Count> {
-    let mut counts = BTreeMap::new();
-    for operation in &checked.history.operations {
-        let f = operation.call.name();
-        let count = counts.entry(f).or_insert_with(|| Count { f, ..Count::default() });
-        let counter = match operation.outcome {
-            Outcome::Ok { .. } => &mut count.ok,
-            Outcome::Failed => &mut count.fail,
-            Outcome::Mismatch => &mut count.mismatch,
-            Outcome::Unknown => &mut count.info,
-        };
-        *counter += 1;
-    }
-    FUNCTIONS.iter().filter_map(|f| counts.remove(f)).collect()
-}
-
 /// Violations that are told in full.
 const MAX_TOLD: usize = 10;
 
-fn table(printed: &Printed<'_>, checked: &Checked) -> Result<(), Failure> {
-    let mut table = output::table(&["operation", "ok", "fail", "mismatch", "unknown"]);
-    for count in &printed.operations {
-        let numbers = [count.ok, count.fail, count.mismatch, count.info].map(|n| n.to_string());
-        table.add_row([count.f.to_owned()].into_iter().chain(numbers));
-    }
-    output::print_table(&mut table)?;
-    for found in printed.violations.iter().take(MAX_TOLD) {
-        output::line(format!("\n{} of `{}` is violated:", found.property, found.key))?;
-        found.story.iter().try_for_each(|line| output::line(format!("  {line}")))?;
-        output::line(format!("  {}", found.why))?;
-    }
-    if printed.violations.len() > MAX_TOLD {
-        output::line(format!("\n… and {} more keys", printed.violations.len() - MAX_TOLD))?;
-    }
+fn table(printed: &Printed<'_>, checked: &Checked<'_>) -> Result<(), Failure> {
+    operations(&printed.operations)?;
+    stories(printed)?;
     let took = short_duration(checked.elapsed);
     output::line(format!(
         "\n{}: {} operations on {} keys in {took}; {} valid, {} violated, {} unknown",
@@ -166,6 +128,35 @@ fn table(printed: &Printed<'_>, checked: &Checked) -> Result<(), Failure> {
         printed.keys_violated,
         printed.keys_unknown,
     ))?;
+    hints(printed);
+    Ok(())
+}
+
+/// What became of the operations of each function.
+pub fn operations(counts: &[Count]) -> Result<(), Failure> {
+    let mut table = output::table(&["operation", "ok", "fail", "mismatch", "unknown"]);
+    for count in counts {
+        let numbers = [count.ok, count.fail, count.mismatch, count.info].map(|n| n.to_string());
+        table.add_row([count.f.to_owned()].into_iter().chain(numbers));
+    }
+    output::print_table(&mut table)
+}
+
+/// The contradictions.
+pub fn stories(printed: &Printed<'_>) -> Result<(), Failure> {
+    for found in printed.violations.iter().take(MAX_TOLD) {
+        output::line(format!("\n{} of `{}` is violated:", found.property, found.key))?;
+        found.story.iter().try_for_each(|line| output::line(format!("  {line}")))?;
+        output::line(format!("  {}", found.why))?;
+    }
+    if printed.violations.len() > MAX_TOLD {
+        output::line(format!("\n… and {} more keys", printed.violations.len() - MAX_TOLD))?;
+    }
+    Ok(())
+}
+
+/// What to do about what is unknown.
+pub fn hints(printed: &Printed<'_>) {
     let stopped = printed.unknown.iter().filter(|unknown| unknown.why == "stopped").count();
     if stopped > 0 {
         output::note(format!("{stopped} keys were not judged in time: try a longer --timeout"));
@@ -174,17 +165,16 @@ fn table(printed: &Printed<'_>, checked: &Checked) -> Result<(), Failure> {
         let steps = printed.unknown.len() - stopped;
         output::note(format!("{steps} keys have too many possible orders: try more --max-steps"));
     }
-    Ok(())
 }
 
 /// The verdict as JUnit XML: a test case for each property, and one for each key that broke it or
 /// could not be judged. What is unknown is an error there, not a failure, and not a success.
-pub fn junit(checked: &Checked) -> Result<String, Failure> {
-    let mut report = Report::new("kvctl check");
+pub fn junit(name: &str, checked: &Checked<'_>) -> Report {
+    let mut report = Report::new(name);
     report.set_time(checked.elapsed);
     for property in Property::ALL {
         let mut suite = TestSuite::new(property.name());
-        for (key, judged) in checked.history.keys.iter().zip(&checked.verdicts) {
+        for (key, judged) in checked.history.keys.iter().zip(checked.verdicts) {
             let status = match judged {
                 Judged::Violated(violation) if violation.property == property => {
                     let story = &violation.story;
@@ -214,5 +204,14 @@ pub fn junit(checked: &Checked) -> Result<String, Failure> {
         }
         report.add_test_suite(suite);
     }
-    report.to_string().map_err(|error| Failure::failed(format!("cannot write JUnit XML: {error}")))
+    report
+}
+
+/// Writes a report to a file.
+pub fn write_junit(report: &Report, path: &Path) -> Result<(), Failure> {
+    let xml = report
+        .to_string()
+        .map_err(|error| Failure::failed(format!("cannot write JUnit XML: {error}")))?;
+    std::fs::write(path, xml)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
 }

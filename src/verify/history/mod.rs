@@ -28,9 +28,11 @@
 //! # Bounds
 //! A line has at most [`MAX_LINE`] bytes and a history at most [`MAX_OPERATIONS`] operations.
 
+mod count;
 mod event;
 mod reader;
 
+pub use count::Count;
 pub use event::{Event, Type};
 pub use reader::{BadLine, Reader};
 

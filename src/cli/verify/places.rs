@@ -1,0 +1,88 @@
+//! Where history and report lie.
+//!
+//! Evidence must not be lost because nobody asked for it beforehand. So both are always written: to
+//! where the command line says, else into the cluster's directory, where they go with the cluster,
+//! and where the newest few runs are kept.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Verify;
+use crate::cli::failure::Failure;
+use crate::cli::units::unix_millis;
+use crate::config::ClusterDirectory;
+
+/// Runs that are kept.
+const KEPT: usize = 5;
+
+/// The files of a run.
+#[derive(Debug)]
+pub struct Places {
+    pub history: PathBuf,
+    pub report: PathBuf,
+}
+
+impl Places {
+    pub fn choose(
+        directory: &ClusterDirectory,
+        command: &Verify,
+        seed: u64,
+    ) -> Result<Places, Failure> {
+        let Verify { history, report, .. } = command;
+        let own = match (history, report) {
+            (Some(_), Some(_)) => PathBuf::new(),
+            _ => own(&directory.path().join("verify"), seed)?,
+        };
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let or = |given: &Option<PathBuf>, name: &str| {
+            given.as_ref().map_or_else(|| own.join(name), absolute)
+        };
+        Ok(Places { history: or(history, "history.jsonl"), report: or(report, "report.html") })
+    }
+}
+
+/// A new directory for this run; those of runs long ago go.
+fn own(all: &Path, seed: u64) -> Result<PathBuf, Failure> {
+    let failed =
+        |error: io::Error| Failure::failed(format!("cannot use {}: {error}", all.display()));
+    fs::create_dir_all(all).map_err(failed)?;
+    let mut runs: Vec<PathBuf> =
+        fs::read_dir(all).map_err(failed)?.flatten().map(|entry| entry.path()).collect();
+    // Their names begin with the time, in digits of the same number for the next two centuries.
+    runs.sort();
+    for old in runs.iter().take((runs.len() + 1).saturating_sub(KEPT)) {
+        fs::remove_dir_all(old).map_err(failed)?;
+    }
+    let new = all.join(format!("{}-seed-{seed}", unix_millis()));
+    fs::create_dir(&new).map_err(failed)?;
+    Ok(new)
+}
+
+pub fn create(path: &Path) -> Result<File, Failure> {
+    File::create(path).map_err(|error| cannot_write(path, &error))
+}
+
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_runs_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = directory.path().join("verify");
+        let made: Vec<PathBuf> =
+            (0..KEPT as u64 + 2).map(|seed| own(&all, seed).unwrap()).collect();
+        let left = fs::read_dir(&all).unwrap().count();
+        assert_eq!(left, KEPT);
+        assert!(made[2..].iter().all(|run| run.is_dir()) && !made[1].exists());
+    }
+}

@@ -1,0 +1,131 @@
+//! After the last fault: does the cluster come back, and is everything there?
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::client::perform;
+use super::load::connect;
+use super::recorder::Asked;
+use super::tape::Tape;
+use super::verdict::Expectation;
+use super::workload::{Reads, Workload};
+use crate::config::Address;
+use crate::control::{ClusterStatus, ControlError, NodeStatus, SupervisorClient};
+use crate::supervisor::launch::{self, Until};
+use crate::types::NodeId;
+use crate::verify::history::{Call, Outcome};
+
+/// For a cluster without faults to become ready.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// For a read at the end, over all its tries.
+const READ: Duration = Duration::from_secs(10);
+/// For replicas that are ready to have applied the same.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Whether the cluster is ready again in time.
+pub async fn recovers(supervisor: &Address) -> Expectation {
+    let began = Instant::now();
+    let ready = async {
+        let supervisor = SupervisorClient::connect(supervisor).await?;
+        launch::wait(&supervisor, Until::Ready, RECOVERY, |_| {}).await
+    };
+    let ready = ready.await.map(|_| {
+        let millis = began.elapsed().as_millis();
+        format!("every node was ready {millis} ms after the last fault had ended")
+    });
+    Expectation::new("recovery", ready.map_err(|error| error.to_string()))
+}
+
+/// Reads each key once through each node, all nodes at the same time. On `tape`, they are the lanes
+/// from `lane` on.
+pub async fn read_everywhere(
+    keys: &[String],
+    nodes: &[(NodeId, Address)],
+    lane: u64,
+    tape: &Tape,
+) -> Expectation {
+    let readers = (lane..).zip(nodes).map(|(lane, (node, address))| async move {
+        let missing = read_at(keys, *node, address, lane, tape).await;
+        (missing > 0).then(|| format!("node {node} left {missing} unanswered"))
+    });
+    let missing: Vec<String> = join_all(readers).await.into_iter().flatten().collect();
+    let (count, all) = (keys.len(), nodes.len());
+    let done = match missing.is_empty() {
+        true => Ok(format!("{count} keys were read through each of {all} nodes")),
+        false => Err(format!("of {count} keys that were read, {}", missing.join(", "))),
+    };
+    Expectation::new("final reads", done)
+}
+
+/// How many keys `node` did not answer for.
+async fn read_at(
+    keys: &[String],
+    node: NodeId,
+    address: &Address,
+    lane: u64,
+    tape: &Tape,
+) -> usize {
+    let patient = Workload { timeout_millis: READ.as_millis() as u64, ..Workload::default() };
+    let Some(client) = connect(address, &patient).await else { return keys.len() };
+    let process = tape.process(lane);
+    let mut missing = 0;
+    for key in keys {
+        let asked = Asked { process, node: node.0, key: key.clone(), call: Call::Read };
+        tape.invoke(&asked);
+        let ended = perform(&client, key, &asked.call, Reads::Linearizable).await;
+        tape.complete(&asked, &ended);
+        missing += usize::from(!matches!(ended.outcome, Outcome::Ok { .. }));
+    }
+    missing
+}
+
+/// Whether all replicas that have applied the same log have the same state.
+pub async fn replicas_agree(supervisor: &Address) -> Expectation {
+    Expectation::new("equal replicas", compare(supervisor).await)
+}
+
+async fn compare(supervisor: &Address) -> Result<String, String> {
+    let end = Instant::now() + CATCH_UP;
+    let words = |error: ControlError| error.to_string();
+    let supervisor = SupervisorClient::connect(supervisor).await.map_err(words)?;
+    loop {
+        let status = supervisor.status().await.map_err(words)?;
+        if let Some(verdict) = hashes(&status) {
+            return verdict;
+        }
+        if Instant::now() >= end {
+            let applied = status.nodes.iter().map(|node| match &node.report {
+                Some(report) => format!("node {} at {}", node.node, report.applied_index),
+                None => format!("node {} unknown", node.node),
+            });
+            let applied: Vec<String> = applied.collect();
+            return Err(format!("they never had applied the same: {}", applied.join(", ")));
+        }
+        sleep(GLANCE).await;
+    }
+}
+
+/// Nothing, while they have not applied the same.
+fn hashes(status: &ClusterStatus) -> Option<Result<String, String>> {
+    let alive = status.nodes.iter().filter(|node| node.state.is_alive());
+    let reports: Vec<_> = alive.map(|node| node.report.as_ref()).collect::<Option<_>>()?;
+    let first = reports.first()?;
+    let at = first.applied_index;
+    if reports.iter().any(|report| report.applied_index != at) {
+        return None;
+    }
+    let count = reports.len();
+    Some(match reports.iter().all(|report| report.state_hash == first.state_hash) {
+        true => Ok(format!("{count} replicas have the state {} at {at}", first.state_hash)),
+        false => {
+            let hash =
+                |report: &&NodeStatus| format!("node {} has {}", report.node, report.state_hash);
+            let hashes: Vec<String> = reports.iter().map(hash).collect();
+            Err(format!("at {at}, {}", hashes.join(", ")))
+        }
+    })
+}

@@ -1,0 +1,242 @@
+//! What happened, as lines of a history: written, hashed and understood as they come.
+//!
+//! What is judged is what stands in the file: each line is read back by the same
+//! [`Reader`] that would read the file, so that `kvctl check` on it cannot say anything else.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::verify::history::{Call, Event, History, Outcome, Reader, Type};
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub outcome: Outcome,
+    /// Why it is not done; for people.
+    pub error: Option<String>,
+}
+
+/// Which operation of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub process: u64,
+    /// The node that was asked.
+    pub node: u64,
+    pub key: String,
+    pub call: Call,
+}
+
+/// How much was seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub begun: u64,
+    pub ok: u64,
+    /// Certainly without effect; swaps that found something else are among them.
+    pub failed: u64,
+    pub unknown: u64,
+    /// When a write was last acknowledged, in nanoseconds.
+    pub acknowledged: Option<u64>,
+}
+
+/// A history as it comes to be.
+pub struct Recorder {
+    reader: Reader,
+    hash: Xxh3,
+    lines: u64,
+    out: Option<Box<dyn Write>>,
+    /// Why it is of no use any more.
+    trouble: Option<String>,
+    progress: Progress,
+    keys: BTreeSet<String>,
+}
+
+/// A whole history, and what identifies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    pub history: History,
+    /// XXH3 (64 bits) of the lines, hexadecimal.
+    pub hash: String,
+    pub lines: u64,
+}
+
+impl Recorder {
+    /// Writes to `out` as well.
+    pub fn new(out: Option<Box<dyn Write>>) -> Recorder {
+        Recorder {
+            reader: Reader::default(),
+            hash: Xxh3::new(),
+            lines: 0,
+            out,
+            trouble: None,
+            progress: Progress::default(),
+            keys: BTreeSet::new(),
+        }
+    }
+
+    /// Something is about to be asked.
+    pub fn invoke(&mut self, now: u64, asked: &Asked) {
+        self.progress.begun += 1;
+        if !self.keys.contains(&asked.key) {
+            self.keys.insert(asked.key.clone());
+        }
+        let event = Event { value: argument(&asked.call), ..event(now, Type::Invoke, asked) };
+        self.take(&event);
+    }
+
+    /// The answer has come, or will not.
+    pub fn complete(&mut self, now: u64, asked: &Asked, ended: &Ended) {
+        let (kind, counter) = match ended.outcome {
+            Outcome::Ok { .. } => (Type::Ok, &mut self.progress.ok),
+            Outcome::Failed | Outcome::Mismatch => (Type::Fail, &mut self.progress.failed),
+            Outcome::Unknown => (Type::Info, &mut self.progress.unknown),
+        };
+        *counter += 1;
+        let mut event = event(now, kind, asked);
+        event.error.clone_from(&ended.error);
+        match &ended.outcome {
+            Outcome::Ok { found, rev } => {
+                event.rev = *rev;
+                match asked.call {
+                    Call::Read => event.value = Some(text(found.as_ref())),
+                    _ => self.progress.acknowledged = Some(now),
+                }
+            }
+            Outcome::Mismatch => event.error = Some("mismatch".to_owned()),
+            Outcome::Failed | Outcome::Unknown => {}
+        }
+        self.take(&event);
+    }
+
+    fn take(&mut self, event: &Event) {
+        let line = event.to_line();
+        self.lines += 1;
+        self.hash.update(line.as_bytes());
+        if let Some(out) = &mut self.out
+            && let Err(error) = out.write_all(line.as_bytes())
+        {
+            self.trouble.get_or_insert(format!("the history cannot be written: {error}"));
+            self.out = None;
+        }
+        if let Err(bad) = self.reader.line(line.trim_end().as_bytes()) {
+            self.trouble.get_or_insert(format!("the history makes no sense: {bad}"));
+        }
+    }
+
+    /// Every key that was asked for.
+    pub fn keys(&self) -> &BTreeSet<String> {
+        &self.keys
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The whole; what is under way stays unknown.
+    pub fn finish(mut self) -> Result<Recording, String> {
+        if let Some(Err(error)) = self.out.as_mut().map(|out| out.flush()) {
+            self.trouble.get_or_insert(format!("the history cannot be written: {error}"));
+        }
+        match self.trouble {
+            Some(trouble) => Err(trouble),
+            None => Ok(Recording {
+                history: self.reader.finish(),
+                hash: format!("{:016x}", self.hash.digest()),
+                lines: self.lines,
+            }),
+        }
+    }
+}
+
+fn event(now: u64, kind: Type, asked: &Asked) -> Event {
+    Event {
+        process: asked.process,
+        kind,
+        f: asked.call.name().to_owned(),
+        key: asked.key.clone(),
+        value: None,
+        time: Some(now),
+        node: Some(asked.node),
+        rev: None,
+        error: None,
+    }
+}
+
+/// What an invocation says.
+fn argument(call: &Call) -> Option<Value> {
+    match call {
+        Call::Read | Call::Delete => None,
+        Call::Write(value) | Call::Append(value) => Some(text(Some(value))),
+        Call::Cas { old, new } => Some(json!([text(old.as_ref()), text(new.as_ref())])),
+    }
+}
+
+/// All values of a trial are text; what is not comes from nobody, and stays so.
+fn text(value: Option<&Bytes>) -> Value {
+    value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(process: u64, call: Call) -> Asked {
+        Asked { process, node: 2, key: "k".into(), call }
+    }
+
+    fn ok(found: Option<&str>, rev: u64) -> Ended {
+        let found = found.map(|text| Bytes::from(text.to_owned()));
+        Ended { outcome: Outcome::Ok { found, rev: Some(rev) }, error: None }
+    }
+
+    #[test]
+    fn every_call_and_every_outcome_is_read_back_as_it_was() {
+        let (a, b) = (Bytes::from("a"), Bytes::from("b"));
+        let swap = Call::Cas { old: None, new: Some(b.clone()) };
+        let unknown = Ended { outcome: Outcome::Unknown, error: Some("lost".into()) };
+        let failed = Ended { outcome: Outcome::Failed, error: Some("nobody leads".into()) };
+        let mismatch = Ended { outcome: Outcome::Mismatch, error: None };
+        let steps = [
+            (asked(1, Call::Write(a.clone())), ok(None, 2)),
+            (asked(1, Call::Read), ok(Some("a"), 2)),
+            (asked(1, Call::Read), ok(None, 3)),
+            (asked(1, swap.clone()), mismatch),
+            (asked(1, Call::Append(b)), failed),
+            (asked(1, Call::Delete), unknown.clone()),
+            (asked(2, swap), unknown),
+        ];
+        let mut recorder = Recorder::new(None);
+        for (now, (asked, ended)) in steps.iter().enumerate() {
+            recorder.invoke(2 * now as u64, asked);
+            recorder.complete(2 * now as u64 + 1, asked, ended);
+        }
+        let progress = recorder.progress();
+        assert_eq!((progress.begun, progress.ok, progress.failed, progress.unknown), (7, 3, 2, 2));
+        assert_eq!(progress.acknowledged, Some(1));
+        let recording = recorder.finish().unwrap();
+        assert_eq!(recording.lines, 14);
+        for (operation, (asked, ended)) in recording.history.operations.iter().zip(&steps) {
+            assert_eq!((&operation.call, &operation.outcome), (&asked.call, &ended.outcome));
+            assert_eq!((operation.process, operation.node), (asked.process, Some(2)));
+        }
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_written_is_not_judged() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut recorder = Recorder::new(Some(Box::new(Full)));
+        recorder.invoke(1, &asked(1, Call::Read));
+        assert!(recorder.finish().unwrap_err().contains("cannot be written"));
+    }
+}

@@ -1,0 +1,149 @@
+//! A whole trial: clients, nemesis and spectator, from the beginning to the record.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::finish;
+use super::load::Load;
+use super::nemesis::Nemesis;
+use super::nemesis::plan::Plan;
+use super::nemesis::table::Row;
+use super::recorder::Progress;
+use super::tape::Tape;
+use super::verdict::{About, Expectation, Record};
+use super::watch::Watch;
+use super::workload::Workload;
+use crate::config::Address;
+use crate::control::{ClusterStatus, ControlError, SupervisorClient};
+use crate::types::NodeId;
+
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The workload makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("there is nothing to judge: {0}")]
+    Recording(String),
+}
+
+/// What to do, and to whom.
+pub struct Setup {
+    pub seed: u64,
+    pub workload: Workload,
+    /// Kinds of faults to inject; none is allowed.
+    pub faults: Vec<&'static Row>,
+    /// Where the supervisor listens.
+    pub supervisor: Address,
+    /// Inject even what takes a protected cluster's majority away.
+    pub yes: bool,
+    /// Where the history goes, besides.
+    pub history: Option<Box<dyn Write>>,
+}
+
+/// A trial under way.
+pub struct Trial {
+    seed: u64,
+    workload: Workload,
+    faults: Vec<String>,
+    supervisor: Address,
+    nodes: Vec<(NodeId, Address)>,
+    about: About,
+    tape: Tape,
+    load: Load,
+    nemesis: Nemesis,
+    watch: Watch,
+}
+
+impl Trial {
+    /// Begins. Lives on a `LocalSet`.
+    pub async fn start(setup: Setup) -> Result<Trial, TrialError> {
+        let Setup { seed, workload, faults, supervisor, yes, history } = setup;
+        workload.validate().map_err(TrialError::Invalid)?;
+        let status = SupervisorClient::connect(&supervisor).await?.status().await?;
+        // Whoever was stopped on purpose takes no part.
+        let runs = status.nodes.iter().filter(|state| state.state.is_alive());
+        let nodes: Vec<(NodeId, Address)> =
+            runs.map(|state| (state.node, state.client.clone())).collect();
+        if nodes.is_empty() {
+            return Err(TrialError::Invalid("no node of the cluster runs".to_owned()));
+        }
+        let lanes = u64::from(workload.clients) + nodes.len() as u64;
+        let tape = Tape::start(lanes, history);
+        let members: Vec<NodeId> = nodes.iter().map(|(node, _)| *node).collect();
+        let plan = Plan::new(seed, &faults, &members);
+        let prefix = format!("verify/{}/", tape.began_unix_millis());
+        Ok(Trial {
+            watch: Watch::start(&supervisor, &tape),
+            load: Load::start(&workload, seed, &prefix, &nodes, &tape),
+            nemesis: Nemesis::start(plan, &supervisor, format!("verify, seed {seed}"), yes, &tape),
+            faults: faults.iter().map(|row| row.name.to_owned()).collect(),
+            about: about(&status),
+            seed,
+            workload,
+            supervisor,
+            nodes,
+            tape,
+        })
+    }
+
+    /// Since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.tape.now())
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.tape.progress()
+    }
+
+    /// How many faults were injected so far, and what is in force now.
+    pub fn in_force(&self) -> (usize, Vec<String>) {
+        self.nemesis.in_force()
+    }
+
+    /// Injects no more, and heals what is in force. The clients go on.
+    pub async fn heal(&mut self) -> Result<(), ControlError> {
+        self.nemesis.stop().await
+    }
+
+    /// Heals, waits until the cluster has recovered, lets the clients end, reads every key through
+    /// every node, compares the replicas.
+    pub async fn finish(mut self) -> Result<Record, TrialError> {
+        let healed = self.heal().await;
+        let healed = healed.map(|()| "none of the faults is in force any more".to_owned());
+        let mut expectations =
+            vec![Expectation::new("healing", healed.map_err(|error| error.to_string()))];
+        expectations.push(finish::recovers(&self.supervisor).await);
+        let worked = self.elapsed();
+        self.load.stop().await;
+        let keys = self.tape.keys();
+        let lane = self.workload.clients.into();
+        expectations.push(finish::read_everywhere(&keys, &self.nodes, lane, &self.tape).await);
+        expectations.push(finish::replicas_agree(&self.supervisor).await);
+        Ok(Record {
+            seed: self.seed,
+            workload: self.workload,
+            faults: self.faults,
+            about: self.about,
+            began_unix_millis: self.tape.began_unix_millis(),
+            worked,
+            lanes: self.tape.lanes(),
+            recording: self.tape.finish().map_err(TrialError::Recording)?,
+            injuries: self.nemesis.injuries(),
+            leaderships: self.watch.seen(),
+            expectations,
+        })
+    }
+}
+
+fn about(status: &ClusterStatus) -> About {
+    About {
+        name: status.name.clone(),
+        nodes: status.nodes.len(),
+        transport: status.transport.as_str().to_owned(),
+        durability: status.durability.as_str().to_owned(),
+        build: status.build.clone(),
+    }
+}

@@ -1,0 +1,95 @@
+//! The clock and the recorder of a trial, for all who take part in it.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::recorder::{Asked, Ended, Progress, Recorder, Recording};
+
+/// One clock, one history. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Tape {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    began: Instant,
+    began_unix_millis: u64,
+    lanes: u64,
+    /// The next process on each lane.
+    processes: RefCell<Vec<u64>>,
+    recorder: RefCell<Option<Recorder>>,
+}
+
+impl Tape {
+    /// Begins now. There are as many `lanes` as can do something at the same time; a process and
+    /// those that come after it when it ended in doubt share one: `process % lanes`.
+    pub fn start(lanes: u64, out: Option<Box<dyn Write>>) -> Tape {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        let inner = Inner {
+            began: Instant::now(),
+            began_unix_millis: unix.map_or(0, |since| since.as_millis() as u64),
+            lanes: lanes.max(1),
+            processes: RefCell::new((0..lanes.max(1)).collect()),
+            recorder: RefCell::new(Some(Recorder::new(out))),
+        };
+        Tape { inner: Rc::new(inner) }
+    }
+
+    /// Nanoseconds since the beginning.
+    pub fn now(&self) -> u64 {
+        self.inner.began.elapsed().as_nanos() as u64
+    }
+
+    /// Unix time of the beginning.
+    pub fn began_unix_millis(&self) -> u64 {
+        self.inner.began_unix_millis
+    }
+
+    pub fn lanes(&self) -> u64 {
+        self.inner.lanes
+    }
+
+    /// A process that was not there before.
+    pub fn process(&self, lane: u64) -> u64 {
+        let mut processes = self.inner.processes.borrow_mut();
+        let next = &mut processes[(lane % self.inner.lanes) as usize];
+        let process = *next;
+        *next += self.inner.lanes;
+        process
+    }
+
+    /// To be said right before something is asked.
+    pub fn invoke(&self, asked: &Asked) {
+        if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
+            recorder.invoke(self.now(), asked);
+        }
+    }
+
+    /// To be said right after the answer came.
+    pub fn complete(&self, asked: &Asked, ended: &Ended) {
+        if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
+            recorder.complete(self.now(), asked, ended);
+        }
+    }
+
+    /// Every key that was asked for.
+    pub fn keys(&self) -> Vec<String> {
+        let recorder = self.inner.recorder.borrow();
+        recorder.iter().flat_map(|recorder| recorder.keys().iter().cloned()).collect()
+    }
+
+    pub fn progress(&self) -> Progress {
+        let recorder = self.inner.recorder.borrow();
+        recorder.as_ref().map(Recorder::progress).unwrap_or_default()
+    }
+
+    /// The history; nothing is taken after that. The error says why it is of no use.
+    pub fn finish(&self) -> Result<Recording, String> {
+        let recorder = self.inner.recorder.borrow_mut().take();
+        recorder.ok_or_else(|| "the history was taken before".to_owned())?.finish()
+    }
+}

@@ -1,0 +1,129 @@
+//! What a trial saw, and what follows from it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::nemesis::Injury;
+use super::recorder::Recording;
+use super::watch::Leadership;
+use super::workload::Workload;
+use crate::verify::history::History;
+use crate::verify::judge::{Judged, Limits, judge};
+
+/// Something that must be so, besides that the history makes sense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expectation {
+    pub name: &'static str,
+    pub held: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl Expectation {
+    pub fn new(name: &'static str, seen: Result<String, String>) -> Expectation {
+        let held = seen.is_ok();
+        Expectation { name, held, detail: seen.unwrap_or_else(|why| why) }
+    }
+}
+
+/// The cluster of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct About {
+    pub name: String,
+    pub nodes: usize,
+    pub transport: String,
+    pub durability: String,
+    /// Version of the programs.
+    pub build: String,
+}
+
+/// All that a trial saw.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub seed: u64,
+    pub workload: Workload,
+    /// Kinds of faults that were allowed.
+    pub faults: Vec<String>,
+    pub about: About,
+    /// Unix time of moment 0 of the history.
+    pub began_unix_millis: u64,
+    /// From the beginning until the clients were stopped; what comes after that is the final reads.
+    pub worked: Duration,
+    pub lanes: u64,
+    pub recording: Recording,
+    pub injuries: Vec<Injury>,
+    pub leaderships: Vec<Leadership>,
+    pub expectations: Vec<Expectation>,
+}
+
+impl Record {
+    pub fn history(&self) -> &History {
+        &self.recording.history
+    }
+
+    /// Looks for contradictions. Takes a while: not for an event loop.
+    pub fn judge(&self, limits: Limits<'_>) -> Judgement {
+        let verdicts = judge(self.history(), limits);
+        let verdict = Verdict::of(&verdicts, &self.expectations);
+        Judgement { verdicts, verdict }
+    }
+}
+
+/// What a trial proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing speaks against the store.
+    Valid,
+    /// A contradiction, or something that must be and was not.
+    Violation,
+    /// Some keys could not be judged, and nothing else speaks against the store.
+    Unknown,
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Valid => "valid",
+            Verdict::Violation => "violation",
+            Verdict::Unknown => "unknown",
+        }
+    }
+
+    /// One violated key, or one broken expectation, is enough; what is unknown is never valid.
+    pub fn of(verdicts: &[Judged], expectations: &[Expectation]) -> Verdict {
+        let any = |is: fn(&Judged) -> bool| verdicts.iter().any(is);
+        if any(|it| matches!(it, Judged::Violated(_))) || expectations.iter().any(|it| !it.held) {
+            return Verdict::Violation;
+        }
+        match any(|it| matches!(it, Judged::Unknown(_))) {
+            true => Verdict::Unknown,
+            false => Verdict::Valid,
+        }
+    }
+}
+
+/// The verdict on each key, and on the whole.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// In the order of [`History::keys`].
+    pub verdicts: Vec<Judged>,
+    pub verdict: Verdict,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::judge::Why;
+
+    #[test]
+    fn a_broken_expectation_is_a_violation_and_what_is_unknown_is_not_valid() {
+        let held = || Expectation::new("recovery", Ok(String::new()));
+        let broken = || Expectation::new("recovery", Err(String::new()));
+        let unknown = || Judged::Unknown(Why::Stopped);
+        assert_eq!(Verdict::of(&[Judged::Valid], &[held()]), Verdict::Valid);
+        assert_eq!(Verdict::of(&[Judged::Valid, unknown()], &[held()]), Verdict::Unknown);
+        assert_eq!(Verdict::of(&[unknown()], &[held(), broken()]), Verdict::Violation);
+    }
+}
