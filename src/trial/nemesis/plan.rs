@@ -40,6 +40,8 @@ pub struct Plan {
 const CALM: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(400);
 const SHORT: std::ops::Range<Duration> = Duration::from_millis(250)..Duration::from_millis(1_200);
 const LONG: std::ops::Range<Duration> = Duration::from_millis(2_000)..Duration::from_millis(4_000);
+/// Between faults that belong together.
+const STEP: Duration = Duration::from_millis(200);
 /// How often a fault is a long one.
 const IS_LONG: f64 = 0.1;
 /// How often a second one begins before the first is over.
@@ -53,12 +55,20 @@ impl Plan {
         Plan { random, rows, nodes: nodes.to_vec() }
     }
 
-    fn fault(&mut self) -> Planned {
+    /// Of one kind, which may take several that end together.
+    fn faults(&mut self) -> Vec<Planned> {
         let row = self.rows[self.random.below(self.rows.len() as u64) as usize];
-        let wish = (row.draw)(&mut self.random, &self.nodes);
+        let wishes = (row.draw)(&mut self.random, &self.nodes);
         let lasts = if self.random.chance(IS_LONG) { LONG } else { SHORT };
         let lasts = whole_millis(self.random.duration(lasts));
-        Planned { kind: row.name, wish, after: Duration::ZERO, lasts }
+        let last = wishes.len() as u32 - 1;
+        let planned = |(at, wish)| Planned {
+            kind: row.name,
+            wish,
+            after: STEP * at,
+            lasts: lasts + STEP * (last - at),
+        };
+        (0..).zip(wishes).map(planned).collect()
     }
 }
 
@@ -71,10 +81,11 @@ impl Iterator for Plan {
             return None;
         }
         let calm = self.random.duration(CALM);
-        let mut faults = vec![self.fault()];
+        let mut faults = self.faults();
         if self.random.chance(OVERLAP) {
             let after = whole_millis(self.random.duration(Duration::ZERO..faults[0].lasts));
-            faults.push(Planned { after, ..self.fault() });
+            let others = self.faults().into_iter();
+            faults.extend(others.map(|it| Planned { after: it.after + after, ..it }));
         }
         Some(Round { calm, faults })
     }

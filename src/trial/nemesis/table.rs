@@ -18,34 +18,40 @@ pub struct Row {
     pub name: &'static str,
     /// In a smaller cluster it makes no sense.
     pub least_nodes: usize,
-    /// What to ask for, drawn by chance.
-    pub draw: fn(&mut Random, &[NodeId]) -> Wish,
+    /// What to ask for, drawn by chance: each comes a moment after the one before, and all end
+    /// together.
+    pub draw: fn(&mut Random, &[NodeId]) -> Vec<Wish>,
 }
 
 /// All of them.
 pub const TABLE: &[Row] = &[
-    Row { name: "partition", least_nodes: 2, draw: partition },
-    Row { name: "isolate", least_nodes: 2, draw: isolate },
-    Row { name: "one-way", least_nodes: 2, draw: one_way },
-    Row { name: "rings", least_nodes: 4, draw: |_, _| Wish::Rings },
-    Row { name: "bridge", least_nodes: 3, draw: bridge },
-    Row { name: "cut", least_nodes: 2, draw: cut },
-    Row { name: "stall", least_nodes: 2, draw: stall },
-    Row { name: "delay", least_nodes: 2, draw: delay },
-    Row { name: "loss", least_nodes: 2, draw: loss },
-    Row { name: "dup", least_nodes: 2, draw: dup },
-    Row { name: "reorder", least_nodes: 2, draw: reorder },
-    Row { name: "rate", least_nodes: 2, draw: rate },
-    Row { name: "pause", least_nodes: 1, draw: pause },
-    Row { name: "kill", least_nodes: 1, draw: kill },
-    Row { name: "terminate", least_nodes: 1, draw: terminate },
-    Row { name: "crash-loop", least_nodes: 1, draw: crash_loop },
-    Row { name: "slow-cpu", least_nodes: 1, draw: slow_cpu },
-    Row { name: "memory", least_nodes: 1, draw: memory },
-    Row { name: "clock", least_nodes: 1, draw: clock },
-    Row { name: "disk", least_nodes: 1, draw: disk },
+    Row { name: "partition", least_nodes: 2, draw: |random, nodes| vec![partition(random, nodes)] },
+    Row { name: "isolate", least_nodes: 2, draw: |random, nodes| vec![isolate(random, nodes)] },
+    Row { name: "one-way", least_nodes: 2, draw: |random, nodes| vec![one_way(random, nodes)] },
+    Row { name: "rings", least_nodes: 4, draw: |_, _| vec![Wish::Rings] },
+    Row { name: "bridge", least_nodes: 3, draw: |random, nodes| vec![bridge(random, nodes)] },
+    Row { name: "cut", least_nodes: 2, draw: |random, nodes| vec![cut(random, nodes)] },
+    Row { name: "stall", least_nodes: 2, draw: |random, nodes| vec![stall(random, nodes)] },
+    Row { name: "delay", least_nodes: 2, draw: |random, nodes| vec![delay(random, nodes)] },
+    Row { name: "loss", least_nodes: 2, draw: |random, nodes| vec![loss(random, nodes)] },
+    Row { name: "dup", least_nodes: 2, draw: |random, nodes| vec![dup(random, nodes)] },
+    Row { name: "reorder", least_nodes: 2, draw: |random, nodes| vec![reorder(random, nodes)] },
+    Row { name: "rate", least_nodes: 2, draw: |random, nodes| vec![rate(random, nodes)] },
+    Row { name: "pause", least_nodes: 1, draw: |random, nodes| vec![pause(random, nodes)] },
+    Row { name: "kill", least_nodes: 1, draw: |random, nodes| vec![kill(random, nodes)] },
+    Row { name: "terminate", least_nodes: 1, draw: |random, nodes| vec![terminate(random, nodes)] },
+    Row {
+        name: "crash-loop",
+        least_nodes: 1,
+        draw: |random, nodes| vec![crash_loop(random, nodes)],
+    },
+    Row { name: "slow-cpu", least_nodes: 1, draw: |random, nodes| vec![slow_cpu(random, nodes)] },
+    Row { name: "memory", least_nodes: 1, draw: |random, nodes| vec![memory(random, nodes)] },
+    Row { name: "clock", least_nodes: 1, draw: |random, nodes| vec![clock(random, nodes)] },
+    Row { name: "disk", least_nodes: 1, draw: |random, nodes| vec![disk(random, nodes)] },
+    Row { name: "power-cut", least_nodes: 1, draw: power_cut },
     // The others have the entry: alone, a node could not repair it.
-    Row { name: "corrupt", least_nodes: 3, draw: corrupt },
+    Row { name: "corrupt", least_nodes: 3, draw: |random, nodes| vec![corrupt(random, nodes)] },
 ];
 
 /// The row of this name.
@@ -220,6 +226,13 @@ fn disk(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(some(random, nodes, Who::Minority), NodeFault::Disk(trouble))
 }
 
+/// Everybody dies at once, or most do, and what was not on disk is gone.
+fn power_cut(random: &mut Random, _: &[NodeId]) -> Vec<Wish> {
+    let who = if random.chance(0.7) { Who::All } else { Who::Majority };
+    let forgets = Trouble { lose_unsynced: true, torn: random.chance(0.5), ..Trouble::default() };
+    vec![on(who, NodeFault::Disk(forgets)), on(who, NodeFault::Kill)]
+}
+
 fn corrupt(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(leader_or_one(random, nodes), NodeFault::Corrupt { segment: None })
 }
@@ -239,11 +252,13 @@ mod tests {
             for row in TABLE.iter().filter(|row| row.least_nodes <= nodes.len()) {
                 let mut random = Random::from_seed(count);
                 for _ in 0..200 {
-                    let wish = (row.draw)(&mut random, &nodes);
-                    let by = "a test".to_owned();
-                    let injection = Injection { wish, flap: None, duration_millis: Some(1), by };
-                    let begun = injection.clone().begin(FaultId(1), &view, 0);
-                    assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
+                    for wish in (row.draw)(&mut random, &nodes) {
+                        let by = "a test".to_owned();
+                        let injection =
+                            Injection { wish, flap: None, duration_millis: Some(1), by };
+                        let begun = injection.clone().begin(FaultId(1), &view, 0);
+                        assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
+                    }
                 }
             }
         }
