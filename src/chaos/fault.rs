@@ -68,6 +68,8 @@ pub enum Wish {
     Link { links: Links, policy: Policy },
     /// Something that is wrong with nodes, not with their links.
     Node { nodes: Vec<Who>, fault: NodeFault },
+    /// What is wrong is not told: a drill. It can only be shown, not asked for.
+    Hidden,
 }
 
 /// What a wish comes to.
@@ -109,6 +111,9 @@ pub struct Injection {
     pub duration_millis: Option<u64>,
     /// Who wants it: a person, a scenario.
     pub by: String,
+    /// Others are not told what it is as long as it is in force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
 }
 
 /// A fault in force.
@@ -133,6 +138,8 @@ pub struct Fault {
     /// Unix time; `None`: until `heal`.
     pub until_millis: Option<u64>,
     pub by: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
     /// How far the cluster was when it began.
     #[serde(default)]
     pub at_begin: Standing,
@@ -291,6 +298,7 @@ impl Wish {
                     }
                 }
             }
+            Wish::Hidden => Err("nothing is asked for".to_owned()),
             Wish::Node { nodes, fault } => {
                 fault.validate()?;
                 let nodes = view.resolve_all(nodes)?;
@@ -309,7 +317,7 @@ impl Wish {
 impl Injection {
     /// The fault that it becomes, now. The error says why it cannot.
     pub fn begin(self, id: FaultId, view: &View, now_millis: u64) -> Result<Fault, String> {
-        let Injection { wish, flap, duration_millis, by } = self;
+        let Injection { wish, flap, duration_millis, by, blind } = self;
         if by.len() > MAX_BY {
             return Err(format!("who wants it is said in at most {MAX_BY} bytes"));
         }
@@ -351,6 +359,7 @@ impl Injection {
             since_millis: now_millis,
             until_millis,
             by,
+            blind,
             at_begin: view.standing,
         })
     }
@@ -360,6 +369,20 @@ impl Fault {
     /// Whether its time is over.
     pub fn is_over(&self, now_millis: u64) -> bool {
         self.until_millis.is_some_and(|until| until <= now_millis)
+    }
+
+    /// As others may see it.
+    pub fn shown(&self) -> Fault {
+        match self.blind {
+            false => self.clone(),
+            true => Fault {
+                wish: Wish::Hidden,
+                links: BTreeSet::new(),
+                policy: Policy::default(),
+                nodes: BTreeSet::new(),
+                ..self.clone()
+            },
+        }
     }
 
     /// What is wrong with `node` itself.
@@ -431,6 +454,7 @@ impl fmt::Display for Wish {
             Wish::Isolate { nodes } => write!(f, "isolate {}", list(nodes)),
             Wish::OneWay { from, to } => write!(f, "one-way {} to {}", list(from), list(to)),
             Wish::Rings => write!(f, "rings"),
+            Wish::Hidden => write!(f, "something"),
             Wish::Node { nodes, fault } => {
                 let (nodes, details) = (list(nodes), fault.details());
                 write!(f, "{fault} {nodes}{}{details}", if details.is_empty() { "" } else { ": " })

@@ -91,7 +91,7 @@ impl Daemon {
             chaos.faults.push(fault.clone());
         }
         self.keep_harming(std::slice::from_ref(&fault));
-        self.tell(None, "fault-began", &words(&fault));
+        self.tell(None, "fault-began", &words(&fault.shown()));
         self.is_saved().await;
         let unheard = self.tell_faults().await;
         Ok(Begun { fault, warning, unheard })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::daemon::Daemon;
 use super::leader::Unmet;
-use crate::chaos::{FaultId, Injection};
+use crate::chaos::{Fault, FaultId, Injection};
 use crate::control::MAX_GRACE;
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
@@ -243,7 +243,8 @@ impl supervisor::Server for Control {
         _: supervisor::FaultsParams,
         mut results: supervisor::FaultsResults,
     ) -> Result<(), capnp::Error> {
-        results.get().set_faults(json(&self.0.faults()).as_str());
+        let faults: Vec<_> = self.0.faults().iter().map(Fault::shown).collect();
+        results.get().set_faults(json(&faults).as_str());
         Ok(())
     }
 

@@ -9,13 +9,25 @@ use crate::control::{Injected, Receipt};
 impl Cluster {
     /// Begins a fault that stays until it is healed.
     pub fn inject(&self, wish: Wish) -> Result<Injected, TestError> {
-        self.inject_as(Injection { wish, flap: None, duration_millis: None, by: "a test".into() })
+        self.inject_as(Injection {
+            wish,
+            flap: None,
+            duration_millis: None,
+            by: "a test".into(),
+            blind: false,
+        })
     }
 
     /// Begins a fault that ends by itself.
     pub fn inject_for(&self, wish: Wish, lasts: Duration) -> Result<Injected, TestError> {
         let duration_millis = Some(lasts.as_millis() as u64);
-        self.inject_as(Injection { wish, flap: None, duration_millis, by: "a test".into() })
+        self.inject_as(Injection {
+            wish,
+            flap: None,
+            duration_millis,
+            by: "a test".into(),
+            blind: false,
+        })
     }
 
     /// Begins a fault.

@@ -36,6 +36,7 @@
 //! What became of it is the cluster's, and differs from run to run.
 
 pub mod client;
+pub mod drill;
 pub mod finish;
 pub mod generator;
 pub mod load;

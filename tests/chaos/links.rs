@@ -267,7 +267,13 @@ fn a_flapping_fault_comes_and_goes() {
     let flap = Some(Flap { on_millis: 150, off_millis: 150 });
     let wish = link(Who::Node(NodeId(1)), Who::Node(NodeId(2)), Policy::cut());
     cluster
-        .inject_as(Injection { wish, flap, duration_millis: None, by: "a test".into() })
+        .inject_as(Injection {
+            wish,
+            flap,
+            duration_millis: None,
+            by: "a test".into(),
+            blind: false,
+        })
         .unwrap();
     let first = cluster.status().unwrap().node(NodeId(1)).unwrap().http;
     let is_cut = || scrape(first).contains("kvraft_link_fault_active{peer=\"2\"} 1");

@@ -110,7 +110,9 @@ impl Reader {
                 self.on_nodes(on, fault)
             }
             Chaos::Corrupt(it) => self.on_nodes(it.on, NodeFault::Corrupt { segment: it.segment }),
-            Chaos::Status(_) | Chaos::Heal(_) => unreachable!("these ask for no fault"),
+            Chaos::Status(_) | Chaos::Heal(_) | Chaos::Drill(_) => {
+                unreachable!("these ask for no fault")
+            }
         }
     }
 }
@@ -126,6 +128,7 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
         flap: lease.flap,
         duration_millis: lease.lasts.map(|lasts| (lasts.as_millis() as u64).max(1)),
         by: lease.by.unwrap_or_else(you),
+        blind: false,
     };
     let injected = supervisor.inject(&injection, lease.yes).await.map_err(Failure::from)?;
     report(global, &injected)?;

@@ -1,6 +1,7 @@
 //! `kvctl chaos`: faults on purpose.
 
 mod ask;
+mod drill;
 mod heal;
 mod nodes;
 mod status;
@@ -27,6 +28,7 @@ Examples:
   kvctl chaos disk full leader --for 10s      no space left
   kvctl chaos status                          what is in force, since when, by whom
   kvctl chaos heal                            end all of it
+  kvctl chaos drill                           rehearse: find out what is wrong, and mend it
 
 Nodes are named by number or by what they are when the fault begins: leader, followers, majority,
 minority, all. Faults add up. One without --for stays until `heal`, across restarts of nodes and of
@@ -55,6 +57,7 @@ pub enum Chaos {
     #[command(subcommand)]
     Disk(nodes::Disk),
     Corrupt(nodes::Corrupt),
+    Drill(drill::DrillCommand),
     Status(Status),
     Heal(Heal),
 }
@@ -343,6 +346,7 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
     match command {
         Chaos::Status(_) => status::run(global).await,
         Chaos::Heal(heal) => heal::run(global, heal).await,
+        Chaos::Drill(drill) => drill::run(global, drill).await,
         other => ask::run(global, other).await,
     }
 }

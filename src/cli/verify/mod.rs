@@ -44,8 +44,8 @@ Examples:
   kvctl verify --duration 10s --reads stale     stale reads are not linearizable: see it told
 
 Faults: partition, isolate, one-way, rings, bridge, cut, stall, delay, loss, dup, reorder, rate,
-pause, kill, terminate, crash-loop, slow-cpu, memory, clock, disk, corrupt (see kvctl chaos --help);
-all, none.
+pause, kill, terminate, crash-loop, slow-cpu, memory, clock, disk, corrupt (see kvctl chaos --help),
+power-cut (disks forget what is not synced, and all are killed); all, none.
 
 Without --history and --report both are written to the cluster's directory (verify/…), where those
 of the last five runs are kept. `kvctl check HISTORY` judges a history again.

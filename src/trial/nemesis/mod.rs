@@ -192,6 +192,7 @@ impl Shared {
             flap: None,
             duration_millis: Some(planned.lasts.as_millis() as u64),
             by: self.by.clone(),
+            blind: false,
         };
         Ok(supervisor.inject(&injection, self.yes).await?.fault)
     }

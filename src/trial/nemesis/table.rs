@@ -254,8 +254,13 @@ mod tests {
                 for _ in 0..200 {
                     for wish in (row.draw)(&mut random, &nodes) {
                         let by = "a test".to_owned();
-                        let injection =
-                            Injection { wish, flap: None, duration_millis: Some(1), by };
+                        let injection = Injection {
+                            wish,
+                            flap: None,
+                            duration_millis: Some(1),
+                            by,
+                            blind: false,
+                        };
                         let begun = injection.clone().begin(FaultId(1), &view, 0);
                         assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
                     }

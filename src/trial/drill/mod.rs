@@ -1,0 +1,196 @@
+//! Drills: something goes wrong, nobody says what, and somebody has to mend it.
+//!
+//! # The problem
+//!
+//! Who repairs a store for the first time when it breaks for the first time does it at the worst
+//! moment. A drill is that moment on a day of one's own choice: clients work, a fault begins that
+//! is hidden from every status, and the clock runs until the cluster is whole again.
+//!
+//! # What is counted
+//!
+//! - *Until it was noticed*: until the operator says so, or does something.
+//! - *Until it was mended*: until the fault is over and every node is ready.
+//! - *What it cost*: writes that were refused or left in doubt, the longest silence; and writes
+//!   that were acknowledged and are gone, which must be none: the history is judged.
+//! - *Needless deeds*: whatever was done that mended nothing. Under pressure people restart things.
+
+pub mod deeds;
+pub mod exercise;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::deeds::{Deed, deed};
+use self::exercise::Exercise;
+use super::run::{Setup, Trial, TrialError};
+use super::workload::Workload;
+use crate::chaos::{Fault, Injection, Who};
+use crate::config::Address;
+use crate::control::{ControlError, State, SupervisorClient};
+use crate::supervisor::launch::{self, Until};
+use crate::types::{NodeId, Random};
+
+/// Before a drill, the cluster must be well.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(100);
+/// The fault itself outlives the drill's patience by this, in case nobody is left to end it.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// What to do, and to whom.
+pub struct Plan {
+    pub exercise: &'static Exercise,
+    pub seed: u64,
+    /// It goes wrong within this time.
+    pub within: Duration,
+    /// Then somebody has so long to mend it.
+    pub patience: Duration,
+    pub supervisor: Address,
+    pub yes: bool,
+}
+
+/// A drill under way.
+pub struct Drill {
+    plan: Plan,
+    trial: Trial,
+    supervisor: SupervisorClient,
+    fault: Fault,
+    begun: Instant,
+    /// The last event that was looked at.
+    seen: u64,
+    noticed: Option<Duration>,
+    deeds: Vec<Deed>,
+}
+
+/// How it went. Times count from the moment at which it went wrong.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Score {
+    pub exercise: &'static str,
+    /// What happened.
+    pub what: &'static str,
+    /// As it was asked for.
+    pub fault: String,
+    pub lesson: &'static str,
+    pub noticed_seconds: Option<f64>,
+    /// `None`: it was not mended in time.
+    pub mended_seconds: Option<f64>,
+    pub deeds: Vec<Deed>,
+    pub needless: usize,
+}
+
+impl Drill {
+    /// Begins, and returns when it has gone wrong. Lives on a `LocalSet`.
+    pub async fn begin(plan: Plan) -> Result<Drill, TrialError> {
+        let supervisor = SupervisorClient::connect(&plan.supervisor).await?;
+        let in_force = supervisor.faults().await?.len();
+        if in_force > 0 {
+            let why = format!("{in_force} faults are in force already: kvctl chaos heal");
+            return Err(TrialError::Invalid(why));
+        }
+        launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {})
+            .await
+            .map_err(|error| TrialError::Invalid(error.to_string()))?;
+        let trial = Trial::start(Setup {
+            seed: plan.seed,
+            workload: Workload { clients: 5, rate: 100, ..Workload::default() },
+            faults: Vec::new(),
+            supervisor: plan.supervisor.clone(),
+            yes: plan.yes,
+            history: None,
+        })
+        .await?;
+        let mut random = Random::from_seed(plan.seed ^ u64::from_le_bytes(*b"a drill!"));
+        let least = Duration::from_millis(100).min(plan.within);
+        sleep(random.duration(least..plan.within + Duration::from_millis(1))).await;
+        let seen = last_event(&supervisor).await?;
+        let status = supervisor.status().await?;
+        let nodes = status.nodes.iter().filter(|node| node.state == State::Running);
+        let followers: Vec<NodeId> =
+            nodes.map(|node| node.node).filter(|node| Some(*node) != status.leader).collect();
+        if followers.len() < 2 {
+            let why = "a drill takes a leader and two followers at least";
+            return Err(TrialError::Invalid(why.to_owned()));
+        }
+        let follower = followers[random.below(followers.len() as u64) as usize];
+        let injection = Injection {
+            wish: (plan.exercise.wish)(Who::Node(follower)),
+            flap: None,
+            duration_millis: Some((plan.patience + MARGIN).as_millis() as u64),
+            by: "a drill".to_owned(),
+            blind: true,
+        };
+        let fault = supervisor.inject(&injection, plan.yes).await?.fault;
+        let begun = Instant::now();
+        let (noticed, deeds) = (None, Vec::new());
+        Ok(Drill { plan, trial, supervisor, fault, begun, seen, noticed, deeds })
+    }
+
+    /// Somebody says that they have noticed.
+    pub fn notice(&mut self) {
+        self.noticed.get_or_insert(self.begun.elapsed());
+    }
+
+    /// Looks on until it is mended, or patience is over. True if it is mended. May be dropped at
+    /// any time and called again.
+    pub async fn watch(&mut self) -> Result<bool, ControlError> {
+        let end = self.begun + self.plan.patience;
+        loop {
+            self.look().await?;
+            let over = self.supervisor.faults().await?.iter().all(|it| it.id != self.fault.id);
+            if over && self.supervisor.status().await?.ready {
+                self.look().await?;
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            sleep_until((Instant::now() + GLANCE).min(end)).await;
+        }
+    }
+
+    /// Notes what was done since the last look.
+    async fn look(&mut self) -> Result<(), ControlError> {
+        let events = self.supervisor.events(self.seen, 1000, Duration::ZERO).await?;
+        for event in &events {
+            self.seen = self.seen.max(event.sequence);
+            if let Some(deed) = deed(event, &self.fault, self.plan.exercise.remedy) {
+                self.notice();
+                self.deeds.push(deed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it: what is still wrong is healed. The trial is to be finished and judged.
+    pub async fn end(self, mended: bool) -> (Score, Trial) {
+        let took = self.begun.elapsed();
+        // It may be over; and if it cannot be healed, it ends by itself.
+        let _ = self.supervisor.heal(&[self.fault.id]).await;
+        let needless = self.deeds.iter().filter(|deed| !deed.helped).count();
+        let Exercise { name, what, lesson, .. } = self.plan.exercise;
+        let score = Score {
+            exercise: name,
+            what,
+            fault: self.fault.to_string(),
+            lesson,
+            noticed_seconds: self.noticed.map(|time| time.as_secs_f64()),
+            mended_seconds: mended.then_some(took.as_secs_f64()),
+            deeds: self.deeds,
+            needless,
+        };
+        (score, self.trial)
+    }
+}
+
+async fn last_event(supervisor: &SupervisorClient) -> Result<u64, ControlError> {
+    let mut last = 0;
+    loop {
+        let events = supervisor.events(last, 1000, Duration::ZERO).await?;
+        match events.last() {
+            Some(event) => last = event.sequence,
+            None => return Ok(last),
+        }
+    }
+}
