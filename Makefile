@@ -7,7 +7,7 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test soak fuzz watch-tests bench bench-housekeeping docs help
+.PHONY: install up down test soak museum fuzz watch-tests bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -23,6 +23,9 @@ test: ## Everything that must pass: format, lints, docs, all tests
 
 soak: ## Simulated lives by the ten thousand, every bug of the museum, the spec, fuzzing (SEEDS=20000 FROM=0)
 	@bash ops/soak.sh
+
+museum: ## Bugs of the museum in living nodes: kvctl verify must catch each within ten minutes (BUGS="…")
+	@bash ops/museum.sh
 
 fuzz: ## Strangers' bytes for every decoder and for the core (SECONDS_EACH=60, TARGETS="raft_step …")
 	@bash ops/fuzz.sh

@@ -114,7 +114,9 @@ impl Ailment {
             return (false, false);
         }
         let state = self.state();
-        (state.trouble.lose_unsynced || state.trouble.torn, state.trouble.torn)
+        let Trouble { lose_unsynced, torn, sync_error, .. } = state.trouble;
+        // A sync that fails loses what it should have saved.
+        (lose_unsynced || torn || sync_error && !state.sync_failed, torn)
     }
 }
 

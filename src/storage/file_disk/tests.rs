@@ -274,7 +274,7 @@ fn one_sync_fails_and_what_it_should_have_saved_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let (mut disk, _wakes) = disk(&directory.path().join("log"), Durability::Fsync);
     disk.execute(Operation::Create { file: file("f"), size: 8 }).unwrap();
-    let trouble = Trouble { sync_error: true, lose_unsynced: true, ..Trouble::default() };
+    let trouble = Trouble { sync_error: true, ..Trouble::default() };
     disk.ailment().set(trouble.clone());
     assert_eq!(write(&mut disk, b"12345678", true).unwrap_err().kind, DiskErrorKind::SyncFailed);
     let read = Operation::Read { file: file("f"), offset: 0, length: 8 };
