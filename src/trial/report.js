@@ -82,8 +82,11 @@ function stories() {
     it.span
       ? element("button", { onclick: () => show(it.span) }, "show it in the timeline")
       : null);
+  const [first, more] = [data.violations.slice(0, 2), data.violations.slice(2)];
+  const summary = element("summary", null, `${many(more.length, "more key")} with a contradiction`);
   return card(element("h2", null, "The contradiction, made small"),
-    ...data.violations.map(story),
+    ...first.map(story),
+    more.length > 0 ? element("details", null, summary, ...more.map(story)) : null,
     element("p", { class: "note" }, "Judge it again: ", element("code", null, data.check_again)));
 }
 
