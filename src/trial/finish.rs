@@ -10,7 +10,7 @@ use super::load::connect;
 use super::recorder::Asked;
 use super::tape::Tape;
 use super::verdict::Expectation;
-use super::workload::{Reads, Workload};
+use super::workload::Reads;
 use crate::config::Address;
 use crate::control::{ClusterStatus, ControlError, NodeStatus, SupervisorClient};
 use crate::supervisor::launch::{self, Until};
@@ -69,8 +69,7 @@ async fn read_at(
     lane: u64,
     tape: &Tape,
 ) -> usize {
-    let patient = Workload { timeout_millis: READ.as_millis() as u64, ..Workload::default() };
-    let Some(client) = connect(address, &patient).await else { return keys.len() };
+    let Some(client) = connect(address, READ).await else { return keys.len() };
     let process = tape.process(lane);
     let mut missing = 0;
     for key in keys {

@@ -4,7 +4,8 @@
 //! allows: a store that was silent for a while is not run over afterwards. A client is bound to one
 //! node for some dozens of operations and then goes to another, so that every node is asked,
 //! whether it leads or not. One whose operation ended in doubt is gone; its place is taken by a new
-//! process, with a new connection and a new session.
+//! process, with a new connection and a new session. Some wait longer than others before they give
+//! up: what the impatient never learn is what a checker has to live with.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -82,11 +83,11 @@ impl Drop for Load {
 }
 
 /// How a client reaches `node` and no other.
-pub(super) async fn connect(address: &Address, workload: &Workload) -> Option<Client> {
+pub(super) async fn connect(address: &Address, timeout: Duration) -> Option<Client> {
     let options = Options {
-        timeout: workload.timeout(),
+        timeout,
         // Time for a second try: a message that was lost on the way is not the end.
-        attempt_timeout: workload.timeout() / 3,
+        attempt_timeout: timeout / 3,
         connect_timeout: CONNECT,
         max_in_flight: 1,
     };
@@ -132,8 +133,9 @@ impl Worker {
         loop {
             let place = self.random.below(self.nodes.len() as u64) as usize;
             let (node, address) = self.nodes[place].clone();
-            let workload = self.workload.clone();
-            match self.unless_stopped(connect(&address, &workload)).await? {
+            let most = self.workload.timeout();
+            let timeout = self.random.duration(most / 4..most);
+            match self.unless_stopped(connect(&address, timeout)).await? {
                 Some(client) => return Some((node, client)),
                 None => self.unless_stopped(sleep(PAUSE)).await?,
             }

@@ -84,7 +84,8 @@ pub struct Workload {
     pub keys: u32,
     /// After so many operations a key is left alone, and another takes its place.
     pub operations_per_key: u32,
-    /// For an operation with all tries of the native client; after it, a write is unknown.
+    /// For an operation with all tries of the native client, at most; after it, a write is unknown.
+    /// Each client is as patient as that, or up to four times less.
     pub timeout_millis: u64,
     pub reads: Reads,
 }
