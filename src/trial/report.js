@@ -105,7 +105,8 @@ function figures() {
     ["clients", `${workload.clients}, at most ${number(workload.rate)} operations a second`],
     ["workloads", `${workload.kinds.join(", ")}; ${workload.keys} keys each, ` +
       `${workload.operations_per_key} operations a key; ${workload.reads} reads`],
-    ["time-outs", `${number(workload.timeout_millis / 4)} to ${number(workload.timeout_millis)} ms`],
+    ["time-outs", `${number(workload.timeout_millis / 4)} to ` +
+      `${number(workload.timeout_millis)} ms`],
     ["faults", data.allowed_faults.join(", ") || "none"],
     ["cluster", `${cluster.nodes} nodes, transport ${cluster.transport}, ` +
       `durability ${cluster.durability}`],
