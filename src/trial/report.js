@@ -137,7 +137,8 @@ function figures() {
 // ── the plot ───────────────────────────────────────────────────────────────────────────────────
 const style = getComputedStyle(document.documentElement);
 const color = (name) => style.getPropertyValue(`--${name}`).trim();
-const [OK, FAIL, MISMATCH, UNKNOWN] = [0, 1, 2, 3];
+const [OK, FAIL, MISMATCH] = [0, 1, 2];
+const TOLD = 10; // in a row: whether it is part of a contradiction
 const LEFT = 124, RIGHT = 10, AXIS = 22, GAP = 18;
 const kinds = [...new Set(data.injuries.map((it) => it.kind))].sort();
 const faults = data.injuries.filter((it) => !it.refused).sort((a, b) => a.begun - b.begun);
@@ -386,9 +387,11 @@ function drawLanes({ top }) {
   const colors = { read: color("read"), write: color("write"), fail: color("fail"),
     mismatch: color("mismatch"), unknown: color("unknown") };
   const [from, to] = view;
+  const told = [];
   lanes.forEach((rows, lane) => {
     const y = top + lane * LANE + 1;
-    for (const [, , f, outcome, start, end] of rows) {
+    for (const row of rows) {
+      const [, , f, outcome, start, end] = row;
       const [begun, ended] = [start / 1e6, end < 0 ? total : end / 1e6];
       if (ended < from || begun > to) continue;
       const left = x(begun);
@@ -396,8 +399,13 @@ function drawLanes({ top }) {
         : outcome === FAIL ? "fail" : outcome === MISMATCH ? "mismatch" : "unknown";
       paint.fillStyle = colors[name];
       paint.fillRect(left, y, Math.max(x(ended) - left, .8), LANE - 3);
+      if (row[TOLD]) told.push([left, y, Math.max(x(ended) - left, 3), LANE - 3]);
     }
   });
+  // Above all others.
+  paint.strokeStyle = color("ink");
+  paint.lineWidth = 2;
+  for (const box of told) paint.strokeRect(...box);
 }
 
 function tellOperation(seconds, y) {
@@ -416,7 +424,8 @@ function tellOperation(seconds, y) {
   const took = end < 0 ? "never ended" : `after ${time((end - start) / 1e6)}`;
   return [`process ${process}: ${data.operations.functions[f]}${value ? ` ${value}` : ""}`,
     `${data.operations.keys[key]}, at node ${node ?? "?"}`, `${became}, ${took}`,
-    `from ${at(start / 1e6)}; line ${line} of the history`];
+    `from ${at(start / 1e6)}; line ${line} of the history`,
+    ...(best[TOLD] ? ["part of the contradiction"] : [])];
 }
 
 // ── looking around ─────────────────────────────────────────────────────────────────────────────
@@ -525,7 +534,8 @@ function timeline() {
       element("button", { onclick: () => look(0, total) }, "the whole")),
     plot, said,
     element("p", { class: "note" }, `${number(rows.length)} of ${number(count)} operations are ` +
-      `drawn.${thinned}`), keys);
+      `drawn.${thinned}${data.violations.length ? " Outlined: those of a contradiction." : ""}`),
+    keys);
 }
 
 document.title = `${data.verdict}: kvctl verify, seed ${data.seed}`;

@@ -66,7 +66,7 @@ struct Drawn<'a> {
     functions: [&'static str; 5],
     keys: &'a [String],
     /// Lane, process, function, outcome, beginning and end (microseconds; -1: never), key, node,
-    /// line, value.
+    /// line, value, whether it is part of a contradiction (0, 1).
     rows: Vec<Value>,
 }
 
@@ -189,7 +189,7 @@ fn drawn<'a>(record: &'a Record, part: &BTreeSet<usize>) -> Drawn<'a> {
         };
         *counter += 1;
         if part.contains(&place) || (*counter - 1) % each == 0 {
-            rows.push(row(operation, record.lanes));
+            rows.push(row(operation, record.lanes, part.contains(&place)));
         }
     }
     let left_out = match (each_telling, each_other) {
@@ -212,7 +212,7 @@ fn is_slow(operation: &Operation) -> bool {
     took.is_none_or(|took| took > SLOW)
 }
 
-fn row(operation: &Operation, lanes: u64) -> Value {
+fn row(operation: &Operation, lanes: u64, is_told: bool) -> Value {
     let f = FUNCTIONS.iter().position(|name| *name == operation.call.name());
     let outcome = match operation.outcome {
         Outcome::Ok { .. } => 0,
@@ -235,6 +235,7 @@ fn row(operation: &Operation, lanes: u64) -> Value {
         operation.node,
         operation.called.line,
         value(operation),
+        u8::from(is_told),
     ])
 }
 

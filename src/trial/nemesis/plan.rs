@@ -1,9 +1,9 @@
 //! Which faults come, when, and for how long: from the seed alone.
 //!
-//! One round is one fault, or two that overlap; then it is calm for a moment, so that what happens
-//! after each can be seen. Most are short: five elections fit into a second, and it is beginnings
-//! and ends in which things go wrong. Every tenth is long enough for everybody to run into every
-//! time-out.
+//! One round is one fault, or two that overlap (and some are made of two parts); then it is calm for
+//! a moment, so that what happens after each can be seen. Most are short: five elections fit into a
+//! second, and it is beginnings and ends in which things go wrong. Every tenth is long enough for
+//! everybody to run into every time-out.
 
 use std::time::Duration;
 
@@ -40,10 +40,10 @@ pub struct Plan {
 const CALM: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(400);
 const SHORT: std::ops::Range<Duration> = Duration::from_millis(250)..Duration::from_millis(1_200);
 const LONG: std::ops::Range<Duration> = Duration::from_millis(2_000)..Duration::from_millis(4_000);
-/// Between faults that belong together.
-const STEP: Duration = Duration::from_millis(200);
 /// How often a fault is a long one.
 const IS_LONG: f64 = 0.1;
+/// How long before a fault that which it wants to be in force begins.
+const BEFORE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(400);
 /// How often a second one begins before the first is over.
 const OVERLAP: f64 = 0.35;
 
@@ -55,20 +55,22 @@ impl Plan {
         Plan { random, rows, nodes: nodes.to_vec() }
     }
 
-    /// Of one kind, which may take several that end together.
-    fn faults(&mut self) -> Vec<Planned> {
+    /// A fault, and before it what its row wants to be in force meanwhile.
+    fn fault(&mut self, after: Duration) -> Vec<Planned> {
         let row = self.rows[self.random.below(self.rows.len() as u64) as usize];
-        let wishes = (row.draw)(&mut self.random, &self.nodes);
+        let wish = (row.draw)(&mut self.random, &self.nodes);
         let lasts = if self.random.chance(IS_LONG) { LONG } else { SHORT };
         let lasts = whole_millis(self.random.duration(lasts));
-        let last = wishes.len() as u32 - 1;
-        let planned = |(at, wish)| Planned {
-            kind: row.name,
-            wish,
-            after: STEP * at,
-            lasts: lasts + STEP * (last - at),
-        };
-        (0..).zip(wishes).map(planned).collect()
+        let fault = Planned { kind: row.name, wish, after, lasts };
+        match row.under {
+            None => vec![fault],
+            Some(under) => {
+                let before = whole_millis(self.random.duration(BEFORE));
+                let wish = under(&mut self.random);
+                let under = Planned { wish, lasts: before + lasts, ..fault.clone() };
+                vec![under, Planned { after: after + before, ..fault }]
+            }
+        }
     }
 }
 
@@ -81,11 +83,10 @@ impl Iterator for Plan {
             return None;
         }
         let calm = self.random.duration(CALM);
-        let mut faults = self.faults();
+        let mut faults = self.fault(Duration::ZERO);
         if self.random.chance(OVERLAP) {
             let after = whole_millis(self.random.duration(Duration::ZERO..faults[0].lasts));
-            let others = self.faults().into_iter();
-            faults.extend(others.map(|it| Planned { after: it.after + after, ..it }));
+            faults.extend(self.fault(after));
         }
         Some(Round { calm, faults })
     }

@@ -14,44 +14,51 @@ use crate::types::{NodeId, Random};
 /// A kind of fault.
 #[derive(Debug)]
 pub struct Row {
-    /// As `--faults` and `kvctl chaos` name it.
+    /// As `--faults` names it; mostly, `kvctl chaos` too.
     pub name: &'static str,
     /// In a smaller cluster it makes no sense.
     pub least_nodes: usize,
-    /// What to ask for, drawn by chance: each comes a moment after the one before, and all end
-    /// together.
-    pub draw: fn(&mut Random, &[NodeId]) -> Vec<Wish>,
+    /// What to ask for, drawn by chance.
+    pub draw: fn(&mut Random, &[NodeId]) -> Wish,
+    /// What is in force already when it begins, and as long as it lasts.
+    pub under: Option<fn(&mut Random) -> Wish>,
+}
+
+impl Row {
+    const fn new(
+        name: &'static str,
+        least_nodes: usize,
+        draw: fn(&mut Random, &[NodeId]) -> Wish,
+    ) -> Row {
+        Row { name, least_nodes, draw, under: None }
+    }
 }
 
 /// All of them.
-pub const TABLE: &[Row] = &[
-    Row { name: "partition", least_nodes: 2, draw: |random, nodes| vec![partition(random, nodes)] },
-    Row { name: "isolate", least_nodes: 2, draw: |random, nodes| vec![isolate(random, nodes)] },
-    Row { name: "one-way", least_nodes: 2, draw: |random, nodes| vec![one_way(random, nodes)] },
-    Row { name: "rings", least_nodes: 4, draw: |_, _| vec![Wish::Rings] },
-    Row { name: "bridge", least_nodes: 3, draw: |random, nodes| vec![bridge(random, nodes)] },
-    Row { name: "cut", least_nodes: 2, draw: |random, nodes| vec![cut(random, nodes)] },
-    Row { name: "stall", least_nodes: 2, draw: |random, nodes| vec![stall(random, nodes)] },
-    Row { name: "delay", least_nodes: 2, draw: |random, nodes| vec![delay(random, nodes)] },
-    Row { name: "loss", least_nodes: 2, draw: |random, nodes| vec![loss(random, nodes)] },
-    Row { name: "dup", least_nodes: 2, draw: |random, nodes| vec![dup(random, nodes)] },
-    Row { name: "reorder", least_nodes: 2, draw: |random, nodes| vec![reorder(random, nodes)] },
-    Row { name: "rate", least_nodes: 2, draw: |random, nodes| vec![rate(random, nodes)] },
-    Row { name: "pause", least_nodes: 1, draw: |random, nodes| vec![pause(random, nodes)] },
-    Row { name: "kill", least_nodes: 1, draw: |random, nodes| vec![kill(random, nodes)] },
-    Row { name: "terminate", least_nodes: 1, draw: |random, nodes| vec![terminate(random, nodes)] },
-    Row {
-        name: "crash-loop",
-        least_nodes: 1,
-        draw: |random, nodes| vec![crash_loop(random, nodes)],
-    },
-    Row { name: "slow-cpu", least_nodes: 1, draw: |random, nodes| vec![slow_cpu(random, nodes)] },
-    Row { name: "memory", least_nodes: 1, draw: |random, nodes| vec![memory(random, nodes)] },
-    Row { name: "clock", least_nodes: 1, draw: |random, nodes| vec![clock(random, nodes)] },
-    Row { name: "disk", least_nodes: 1, draw: |random, nodes| vec![disk(random, nodes)] },
-    Row { name: "power-cut", least_nodes: 1, draw: power_cut },
+pub static TABLE: &[Row] = &[
+    Row::new("partition", 2, partition),
+    Row::new("isolate", 2, isolate),
+    Row::new("one-way", 2, one_way),
+    Row::new("rings", 4, |_, _| Wish::Rings),
+    Row::new("bridge", 3, bridge),
+    Row::new("cut", 2, cut),
+    Row::new("stall", 2, stall),
+    Row::new("delay", 2, delay),
+    Row::new("loss", 2, loss),
+    Row::new("dup", 2, dup),
+    Row::new("reorder", 2, reorder),
+    Row::new("rate", 2, rate),
+    Row::new("pause", 1, pause),
+    Row::new("kill", 1, kill),
+    Row::new("terminate", 1, terminate),
+    Row::new("crash-loop", 1, crash_loop),
+    Row::new("slow-cpu", 1, slow_cpu),
+    Row::new("memory", 1, memory),
+    Row::new("clock", 1, clock),
+    Row::new("disk", 1, disk),
+    Row { under: Some(forgetful), ..Row::new("power-cut", 1, power_cut) },
     // The others have the entry: alone, a node could not repair it.
-    Row { name: "corrupt", least_nodes: 3, draw: |random, nodes| vec![corrupt(random, nodes)] },
+    Row::new("corrupt", 3, corrupt),
 ];
 
 /// The row of this name.
@@ -179,6 +186,21 @@ fn kill(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(some(random, nodes, Who::All), NodeFault::Kill)
 }
 
+/// Killed, and what was not synced is lost as well: by all of them at the same time, if it must be.
+fn power_cut(random: &mut Random, nodes: &[NodeId]) -> Wish {
+    let who = match random.below(3) {
+        0 => Who::Majority,
+        1 => leader_or_one(random, nodes),
+        _ => Who::All,
+    };
+    on(who, NodeFault::Kill)
+}
+
+fn forgetful(random: &mut Random) -> Wish {
+    let forgets = Trouble { lose_unsynced: true, torn: random.chance(0.5), ..Trouble::default() };
+    on(Who::All, NodeFault::Disk(forgets))
+}
+
 fn terminate(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(some(random, nodes, Who::Majority), NodeFault::Terminate)
 }
@@ -226,13 +248,6 @@ fn disk(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(some(random, nodes, Who::Minority), NodeFault::Disk(trouble))
 }
 
-/// Everybody dies at once, or most do, and what was not on disk is gone.
-fn power_cut(random: &mut Random, _: &[NodeId]) -> Vec<Wish> {
-    let who = if random.chance(0.7) { Who::All } else { Who::Majority };
-    let forgets = Trouble { lose_unsynced: true, torn: random.chance(0.5), ..Trouble::default() };
-    vec![on(who, NodeFault::Disk(forgets)), on(who, NodeFault::Kill)]
-}
-
 fn corrupt(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(leader_or_one(random, nodes), NodeFault::Corrupt { segment: None })
 }
@@ -252,18 +267,11 @@ mod tests {
             for row in TABLE.iter().filter(|row| row.least_nodes <= nodes.len()) {
                 let mut random = Random::from_seed(count);
                 for _ in 0..200 {
-                    for wish in (row.draw)(&mut random, &nodes) {
-                        let by = "a test".to_owned();
-                        let injection = Injection {
-                            wish,
-                            flap: None,
-                            duration_millis: Some(1),
-                            by,
-                            blind: false,
-                        };
-                        let begun = injection.clone().begin(FaultId(1), &view, 0);
-                        assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
-                    }
+                    let wish = (row.draw)(&mut random, &nodes);
+                    let by = "a test".to_owned();
+                    let injection = Injection { wish, flap: None, duration_millis: Some(1), by };
+                    let begun = injection.clone().begin(FaultId(1), &view, 0);
+                    assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
                 }
             }
         }
