@@ -218,7 +218,8 @@ impl View {
         self.all.difference(some).copied().collect()
     }
 
-    fn resolve_all(&self, whos: &[Who]) -> Result<BTreeSet<NodeId>, String> {
+    /// Who all of these are, as things stand.
+    pub fn resolve_all(&self, whos: &[Who]) -> Result<BTreeSet<NodeId>, String> {
         let mut nodes = BTreeSet::new();
         for who in whos {
             nodes.extend(self.resolve(*who)?);

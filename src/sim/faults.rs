@@ -35,7 +35,7 @@ impl World {
     pub fn arrange_faults_after_election(&mut self) {
         for fault in 0..self.schedule.faults.len() {
             match self.schedule.faults[fault].when {
-                When::AfterElection { nth, wait } if nth == self.elections => {
+                When::AfterElection { nth, wait } if nth == self.elected.len() as u64 => {
                     self.arrange(self.now + wait, Happening::FaultBegins { fault });
                 }
                 _ => {}
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// A node that stood still goes on, with all that came meanwhile.
-    fn go_on(&mut self, place: usize) -> Checked {
+    pub fn go_on(&mut self, place: usize) -> Checked {
         while self.nodes[place].paused == 0 {
             let Some(event) = self.nodes[place].inbox.pop_front() else { break };
             self.turn(place, event)?;
@@ -167,6 +167,7 @@ impl World {
         while let Some(fault) = self.in_force.keys().next().copied() {
             self.fault_ends(fault)?;
         }
+        self.end_the_scenario()?;
         Ok(())
     }
 
@@ -255,6 +256,7 @@ impl World {
                 for fault in self.in_force.values() {
                     overlay(&mut policy, fault, (from, to), size);
                 }
+                let policy = self.with_injected(policy, from, to);
                 self.set_policy(from, to, policy);
             }
         }

@@ -110,7 +110,9 @@ impl Reader {
                 self.on_nodes(on, fault)
             }
             Chaos::Corrupt(it) => self.on_nodes(it.on, NodeFault::Corrupt { segment: it.segment }),
-            Chaos::Status(_) | Chaos::Heal(_) => unreachable!("these ask for no fault"),
+            Chaos::Status(_) | Chaos::Heal(_) | Chaos::Lint(_) => {
+                unreachable!("these ask for no fault")
+            }
         }
     }
 }

@@ -2,14 +2,18 @@
 
 mod ask;
 mod heal;
+mod lint;
 mod nodes;
 mod status;
 
+pub use lint::load;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Global;
 use super::failure::Outcome;
-use super::units::{parse_positive_duration, parse_size};
+use super::units::{parse_positive_duration, parse_share, parse_size};
 use crate::chaos::{FaultId, Flap, Who};
 use crate::link::Distribution;
 
@@ -57,6 +61,7 @@ pub enum Chaos {
     Corrupt(nodes::Corrupt),
     Status(Status),
     Heal(Heal),
+    Lint(Lint),
 }
 
 /// How long, and who wants it.
@@ -305,18 +310,28 @@ pub struct Heal {
     pub faults: Vec<FaultId>,
 }
 
-fn parse_id(text: &str) -> Result<FaultId, String> {
-    text.parse().map(FaultId).map_err(|_| "write the number of a fault".to_owned())
+/// Check scenario files, and point at what is wrong in them
+///
+/// All mistakes are told at once, each with its line. A scenario that passes runs on a living
+/// cluster and in the simulator (`kvctl sim --scenario FILE`). ops/scenarios/README.md says what
+/// can be written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvctl chaos lint ops/scenarios/half-dead-leader.toml
+  kvctl chaos lint ops/scenarios/*.toml -o json
+
+Exit codes: 0 all of them make sense, 2 one does not.
+
+JSON fields: schema_version, files (each: file, name, mistakes: line, column, what, help)")]
+pub struct Lint {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
-/// Reads a share: `5%` or `0.05`.
-fn parse_share(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no share: write `5%` or `0.05`, from 0 to 1");
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().map_err(|_| wrong())? / 100.0,
-        None => text.parse().map_err(|_| wrong())?,
-    };
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(wrong()) }
+fn parse_id(text: &str) -> Result<FaultId, String> {
+    text.parse().map(FaultId).map_err(|_| "write the number of a fault".to_owned())
 }
 
 /// Reads `ON/OFF`.
@@ -343,6 +358,7 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
     match command {
         Chaos::Status(_) => status::run(global).await,
         Chaos::Heal(heal) => heal::run(global, heal).await,
+        Chaos::Lint(lint) => lint::run(global, &lint),
         other => ask::run(global, other).await,
     }
 }
