@@ -190,10 +190,10 @@ fn second<'t>(line: &mut Line<'t>, noun: &str, verbs: &[&str]) -> Result<Word<'t
 }
 
 fn node(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
-    let verb = second(&mut line, "node", &["kill", "restart", "stop", "start", "pause"])?;
-    if verb.text == "pause" {
+    if let Some(verb) = line.words.first().filter(|verb| verb.text == "pause") {
         return Err(verb.wrong("a pause here would have no end").help("write `pause NODES`"));
     }
+    let verb = second(&mut line, "node", &["kill", "restart", "stop", "start"])?;
     let nodes = reader.nodes(line.rest("a node")?)?;
     line.finish()?;
     Ok(match verb.text {

@@ -1,5 +1,5 @@
-//! A table of the file: its keys, each read as what it must be. What is wrong is noted, and the rest
-//! read all the same, so that all mistakes are told at once.
+//! A table of the file: its keys, each read as what it must be. What is wrong is noted, and the
+//! rest read all the same, so that all mistakes are told at once.
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -57,6 +57,9 @@ impl Text {
     }
 }
 
+/// What a time is written like.
+const TIME: &str = "a time, as in \"5s\"";
+
 /// Something with its place in the file.
 pub type Placed<T> = (T, Range<usize>);
 
@@ -94,10 +97,14 @@ impl<'a, 't> Fields<'a, 't> {
 
     /// A string.
     pub fn text(&mut self, key: &'static str) -> Option<Text> {
+        self.text_like(key, "a text")
+    }
+
+    fn text_like(&mut self, key: &'static str, must: &str) -> Option<Text> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(Text::new(self.file, text, value.span())),
-            _ => self.wrong(key, value, "a text"),
+            _ => self.wrong(key, value, must),
         }
     }
 
@@ -105,9 +112,10 @@ impl<'a, 't> Fields<'a, 't> {
     pub fn parsed<T>(
         &mut self,
         key: &'static str,
+        must: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Placed<T>> {
-        let text = self.text(key)?;
+        let text = self.text_like(key, must)?;
         match parse(&text.text) {
             Ok(value) => Some((value, text.span())),
             Err(what) => {
@@ -119,12 +127,17 @@ impl<'a, 't> Fields<'a, 't> {
 
     /// A time above zero.
     pub fn time(&mut self, key: &'static str) -> Option<Placed<Duration>> {
-        self.parsed(key, units::parse_positive_duration)
+        self.parsed(key, TIME, units::parse_positive_duration)
+    }
+
+    /// A time, or none.
+    pub fn any_time(&mut self, key: &'static str) -> Option<Placed<Duration>> {
+        self.parsed(key, TIME, units::parse_duration)
     }
 
     /// A share.
     pub fn share(&mut self, key: &'static str) -> Option<Placed<f64>> {
-        self.parsed(key, units::parse_share)
+        self.parsed(key, "a share, as in \"5%\"", units::parse_share)
     }
 
     /// A whole number.

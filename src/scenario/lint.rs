@@ -67,24 +67,18 @@ fn within(inner: &std::ops::Range<usize>, outer: &std::ops::Range<usize>) -> boo
 
 /// Whatever is begun has an end.
 fn end(scenario: &Scenario, place: usize, step: &Step, mistakes: &mut Vec<Mistake>) {
-    let later = &scenario.steps[place + 1..];
-    match &step.deed {
-        Deed::Fault(_) if step.lasts.is_none() => {
-            if !later.iter().any(|step| step.deed == Deed::Heal) {
-                let mistake = Mistake::new(step.at.clone(), "this fault has no end");
-                mistakes
-                    .push(mistake.help("give it `for = \"5s\"`, or a later step `do = \"heal\"`"));
-            }
+    let starts = |step: &Step| matches!(step.deed, Deed::Order(Order::Start { .. }));
+    let later = |is: &dyn Fn(&Step) -> bool| scenario.steps[place + 1..].iter().any(is);
+    let (what, help) = match &step.deed {
+        Deed::Fault(_) if step.lasts.is_none() && !later(&|step| step.deed == Deed::Heal) => {
+            ("this fault has no end", "give it `for = \"5s\"`, or a later step `do = \"heal\"`")
         }
-        Deed::Order(Order::Stop { .. }) => {
-            let starts = |step: &Step| matches!(step.deed, Deed::Order(Order::Start { .. }));
-            if !later.iter().any(starts) {
-                let mistake = Mistake::new(step.at.clone(), "what is stopped is never started");
-                mistakes.push(mistake.help("a later step says `do = \"node start …\"`"));
-            }
+        Deed::Order(Order::Stop { .. }) if !later(&starts) => {
+            ("what is stopped is never started", "a later step says `do = \"node start …\"`")
         }
-        _ => {}
-    }
+        _ => return,
+    };
+    mistakes.push(Mistake::new(step.at.clone(), what).help(help));
 }
 
 /// `then` is about what comes after an end.

@@ -134,7 +134,7 @@ fn step<'t>(
         })
     });
     let lasts = fields.time("for");
-    let flap = fields.parsed("flap", parse_flap);
+    let flap = fields.parsed("flap", "two times, as in \"2s/500ms\"", parse_flap);
     let texts = fields.texts("expect");
     let expect = expected(source, texts, &mut below);
     let texts = fields.texts("then");
@@ -177,9 +177,9 @@ fn only_faults_last(fields: &mut Fields<'_, '_>, deed: &Deed, keys: [&Option<Ran
 }
 
 fn moment(fields: &mut Fields<'_, '_>) -> Moment {
-    let at = fields.parsed("at", crate::units::parse_duration);
+    let at = fields.any_time("at");
     let when = fields.text("when");
-    let wait = fields.parsed("wait", crate::units::parse_duration);
+    let wait = fields.any_time("wait");
     if let (Some((_, span)), Some(_)) = (&at, &when) {
         let mistake = Mistake::new(span.clone(), "a step has `at` or `when`, not both");
         fields.note(mistake.help("`wait` is added to either"));

@@ -105,7 +105,9 @@ mod tests {
         ("N writes", 4),
     ];
 
-    fn choose(text: &str) -> Result<(u8, Vec<String>), (Range<usize>, String, String)> {
+    type Wrong = (Range<usize>, String, String);
+
+    fn choose(text: &str) -> Result<(u8, Vec<String>), Wrong> {
         let found = phrase(Word { text, at: 10 }, "expectation", PHRASES);
         let plain = |words: Vec<Word<'_>>| words.iter().map(|word| word.text.to_owned()).collect();
         found

@@ -41,10 +41,10 @@ Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something d
 JSON fields: schema_version, seeds, from, nodes: least most; duration_seconds, seconds,
 seeds_per_second, steps, steps_per_second, simulated_seconds, acknowledged_writes, undecided,
 interrupted, coverage (counts by kind of event), violations: seed, nodes, property, section, says,
-how, at_seconds, replay. With --scenario: expectations: line, text, held (in so many seeds), judged;
-of one seed: line, text, held (yes, no, unknown), measured. With --bugs or --bug: bugs: bug, number, caught, seed, tried, within,
-property, rule, section, honest (seeds lived in the same way without the bug), honest_failure: the
-first of them that failed")]
+how, at_seconds, replay. With --scenario: expectations: line, text, held (in so many seeds),
+judged; of one seed: line, text, held (yes, no, unknown), measured. With --bugs or --bug: bugs:
+bug, number, caught, seed, tried, within, property, rule, section, honest (seeds lived in the same
+way without the bug), honest_failure: the first of them that failed")]
 pub struct Sim {
     /// How many seeds
     #[arg(long, default_value_t = 1000, value_name = "N",
