@@ -31,6 +31,17 @@ pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// Reads how far a clock jumps, in milliseconds; back, if negative.
+pub fn parse_jump(text: &str) -> Result<i64, String> {
+    let (back, time) = match text.strip_prefix('-') {
+        Some(time) => (true, time),
+        None => (false, text),
+    };
+    let millis = parse_positive_duration(time)?.as_millis().max(1);
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    Ok(if back { -millis } else { millis })
+}
+
 /// Reads a size: `256`, `4KiB`, `1MiB`, `10kB`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
     let wrong = || format!("`{text}` is no size: write `256`, `4KiB`, `1MiB` or `1GiB`");

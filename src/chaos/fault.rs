@@ -11,6 +11,7 @@ use super::who::Who;
 use super::{Directed, NodeFault, shape};
 use crate::link::{MAX_DELAY, Policy};
 use crate::types::{LogIndex, NodeId, Term};
+use crate::units::parse_positive_duration;
 
 /// The number of a fault; never used twice in a cluster's life.
 #[derive(
@@ -95,6 +96,17 @@ pub struct Standing {
 pub struct Flap {
     pub on_millis: u64,
     pub off_millis: u64,
+}
+
+impl std::str::FromStr for Flap {
+    type Err = String;
+
+    /// Reads `ON/OFF`.
+    fn from_str(text: &str) -> Result<Flap, String> {
+        let (on, off) = text.split_once('/').ok_or("write two times, as in `2s/500ms`")?;
+        let millis = |text| parse_positive_duration(text).map(|time| time.as_millis() as u64);
+        Ok(Flap { on_millis: millis(on)?, off_millis: millis(off)? })
+    }
 }
 
 /// The order to inject a fault.

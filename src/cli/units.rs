@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use crate::units::{
-    parse_duration, parse_positive_duration, parse_share, parse_size, short_duration, short_size,
-    timestamp,
+    parse_duration, parse_jump, parse_positive_duration, parse_share, parse_size, short_duration,
+    short_size, timestamp,
 };
 
 /// Now, in milliseconds of Unix time.

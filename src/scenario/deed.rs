@@ -1,5 +1,6 @@
 //! What a step does: a fault, in the words of `kvctl chaos`, or an order, in those of `kvctl`.
 
+use super::ailment;
 use super::line::{Line, Reader};
 use super::mistake::Mistake;
 use super::words::Word;
@@ -56,7 +57,7 @@ pub enum Order {
 }
 
 /// Everything that a step can do begins with one of these.
-pub const VERBS: &[&str] = &[
+const VERBS: &[&str] = &[
     "partition",
     "isolate",
     "one-way",
@@ -69,7 +70,6 @@ pub const VERBS: &[&str] = &[
     "dup",
     "reorder",
     "rate",
-    "pause",
     "heal",
     "node",
     "leader",
@@ -88,6 +88,9 @@ pub fn parse(text: Word<'_>, reader: &mut Reader) -> Result<Deed, Mistake> {
         "leader" => order(leader(line, reader)?),
         "member" => order(member(line, reader)?),
         "snapshot" => order(snapshot(line)?),
+        text if ailment::VERBS.contains(&text) => {
+            ailment::parse(verb, line, reader).map(Deed::Fault)
+        }
         _ => fault(verb, line, reader).map(Deed::Fault),
     }
 }
@@ -97,7 +100,6 @@ fn fault(verb: Word<'_>, mut line: Line<'_>, reader: &mut Reader) -> Result<Wish
     let wish = match verb.text {
         "partition" => Wish::Partition { groups: reader.groups(line.rest("a group of nodes")?)? },
         "isolate" => Wish::Isolate { nodes: reader.nodes(line.rest("a node")?)? },
-        "pause" => Wish::Pause { nodes: reader.nodes(line.rest("a node")?)? },
         "one-way" => {
             let from = reader.nodes(line.expect("whose messages are lost")?)?;
             let to = match line.expect("on their way to whom")? {
@@ -117,9 +119,10 @@ fn fault(verb: Word<'_>, mut line: Line<'_>, reader: &mut Reader) -> Result<Wish
         }
         unknown => {
             let mistake = verb.wrong(format!("`{unknown}` is nothing that a step can do"));
-            let guess = mistake.near(unknown, VERBS.iter().copied());
-            let help = guess.help.clone().unwrap_or_else(|| format!("it is one of {VERBS:?}"));
-            return Err(guess.help(help.replace(['[', ']', '"'], "")));
+            let all = || VERBS.iter().chain(ailment::VERBS).copied();
+            let guess = mistake.near(unknown, all());
+            let list = format!("it is one of {}", all().collect::<Vec<_>>().join(", "));
+            return Err(Mistake { help: guess.help.clone().or(Some(list)), ..guess });
         }
     };
     line.finish()?;
@@ -176,24 +179,11 @@ fn parse_number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-/// The verb behind a noun.
-fn second<'t>(line: &mut Line<'t>, noun: &str, verbs: &[&str]) -> Result<Word<'t>, Mistake> {
-    let verb = line.expect(&format!("what becomes of the {noun}"))?;
-    match verbs.contains(&verb.text) {
-        true => Ok(verb),
-        false => {
-            let mistake = verb.wrong(format!("`{noun} {}` is nothing to do", verb.text));
-            let help = format!("it is one of: {noun} {}", verbs.join(&format!(", {noun} ")));
-            Err(mistake.help(help))
-        }
-    }
-}
-
 fn node(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
     if let Some(verb) = line.words.first().filter(|verb| verb.text == "pause") {
         return Err(verb.wrong("a pause here would have no end").help("write `pause NODES`"));
     }
-    let verb = second(&mut line, "node", &["kill", "restart", "stop", "start"])?;
+    let verb = line.second("node", &["kill", "restart", "stop", "start"])?;
     let nodes = reader.nodes(line.rest("a node")?)?;
     line.finish()?;
     Ok(match verb.text {
@@ -205,7 +195,7 @@ fn node(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
 }
 
 fn leader(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
-    second(&mut line, "leader", &["transfer"])?;
+    line.second("leader", &["transfer"])?;
     let to = match line.next() {
         Some(word) => Some(reader.who(word)?),
         None => None,
@@ -215,7 +205,7 @@ fn leader(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
 }
 
 fn member(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
-    let verb = second(&mut line, "member", &["add", "promote", "remove"])?;
+    let verb = line.second("member", &["add", "promote", "remove"])?;
     let order = match verb.text {
         "add" => {
             let learner = line.flag("--learner");
@@ -230,7 +220,7 @@ fn member(mut line: Line<'_>, reader: &mut Reader) -> Result<Order, Mistake> {
 }
 
 fn snapshot(mut line: Line<'_>) -> Result<Order, Mistake> {
-    second(&mut line, "snapshot", &["now"])?;
+    line.second("snapshot", &["now"])?;
     line.finish()?;
     Ok(Order::Snapshot)
 }

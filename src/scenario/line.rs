@@ -6,9 +6,8 @@
 
 use super::mistake::Mistake;
 use super::words::Word;
-use crate::chaos::{self, Flap, Links, Named, Pointed, Who};
+use crate::chaos::{self, Links, Named, Pointed, Who};
 use crate::types::NodeId;
-use crate::units::parse_positive_duration;
 
 /// A line, of which something is left to be read.
 #[derive(Clone, Debug)]
@@ -74,6 +73,24 @@ impl<'t> Line<'t> {
             (_, Some(value)) => Ok(Some(value)),
             (word, None) => Err(word.wrong(format!("`{name}` wants a value behind it"))),
         }
+    }
+
+    /// The value of an option that must stand there.
+    pub fn must(&mut self, name: &'static str, what: &str) -> Result<Word<'t>, Mistake> {
+        let end = self.text.span().end;
+        let missing = || Mistake::new(end..end, format!("{what} is missing here"));
+        self.option(name)?.ok_or_else(missing)
+    }
+
+    /// The verb behind a noun.
+    pub fn second(&mut self, noun: &str, verbs: &[&str]) -> Result<Word<'t>, Mistake> {
+        let verb = self.expect(&format!("what becomes of the {noun}"))?;
+        if verbs.contains(&verb.text) {
+            return Ok(verb);
+        }
+        let mistake = verb.wrong(format!("`{noun} {}` is nothing to do", verb.text));
+        let help = format!("it is one of: {noun} {}", verbs.join(&format!(", {noun} ")));
+        Err(mistake.help(help))
     }
 
     /// Whether an option without a value stands there.
@@ -168,11 +185,4 @@ impl Reader {
         self.note(word, links.iter().flat_map(|(_, ends)| ends));
         Ok(Links::These(links.into_iter().map(|(link, _)| link).collect()))
     }
-}
-
-/// Reads `ON/OFF`.
-pub fn parse_flap(text: &str) -> Result<Flap, String> {
-    let (on, off) = text.split_once('/').ok_or("write two times, as in `2s/500ms`")?;
-    let millis = |text| parse_positive_duration(text).map(|time| time.as_millis() as u64);
-    Ok(Flap { on_millis: millis(on)?, off_millis: millis(off)? })
 }

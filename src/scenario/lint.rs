@@ -8,7 +8,7 @@ use super::expectation::{Calls, Expectation};
 use super::mistake::Mistake;
 use super::moment::Condition;
 use super::script::{Expected, Of, Scenario, Step};
-use crate::chaos::{FaultId, Injection, View};
+use crate::chaos::{ClockFault, FaultId, Injection, NodeFault, View, Wish};
 use crate::types::NodeId;
 
 /// Notes everything that makes no sense.
@@ -49,7 +49,8 @@ fn fault(scenario: &Scenario, step: &Step, mistakes: &mut Vec<Mistake>) {
     let injection =
         Injection { wish: wish.clone(), flap: step.flap, duration_millis: None, by: String::new() };
     let refusal = |leader: &NodeId| {
-        let view = View { all: all.clone(), voters: all.clone(), leader: Some(*leader) };
+        let (all, leader) = (all.clone(), Some(*leader));
+        let view = View { voters: all.clone(), all, leader, ..View::default() };
         injection.clone().begin(FaultId(0), &view, 0).err()
     };
     let refusals: Option<Vec<String>> = all.iter().map(refusal).collect();
@@ -65,12 +66,18 @@ fn within(inner: &std::ops::Range<usize>, outer: &std::ops::Range<usize>) -> boo
     outer.start <= inner.start && inner.end <= outer.end
 }
 
+/// A clock that jumps once needs no end.
+fn is_moment(wish: &Wish) -> bool {
+    matches!(wish, Wish::Node { fault: NodeFault::Clock(ClockFault::Jump { .. }), .. })
+}
+
 /// Whatever is begun has an end.
 fn end(scenario: &Scenario, place: usize, step: &Step, mistakes: &mut Vec<Mistake>) {
     let starts = |step: &Step| matches!(step.deed, Deed::Order(Order::Start { .. }));
     let later = |is: &dyn Fn(&Step) -> bool| scenario.steps[place + 1..].iter().any(is);
+    let heals = |step: &Step| step.deed == Deed::Heal;
     let (what, help) = match &step.deed {
-        Deed::Fault(_) if step.lasts.is_none() && !later(&|step| step.deed == Deed::Heal) => {
+        Deed::Fault(wish) if step.lasts.is_none() && !is_moment(wish) && !later(&heals) => {
             ("this fault has no end", "give it `for = \"5s\"`, or a later step `do = \"heal\"`")
         }
         Deed::Order(Order::Stop { .. }) if !later(&starts) => {

@@ -26,6 +26,7 @@
 //! What a role means (`leader`) is looked up when the step begins; if nobody leads then, the step
 //! waits until somebody does. A step that never began is a finding, not a success.
 
+mod ailment;
 pub mod deed;
 pub mod director;
 pub mod expectation;

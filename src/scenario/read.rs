@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::deed::{self, Deed};
 use super::expectation;
 use super::fields::{Fields, Placed, Text};
-use super::line::{Reader, parse_flap};
+use super::line::Reader;
 use super::lint;
 use super::mistake::{Mistake, Source};
 use super::moment::{self, Condition, Moment};
@@ -134,7 +134,7 @@ fn step<'t>(
         })
     });
     let lasts = fields.time("for");
-    let flap = fields.parsed("flap", "two times, as in \"2s/500ms\"", parse_flap);
+    let flap = fields.parsed("flap", "two times, as in \"2s/500ms\"", str::parse);
     let texts = fields.texts("expect");
     let expect = expected(source, texts, &mut below);
     let texts = fields.texts("then");

@@ -8,6 +8,7 @@ use crate::cli::Global;
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::output::{self, Format};
 use crate::scenario::{Mistake, Scenario, Source, read};
+use crate::sim::stage::faults::refusals;
 
 /// Longer than any scenario.
 const MAX_BYTES: u64 = 1 << 20;
@@ -16,6 +17,8 @@ const MAX_BYTES: u64 = 1 << 20;
 struct Linted {
     file: String,
     name: Option<String>,
+    /// The simulator can perform it.
+    simulated: bool,
     mistakes: Vec<Told>,
 }
 
@@ -33,13 +36,21 @@ pub fn run(global: &Global, command: &super::Lint) -> Outcome {
         let name = path.display().to_string();
         let text = text(path)?;
         let source = Source { name: &name, text: &text };
-        let (scenario, mistakes) = match read(source) {
+        let read = read(source);
+        let elsewhere = read.as_ref().map(refusals).unwrap_or_default();
+        let (scenario, mistakes) = match read {
             Ok(scenario) => (Some(scenario.name), Vec::new()),
             Err(mistakes) => (None, mistakes),
         };
         if global.output == Format::Table {
             match &scenario {
-                Some(scenario) => output::line(format!("{name}: {scenario} makes sense"))?,
+                Some(scenario) if elsewhere.is_empty() => {
+                    output::line(format!("{name}: {scenario} makes sense"))?;
+                }
+                Some(scenario) => {
+                    output::line(format!("{name}: {scenario} makes sense, but"))?;
+                    output::line(show(source, &elsewhere))?;
+                }
                 None => output::line(show(source, &mistakes))?,
             }
         }
@@ -49,7 +60,8 @@ pub fn run(global: &Global, command: &super::Lint) -> Outcome {
             Told { line: place.line, column: place.column, what, help }
         };
         let mistakes = mistakes.into_iter().map(told).collect();
-        linted.push(Linted { file: name.clone(), name: scenario, mistakes });
+        let simulated = scenario.is_some() && elsewhere.is_empty();
+        linted.push(Linted { file: name.clone(), name: scenario, simulated, mistakes });
     }
     let wrong = |linted: &&Linted| !linted.mistakes.is_empty();
     let is_wrong = linted.iter().any(|it| wrong(&it));
@@ -61,17 +73,22 @@ pub fn run(global: &Global, command: &super::Lint) -> Outcome {
     Ok(if is_wrong { Exit::Usage as u8 } else { 0 })
 }
 
-/// Reads a scenario that is to be run.
-pub fn load(path: &Path) -> Result<Scenario, Failure> {
+/// Reads a scenario that is to be run where `refusals` are refused.
+pub fn load(
+    path: &Path,
+    refusals: impl Fn(&Scenario) -> Vec<Mistake>,
+) -> Result<Scenario, Failure> {
     let (name, text) = (path.display().to_string(), text(path)?);
     let source = Source { name: &name, text: &text };
-    read(source).map_err(|mistakes| refuse(source, &mistakes))
-}
-
-/// Why a scenario cannot be run.
-pub fn refuse(source: Source<'_>, mistakes: &[Mistake]) -> Failure {
-    Failure::usage(format!("{} cannot be run\n{}", source.name, show(source, mistakes)))
-        .next("ops/scenarios/README.md says what can be written")
+    let refuse = |mistakes: &[Mistake]| {
+        Failure::usage(format!("{name} cannot be run\n{}", show(source, mistakes)))
+            .next("ops/scenarios/README.md says what can be written")
+    };
+    let scenario = read(source).map_err(|mistakes| refuse(&mistakes))?;
+    match refusals(&scenario).as_slice() {
+        [] => Ok(scenario),
+        mistakes => Err(refuse(mistakes)),
+    }
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

@@ -71,7 +71,7 @@ pub struct Lease {
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
     pub lasts: Option<Duration>,
     /// Come and go: so long on, so long off
-    #[arg(long, value_name = "ON/OFF", value_parser = parse_flap)]
+    #[arg(long, value_name = "ON/OFF", value_parser = str::parse::<Flap>)]
     pub flap: Option<Flap>,
     /// Who wants it, for `chaos status` and the history [default: you]
     #[arg(long, value_name = "NAME")]
@@ -323,7 +323,8 @@ Examples:
 
 Exit codes: 0 all of them make sense, 2 one does not.
 
-JSON fields: schema_version, files (each: file, name, mistakes: line, column, what, help)")]
+JSON fields: schema_version, files (each: file, name, simulated: whether the simulator can perform
+it; mistakes: line, column, what, help)")]
 pub struct Lint {
     /// The files
     #[arg(required = true, value_name = "FILE")]
@@ -332,13 +333,6 @@ pub struct Lint {
 
 fn parse_id(text: &str) -> Result<FaultId, String> {
     text.parse().map(FaultId).map_err(|_| "write the number of a fault".to_owned())
-}
-
-/// Reads `ON/OFF`.
-fn parse_flap(text: &str) -> Result<Flap, String> {
-    let (on, off) = text.split_once('/').ok_or("write two times, as in `2s/500ms`")?;
-    let millis = |text| parse_positive_duration(text).map(|time| time.as_millis() as u64);
-    Ok(Flap { on_millis: millis(on)?, off_millis: millis(off)? })
 }
 
 impl std::str::FromStr for Distribution {

@@ -16,6 +16,7 @@ use super::output::Format;
 use super::units;
 use crate::museum::Bug;
 use crate::sim::Plan;
+use crate::sim::stage::faults::refusals;
 
 /// Run whole clusters in a simulated world, and look for broken promises
 ///
@@ -110,7 +111,7 @@ impl Sim {
     fn plan(&self) -> Result<Plan, Failure> {
         let usual = Plan::default();
         if let Some(path) = &self.scenario {
-            let scenario = crate::cli::chaos::load(path)?;
+            let scenario = crate::cli::chaos::load(path, refusals)?;
             let (nodes, duration) = ((scenario.nodes, scenario.nodes), scenario.lasts);
             return Ok(Plan { nodes, duration, scenario: Some(Arc::new(scenario)), ..usual });
         }
