@@ -141,9 +141,6 @@ fn expectation(scenario: &Scenario, of: Of, expected: &Expected) -> Option<Mista
         Some(Calls::Writes) if reads == 1.0 => {
             return wrong("nobody writes".into(), "see `reads` in the workload");
         }
-        Some(Calls::Reads) if scenario.workload.stale == 1.0 => {
-            return wrong("all reads are stale".into(), "see `stale` in the workload");
-        }
         _ => {}
     }
     if let Some(within) = expected.what.within()

@@ -94,10 +94,8 @@ impl Default for Workload {
             clients: 4,
             keys: 5,
             reads: 0.5,
-            stale: 0.0,
             pause: Duration::from_millis(25),
             timeout: Duration::from_millis(500),
-            value_bytes: 100,
         }
     }
 }
@@ -108,10 +106,8 @@ fn workload(mut fields: Fields<'_, '_>) -> Workload {
         clients: fields.number("clients", 1..=64).map_or(usual.clients, |(n, _)| n),
         keys: fields.number("keys", 1..=10_000).map_or(usual.keys, |(n, _)| n),
         reads: fields.share("reads").map_or(usual.reads, |(share, _)| share),
-        stale: fields.share("stale").map_or(usual.stale, |(share, _)| share),
         pause: fields.time("pause").map_or(usual.pause, |(time, _)| time),
         timeout: fields.time("timeout").map_or(usual.timeout, |(time, _)| time),
-        value_bytes: fields.number("value_bytes", 0..=65_536).map_or(usual.value_bytes, |(n, _)| n),
     };
     fields.finish();
     workload

@@ -42,13 +42,10 @@ pub struct Workload {
     pub keys: u64,
     /// The share of reads among their operations.
     pub reads: f64,
-    /// The share of stale ones among those.
-    pub stale: f64,
     /// Between the end of an operation and the next, on average.
     pub pause: Duration,
     /// How long one waits for an answer before it asks elsewhere.
     pub timeout: Duration,
-    pub value_bytes: u64,
 }
 
 /// One step.

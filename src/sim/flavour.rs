@@ -151,7 +151,6 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
 /// The life in which a scenario is performed: its steps and clients, in circumstances by chance.
 fn performance(seed: u64, plan: &Plan, random: &mut Random, scenario: &Arc<Scenario>) -> Schedule {
     let workload = &scenario.workload;
-    let bytes = workload.value_bytes as usize;
     let delay = Duration::from_micros([50, 200, 1_000][random.below(3) as usize]);
     let fast = Duration::from_micros(50)..Duration::from_micros(500);
     // What goes wrong is the scenario's to say: machines that are sound, and keep up with the load.
@@ -159,11 +158,11 @@ fn performance(seed: u64, plan: &Plan, random: &mut Random, scenario: &Arc<Scena
         network: Policy { delay, jitter: delay / 2, ..Policy::default() },
         disk: [fast, ms(1)..ms(3)][random.below(2) as usize].clone(),
         // A follower takes a message only if half a segment has room for it.
-        segment_bytes: (64 << 10).max(16 * bytes as u64),
-        max_message_bytes: 10_000.max(4 * bytes),
+        segment_bytes: 64 << 10,
+        max_message_bytes: 10_000,
         max_in_flight: 8,
         keys: workload.keys,
-        value_bytes: bytes,
+        value_bytes: 100,
         snapshot_log_bytes: [20_000, 64 << 20][random.below(2) as usize],
         snapshot_chunk_bytes: [5_000, 100_000][random.below(2) as usize],
         keep_entries: [10, 10_000][random.below(2) as usize],
@@ -176,7 +175,7 @@ fn performance(seed: u64, plan: &Plan, random: &mut Random, scenario: &Arc<Scena
         pause: workload.pause / 2..workload.pause * 3 / 2,
         timeout: workload.timeout,
         reads: workload.reads,
-        stale: workload.stale,
+        stale: 0.0,
         operations: u64::MAX,
     };
     Schedule {
