@@ -2,9 +2,9 @@
 //! processes by hand.
 //!
 //! # Caveats
-//! A simulated process has no memory that could be limited, and a simulated disk fails its syncs but
-//! not its reads or single writes: [`refusals`] says so, by line. A node that starts again has a
-//! clock that is right until its faults are carried out again, at once.
+//! A simulated process has no memory that could be limited, and a simulated disk fails its syncs
+//! but not its reads or single writes: [`refusals`] says so, by line. A node that starts again has
+//! a clock that is right until its faults are carried out again, at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
