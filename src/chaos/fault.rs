@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Table, TableFault};
 use super::who::Who;
-use super::{Directed, NodeFault, shape};
+use super::{ClockFault, Directed, NodeFault, shape};
 use crate::link::{MAX_DELAY, Policy};
 use crate::types::{LogIndex, NodeId, Term};
 use crate::units::parse_positive_duration;
@@ -267,6 +267,12 @@ impl View {
 }
 
 impl Wish {
+    /// Whether it is over once it was done: it ends without being told to.
+    pub fn is_momentary(&self) -> bool {
+        let jump = |fault: &NodeFault| matches!(fault, NodeFault::Clock(ClockFault::Jump { .. }));
+        matches!(self, Wish::Node { fault, .. } if jump(fault))
+    }
+
     /// What it comes to, as things stand.
     fn resolve(&self, view: &View) -> Result<Meant, String> {
         let cut = |links| Ok(Meant { links, policy: Policy::cut(), ..Meant::default() });

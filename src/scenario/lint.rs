@@ -8,7 +8,7 @@ use super::expectation::{Calls, Expectation};
 use super::mistake::Mistake;
 use super::moment::Condition;
 use super::script::{Expected, Of, Scenario, Step};
-use crate::chaos::{ClockFault, FaultId, Injection, NodeFault, View, Wish};
+use crate::chaos::{FaultId, Injection, View};
 use crate::types::NodeId;
 
 /// Notes everything that makes no sense.
@@ -23,6 +23,23 @@ pub fn check(scenario: &Scenario, mistakes: &mut Vec<Mistake>) {
     for (of, expected) in scenario.expected() {
         mistakes.extend(expectation(scenario, of, expected));
     }
+}
+
+/// Why it cannot be run on the cluster of these nodes.
+pub fn check_cluster(scenario: &Scenario, nodes: &BTreeSet<NodeId>) -> Vec<Mistake> {
+    let (wanted, found) = (scenario.nodes, nodes.len());
+    let mut mistakes = Vec::new();
+    if wanted != found as u64 {
+        let what = format!("the scenario is for {wanted} nodes, and the cluster has {found}");
+        mistakes.push(Mistake::new(scenario.nodes_at.clone(), what));
+    }
+    let is_there = |id: &NodeId| nodes.contains(id) || scenario.joins() > 0;
+    for (id, at) in scenario.mentions.iter().filter(|(id, _)| !is_there(id)) {
+        let known: Vec<_> = nodes.iter().map(NodeId::to_string).collect();
+        let what = format!("the cluster has no node {id}; it has {}", known.join(", "));
+        mistakes.push(Mistake::new(at.clone(), what));
+    }
+    mistakes
 }
 
 fn nodes(scenario: &Scenario, mistakes: &mut Vec<Mistake>) {
@@ -66,18 +83,13 @@ fn within(inner: &std::ops::Range<usize>, outer: &std::ops::Range<usize>) -> boo
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// A clock that jumps once needs no end.
-fn is_moment(wish: &Wish) -> bool {
-    matches!(wish, Wish::Node { fault: NodeFault::Clock(ClockFault::Jump { .. }), .. })
-}
-
 /// Whatever is begun has an end.
 fn end(scenario: &Scenario, place: usize, step: &Step, mistakes: &mut Vec<Mistake>) {
     let starts = |step: &Step| matches!(step.deed, Deed::Order(Order::Start { .. }));
     let later = |is: &dyn Fn(&Step) -> bool| scenario.steps[place + 1..].iter().any(is);
     let heals = |step: &Step| step.deed == Deed::Heal;
     let (what, help) = match &step.deed {
-        Deed::Fault(wish) if step.lasts.is_none() && !is_moment(wish) && !later(&heals) => {
+        Deed::Fault(wish) if step.lasts.is_none() && !wish.is_momentary() && !later(&heals) => {
             ("this fault has no end", "give it `for = \"5s\"`, or a later step `do = \"heal\"`")
         }
         Deed::Order(Order::Stop { .. }) if !later(&starts) => {

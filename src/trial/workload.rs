@@ -87,6 +87,8 @@ pub struct Workload {
     /// For an operation with all tries of the native client; after it, a write is unknown.
     pub timeout_millis: u64,
     pub reads: Reads,
+    /// Of a hundred operations on a register, so many are reads.
+    pub read_percent: u64,
 }
 
 impl Default for Workload {
@@ -99,6 +101,7 @@ impl Default for Workload {
             operations_per_key: 300,
             timeout_millis: 1_000,
             reads: Reads::Linearizable,
+            read_percent: 50,
         }
     }
 }
@@ -116,6 +119,7 @@ impl Workload {
             ("keys", self.keys.into(), 1..=10_000),
             ("operations_per_key", self.operations_per_key.into(), 1..=1_000_000),
             ("timeout_millis", self.timeout_millis, 1..=60_000),
+            ("read_percent", self.read_percent, 0..=100),
         ];
         for (name, count, range) in counts {
             if !range.contains(&count) {

@@ -54,7 +54,8 @@ Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no re
 without an answer, replicas that differ); 5 unknown (out of time or steps).
 
 JSON fields: schema_version, verdict (valid, violation, unknown), interrupted, seed, workload:
-clients, kinds, rate, keys, operations_per_key, timeout_millis, reads; allowed_faults, cluster:
+clients, kinds, rate, keys, operations_per_key, timeout_millis, reads, read_percent;
+allowed_faults, cluster:
 name, nodes, transport, durability, build; build (of kvctl), began_unix_millis, seconds,
 operations: f, ok, fail, mismatch, info; final_reads, ops_per_second, latency_seconds: p50 p99 max;
 longest_gap (without an acknowledged write): seconds, began_seconds; faults: kind, injected,
