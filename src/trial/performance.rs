@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::errand::{Errand, carry_out};
+use super::nemesis::Injury;
 use super::tape::Tape;
 use crate::chaos::{FaultId, Injection, Standing, View, Who, Wish};
 use crate::config::Address;
@@ -57,6 +58,8 @@ pub struct Performance {
     elections: u64,
     term: Term,
     faults: Vec<InForce>,
+    /// Those that were, too, for the report.
+    injuries: Vec<Injury>,
     stopped: BTreeSet<NodeId>,
     errands: Vec<JoinHandle<()>>,
     told: (mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>),
@@ -88,6 +91,7 @@ impl Performance {
             elections: 0,
             term: status.term,
             faults: Vec::new(),
+            injuries: Vec::new(),
             stopped: BTreeSet::new(),
             errands: Vec::new(),
             told: mpsc::unbounded_channel(),
@@ -220,6 +224,14 @@ impl Performance {
             injected.unheard.iter().map(|node| format!("node {node} does not answer yet"));
         told.extend(unheard.map(|said| (self.elapsed(), said)));
         let ends = self.elapsed() + Duration::from_millis(lasts);
+        self.injuries.push(Injury {
+            kind: step.text.split(' ').next().unwrap_or_default().to_owned(),
+            what: what.clone(),
+            id: Some(fault.id),
+            begun: self.tape.now(),
+            ended: self.tape.now() + lasts * 1_000_000,
+            refused: None,
+        });
         self.faults.push(InForce { step: place, id: fault.id, ends, what });
         Ok(())
     }
@@ -247,7 +259,13 @@ impl Performance {
         for fault in std::mem::take(&mut self.faults) {
             match client.heal(&[fault.id]).await {
                 // It is over by itself meanwhile.
-                Ok(_) | Err(ControlError::Refused(_)) => self.timeline.ended(fault.step, now),
+                Ok(_) | Err(ControlError::Refused(_)) => {
+                    self.timeline.ended(fault.step, now);
+                    let on_tape = self.tape.now();
+                    for injury in self.injuries.iter_mut().filter(|it| it.id == Some(fault.id)) {
+                        injury.ended = injury.ended.min(on_tape);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -264,6 +282,11 @@ impl Performance {
         }
         self.client = Some(client);
         self.heal().await
+    }
+
+    /// The faults that were injected.
+    pub fn injuries(&self) -> Vec<Injury> {
+        self.injuries.clone()
     }
 
     /// What was seen, with what clients were told; and the step that never began, and why.

@@ -4,6 +4,7 @@ mod ask;
 mod heal;
 mod lint;
 mod nodes;
+mod perform;
 mod status;
 
 pub use lint::load;
@@ -62,6 +63,7 @@ pub enum Chaos {
     Status(Status),
     Heal(Heal),
     Lint(Lint),
+    Run(perform::Run),
 }
 
 /// How long, and who wants it.
@@ -353,6 +355,7 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
         Chaos::Status(_) => status::run(global).await,
         Chaos::Heal(heal) => heal::run(global, heal).await,
         Chaos::Lint(lint) => lint::run(global, &lint),
+        Chaos::Run(run) => perform::run(global, run).await,
         other => ask::run(global, other).await,
     }
 }

@@ -3,7 +3,7 @@
 //! The work is [`trial`](crate::trial)'s and [`verify`](crate::verify)'s; here it is decided where
 //! files lie, when it is over, and what is printed.
 
-mod places;
+pub mod places;
 mod tell;
 
 use std::io::{BufWriter, Write};
@@ -160,7 +160,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let supervisor = cluster::supervisor(global).await?;
     launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await.map_err(Failure::from)?;
     let seed = command.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let places = Places::choose(&directory, &command, seed)?;
+    let places = Places::choose(&directory, &command.history, &command.report, seed)?;
     output::note(format!("seed {seed}, history in {}", places.history.display()));
     let mut interrupt = Interrupt::new()?;
     let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);
@@ -233,7 +233,8 @@ async fn finish(
     }
 }
 
-async fn judge(
+/// Judges the history, in a thread of its own.
+pub async fn judge(
     record: Record,
     timeout: Duration,
     interrupt: &mut Interrupt,
