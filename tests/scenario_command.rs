@@ -3,7 +3,6 @@
 mod kvctl_home;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kvctl_home::Home;
 
@@ -13,11 +12,8 @@ fn shipped(name: &str) -> PathBuf {
 
 /// Runs kvctl, with no cluster but what it starts itself: exit code, standard output and error.
 fn kvctl(arguments: &[&str]) -> (i32, String, String) {
-    let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
-    let output = command.args(arguments).env("KVRAFT_HOME", home.path()).output().unwrap();
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    let ended = Home::new().run(arguments);
+    (ended.code, ended.out, ended.err)
 }
 
 /// A scenario that takes four seconds.

@@ -15,8 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use orders::Chore;
-
+use self::orders::Chore;
 use super::properties::{Broken, Checked};
 use super::world::{Happening, World};
 use crate::chaos::{FaultId, View};
@@ -31,6 +30,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 const RESTART: Duration = Duration::from_millis(100);
 /// Who follows closely has applied what was committed this long ago.
 const CLOSELY: Duration = Duration::from_millis(200);
+
 /// A scenario under way.
 #[derive(Debug)]
 pub struct Stage {
