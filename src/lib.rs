@@ -34,9 +34,9 @@
 //!   node   client   control   observe
 //!   rpc
 //!   sim
-//!   replica   verify   chaos
+//!   replica   verify   chaos   scenario
 //!   consensus   kv   storage   link
-//!   codec   schema   types   config   museum
+//!   codec   schema   types   units   config   museum
 //! ```
 //!
 //! # Glossary
@@ -74,6 +74,7 @@ pub mod node;
 pub mod observe;
 pub mod replica;
 pub mod rpc;
+pub mod scenario;
 pub mod schema;
 pub mod sim;
 pub mod storage;
@@ -81,4 +82,5 @@ pub mod supervisor;
 pub mod testing;
 pub mod trial;
 pub mod types;
+pub mod units;
 pub mod verify;

@@ -36,8 +36,9 @@ const FLOORS: &[(&str, u32)] = &[
     ("observe", 45),
     ("sim", 42),
     ("replica", 40),
-    ("verify", 35), // what a history proves
-    ("chaos", 32),  // faults that people inject
+    ("scenario", 37), // what is done to a cluster, step by step, and what is expected of it
+    ("verify", 35),   // what a history proves
+    ("chaos", 32),    // faults that people inject
     ("kv", 30),
     ("storage", 30),
     ("link", 30),
@@ -47,6 +48,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("schema", 0),
     ("museum", 0), // bugs, for the simulator alone
     ("types", 0),
+    ("units", 0), // times and sizes as people write them
 ];
 
 /// The rooms in which the same input always gives the same output.
@@ -62,6 +64,8 @@ const DETERMINISTIC: &[&str] = &[
     "sim",
     "verify",
     "chaos",
+    "scenario",
+    "units",
 ];
 
 /// The one place where a deterministic room meets the world: the disk that is real.

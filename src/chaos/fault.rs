@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Table, TableFault};
 use super::who::Who;
-use super::{Directed, NodeFault, shape};
+use super::{ClockFault, Directed, NodeFault, shape};
 use crate::link::{MAX_DELAY, Policy};
 use crate::types::{LogIndex, NodeId, Term};
+use crate::units::parse_positive_duration;
 
 /// The number of a fault; never used twice in a cluster's life.
 #[derive(
@@ -97,6 +98,17 @@ pub struct Standing {
 pub struct Flap {
     pub on_millis: u64,
     pub off_millis: u64,
+}
+
+impl std::str::FromStr for Flap {
+    type Err = String;
+
+    /// Reads `ON/OFF`.
+    fn from_str(text: &str) -> Result<Flap, String> {
+        let (on, off) = text.split_once('/').ok_or("write two times, as in `2s/500ms`")?;
+        let millis = |text| parse_positive_duration(text).map(|time| time.as_millis() as u64);
+        Ok(Flap { on_millis: millis(on)?, off_millis: millis(off)? })
+    }
 }
 
 /// The order to inject a fault.
@@ -225,7 +237,8 @@ impl View {
         self.all.difference(some).copied().collect()
     }
 
-    fn resolve_all(&self, whos: &[Who]) -> Result<BTreeSet<NodeId>, String> {
+    /// Who all of these are, as things stand.
+    pub fn resolve_all(&self, whos: &[Who]) -> Result<BTreeSet<NodeId>, String> {
         let mut nodes = BTreeSet::new();
         for who in whos {
             nodes.extend(self.resolve(*who)?);
@@ -261,6 +274,12 @@ impl View {
 }
 
 impl Wish {
+    /// Whether it is over once it was done: it ends without being told to.
+    pub fn is_momentary(&self) -> bool {
+        let jump = |fault: &NodeFault| matches!(fault, NodeFault::Clock(ClockFault::Jump { .. }));
+        matches!(self, Wish::Node { fault, .. } if jump(fault))
+    }
+
     /// What it comes to, as things stand.
     fn resolve(&self, view: &View) -> Result<Meant, String> {
         let cut = |links| Ok(Meant { links, policy: Policy::cut(), ..Meant::default() });

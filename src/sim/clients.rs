@@ -38,6 +38,8 @@ pub struct Clients {
     pub acknowledged: u64,
     /// Histories that were too hard to judge.
     pub undecided: u64,
+    /// When each operation was called and answered, stale reads aside; whether it was a write.
+    pub answered: Vec<(Instant, Instant, bool)>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Clients {
             closing: false,
             acknowledged: 0,
             undecided: 0,
+            answered: Vec::new(),
         }
     }
 
@@ -419,6 +422,7 @@ impl Clients {
                 client.learn(&doing, &told);
                 self.newest = self.newest.max(revision);
                 self.acknowledged += u64::from(doing.request.is_write());
+                self.answered.push((doing.called, now, doing.request.is_write()));
                 let end = now.0.as_nanos() as u64;
                 record(&mut self.histories, &doing, Some((told, revision)), end);
                 return Ok(wait);

@@ -11,6 +11,7 @@ use super::world::{Happening, World};
 use crate::kv::version::LATEST_VERSION;
 use crate::link::Policy;
 use crate::replica::Event;
+use crate::storage::Trouble;
 
 /// A fault that has begun: what it is, and whom it met.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ impl World {
     pub fn arrange_faults_after_election(&mut self) {
         for fault in 0..self.schedule.faults.len() {
             match self.schedule.faults[fault].when {
-                When::AfterElection { nth, wait } if nth == self.elections => {
+                When::AfterElection { nth, wait } if nth == self.elected.len() as u64 => {
                     self.arrange(self.now + wait, Happening::FaultBegins { fault });
                 }
                 _ => {}
@@ -152,7 +153,7 @@ impl World {
     }
 
     /// A node that stood still goes on, with all that came meanwhile.
-    fn go_on(&mut self, place: usize) -> Checked {
+    pub fn go_on(&mut self, place: usize) -> Checked {
         while self.nodes[place].paused == 0 {
             let Some(event) = self.nodes[place].inbox.pop_front() else { break };
             self.turn(place, event)?;
@@ -167,6 +168,7 @@ impl World {
         while let Some(fault) = self.in_force.keys().next().copied() {
             self.fault_ends(fault)?;
         }
+        self.end_the_scenario()?;
         Ok(())
     }
 
@@ -255,12 +257,13 @@ impl World {
                 for fault in self.in_force.values() {
                     overlay(&mut policy, fault, (from, to), size);
                 }
+                let policy = self.with_injected(policy, from, to);
                 self.set_policy(from, to, policy);
             }
         }
     }
 
-    fn apply_disks(&mut self) {
+    pub fn apply_disks(&mut self) {
         for place in 0..self.nodes.len() {
             let mut latency: Range<Duration> = self.schedule.setting.disk.clone();
             let (mut full, mut failing) = (false, false);
@@ -272,8 +275,12 @@ impl World {
                     _ => {}
                 }
             }
+            let trouble = self.trouble(place);
+            let slow = Duration::from_millis(trouble.delay_millis);
+            let vary = Duration::from_millis(trouble.jitter_millis);
             let node = &mut self.nodes[place];
-            node.latency = latency;
+            node.latency = latency.start + slow.saturating_sub(vary)..latency.end + slow + vary;
+            node.disk.set_writes_full(trouble.full);
             node.disk.set_capacity(full.then(|| node.disk.used()));
             node.disk.set_fail_syncs(failing);
         }
@@ -281,10 +288,12 @@ impl World {
 
     /// Whether the disk of a node is made to fail.
     pub fn disk_is_at_fault(&self, place: usize) -> bool {
-        self.in_force.values().any(|fault| {
+        let Trouble { full, sync_error, .. } = self.trouble(place);
+        let by_chance = self.in_force.values().any(|fault| {
             fault.nodes.contains(&place)
                 && matches!(fault.what, What::FullDisk { .. } | What::FailedSync { .. })
-        })
+        });
+        full || sync_error || by_chance
     }
 
     fn set_clocks(&mut self, nodes: &[usize], rate: f64) {

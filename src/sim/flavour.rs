@@ -11,12 +11,14 @@
 //! a bug that needs rare circumstances; it is stated with the exhibit that uses it.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::schedule::{ClientPlan, Errand, Fault, Loss, Schedule, Setting, Target, What, When};
 use super::scripts::Script;
 use crate::link::{Distribution, Policy};
 use crate::museum::Bugs;
+use crate::scenario::Scenario;
 use crate::types::{NodeId, Random};
 
 /// What a run of seeds has in common.
@@ -31,6 +33,8 @@ pub struct Plan {
     pub bugs: Bugs,
     pub lying_disks: bool,
     pub bias: Bias,
+    /// This, instead of faults by chance.
+    pub scenario: Option<Arc<Scenario>>,
 }
 
 impl Default for Plan {
@@ -43,6 +47,7 @@ impl Default for Plan {
             bugs: Bugs::none(),
             lying_disks: false,
             bias: Bias::default(),
+            scenario: None,
         }
     }
 }
@@ -118,6 +123,9 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
     let mut random = Random::from_seed(seed ^ 0x5eed_0f11_fe00_0000);
     let random = &mut random;
     random.bits();
+    if let Some(scenario) = &plan.scenario {
+        return performance(seed, plan, random, scenario);
+    }
     let (least, most) = plan.nodes;
     let nodes = least + random.below(most.max(least) - least + 1);
     let kinds = if plan.faults { kinds(random, plan) } else { Vec::new() };
@@ -136,7 +144,52 @@ pub fn schedule(seed: u64, plan: &Plan) -> Schedule {
         None => faults(random, plan, nodes, &kinds),
     };
     let clients = clients(random, plan);
-    Schedule { seed, nodes, spares, duration: plan.duration, setting, faults, clients }
+    let duration = plan.duration;
+    Schedule { seed, nodes, spares, duration, setting, faults, clients, scenario: None }
+}
+
+/// The life in which a scenario is performed: its steps and clients, in circumstances by chance.
+fn performance(seed: u64, plan: &Plan, random: &mut Random, scenario: &Arc<Scenario>) -> Schedule {
+    let workload = &scenario.workload;
+    let delay = Duration::from_micros([50, 200, 1_000][random.below(3) as usize]);
+    let fast = Duration::from_micros(50)..Duration::from_micros(500);
+    // What goes wrong is the scenario's to say: machines that are sound, and keep up with the load.
+    let setting = Setting {
+        network: Policy { delay, jitter: delay / 2, ..Policy::default() },
+        disk: [fast, ms(1)..ms(3)][random.below(2) as usize].clone(),
+        // A follower takes a message only if half a segment has room for it.
+        segment_bytes: 64 << 10,
+        max_message_bytes: 10_000,
+        max_in_flight: 8,
+        keys: workload.keys,
+        value_bytes: 100,
+        snapshot_log_bytes: [20_000, 64 << 20][random.below(2) as usize],
+        snapshot_chunk_bytes: [5_000, 100_000][random.below(2) as usize],
+        keep_entries: [10, 10_000][random.below(2) as usize],
+        lease: scenario.lease,
+        ..setting(random, plan)
+    };
+    let client = |place| ClientPlan {
+        seed: random.bits(),
+        // Half of them: who has a session asks for the same again until it is done, and is no use
+        // to an expectation meanwhile.
+        session: place % 2 == 0,
+        pause: workload.pause / 2..workload.pause * 3 / 2,
+        timeout: workload.timeout,
+        reads: workload.reads,
+        stale: 0.0,
+        operations: u64::MAX,
+    };
+    Schedule {
+        seed,
+        nodes: scenario.nodes,
+        spares: scenario.joins(),
+        duration: scenario.lasts,
+        setting,
+        faults: Vec::new(),
+        clients: (0..workload.clients).map(client).collect(),
+        scenario: Some(Arc::clone(scenario)),
+    }
 }
 
 fn setting(random: &mut Random, plan: &Plan) -> Setting {

@@ -23,6 +23,7 @@
 //! [`scripts`] (what chance would not find), [`world`] (what happens next), [`faults`],
 //! [`clients`], [`properties`] (what must hold), [`peace`] (what must happen once the faults end),
 //! [`telling`] (what a reader is told of it).
+//! A [scenario](crate::scenario) that people wrote is performed on the [`stage`].
 //!
 //! # Caveats
 //! A simulator finds what it can produce. What it cannot: two threads that race (there are none
@@ -40,6 +41,7 @@ pub mod properties;
 pub mod schedule;
 pub mod scripts;
 pub mod shrink;
+pub mod stage;
 pub mod steering;
 pub mod story;
 pub mod telling;
@@ -50,6 +52,7 @@ pub mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::scenario::Finding;
 use crate::types::Instant;
 
 pub use coverage::{Coverage, Seen};
@@ -59,6 +62,7 @@ pub use schedule::{Schedule, Setting};
 pub use shrink::shrink;
 
 use properties::soundness;
+use stage::Stage;
 use world::World;
 
 /// What became of a life.
@@ -79,6 +83,8 @@ pub struct Report {
     pub undecided: u64,
     /// Two lives are the same if these are.
     pub digest: u64,
+    /// What became of the expectations of a scenario.
+    pub findings: Vec<Finding>,
     /// Lines, if they were asked for.
     pub story: Vec<String>,
 }
@@ -101,6 +107,7 @@ pub fn live(schedule: Schedule, told: bool) -> Report {
         acknowledged: 0,
         undecided: 0,
         digest: 0,
+        findings: Vec::new(),
         story: Vec::new(),
     };
     let hostile = schedule.duration;
@@ -112,9 +119,13 @@ pub fn live(schedule: Schedule, told: bool) -> Report {
         }
     };
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        world.run(Instant(hostile), |_| false)?;
+        match world.stage {
+            Some(_) => world.perform()?,
+            None => drop(world.run(Instant(hostile), |_| false)?),
+        }
         world.heal()?;
-        world.clients.judge()
+        world.clients.judge()?;
+        world.judge_scenario()
     }));
     let outcome = lived.unwrap_or_else(|panic| Err(panicked(&*panic)));
     world.finish();
@@ -129,6 +140,7 @@ pub fn live(schedule: Schedule, told: bool) -> Report {
     report.acknowledged = world.clients.acknowledged;
     report.undecided = world.clients.undecided;
     report.digest = world.digest;
+    report.findings = world.stage.take().map(Stage::into_findings).unwrap_or_default();
     report.story = world.story.into_lines();
     report
 }

@@ -120,7 +120,7 @@ impl World {
         self.run_until(&what, |world| probers.iter().all(|client| world.clients.is_done(*client)))
     }
 
-    fn run_until(&mut self, what: &str, done: impl FnMut(&mut World) -> bool) -> Checked {
+    pub fn run_until(&mut self, what: &str, done: impl FnMut(&mut World) -> bool) -> Checked {
         let until = self.now + BOUND;
         if self.run(until, done)? {
             return Ok(());

@@ -7,10 +7,12 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::link::Policy;
 use crate::museum::Bugs;
+use crate::scenario::Scenario;
 use crate::types::NodeId;
 
 /// The whole of a life. The same schedule gives the same life, to the last bit.
@@ -27,6 +29,8 @@ pub struct Schedule {
     pub setting: Setting,
     pub faults: Vec<Fault>,
     pub clients: Vec<ClientPlan>,
+    /// What is done instead of faults by chance.
+    pub scenario: Option<Arc<Scenario>>,
 }
 
 /// What stays the same throughout a life.

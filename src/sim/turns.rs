@@ -215,8 +215,8 @@ impl World {
         self.story.tell(self.now, || format!("{id} leads term {}", status.term));
         self.tell_logs();
         self.mix(status.term.0);
-        self.elections += 1;
         let now = self.now;
+        self.elected.push((now, id));
         // Not one of a newer term: this one may have been elected by a vote that came late.
         let properties = &self.properties;
         let is_older = |other: NodeId| {

@@ -14,8 +14,10 @@ use super::faults::InForce;
 use super::node::Node;
 use super::properties::{Broken, Checked, Properties, pre_vote, progress, soundness};
 use super::schedule::Schedule;
+use super::stage::Stage;
 use super::story::Story;
 use super::words;
+use crate::chaos::Fault;
 use crate::consensus::Configuration;
 use crate::consensus::raft::Message;
 use crate::link::{Link, Policy};
@@ -64,6 +66,8 @@ pub enum Happening {
     Retire {
         node: usize,
     },
+    /// The scenario may go on.
+    Scene,
 }
 
 /// A message on its way.
@@ -81,10 +85,14 @@ pub struct World {
     pub at_once: VecDeque<(usize, usize, Letter)>,
     pub clients: Clients,
     pub in_force: BTreeMap<usize, InForce>,
+    /// The scenario that is performed, if one is.
+    pub stage: Option<Stage>,
+    /// Its faults that are in force, each with its step.
+    pub injected: Vec<(usize, Fault)>,
     /// The members as of the last configuration that anyone applied.
     pub members: (LogIndex, Configuration),
-    /// Elections won so far.
-    pub elections: u64,
+    /// Elections won so far: when, and by whom.
+    pub elected: Vec<(Instant, NodeId)>,
     pub properties: Properties,
     pub coverage: Coverage,
     pub story: Story,
@@ -130,8 +138,10 @@ impl World {
             at_once: VecDeque::new(),
             clients: Clients::new(&schedule),
             in_force: BTreeMap::new(),
+            stage: schedule.scenario.clone().map(Stage::new),
+            injected: Vec::new(),
             members: (LogIndex(0), initial),
-            elections: 0,
+            elected: Vec::new(),
             told: BTreeMap::new(),
             commits: BTreeMap::new(),
             properties,
@@ -208,6 +218,7 @@ impl World {
                 self.retire(node);
                 Ok(())
             }
+            Happening::Scene => self.scene(),
         }
     }
 

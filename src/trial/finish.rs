@@ -84,9 +84,12 @@ async fn read_at(
     0
 }
 
+/// The name of what [`replicas_agree`] finds.
+pub const EQUAL: &str = "equal replicas";
+
 /// Whether all replicas that have applied the same log have the same state.
 pub async fn replicas_agree(supervisor: &Address) -> Expectation {
-    Expectation::new("equal replicas", compare(supervisor).await)
+    Expectation::new(EQUAL, compare(supervisor).await)
 }
 
 async fn compare(supervisor: &Address) -> Result<String, String> {

@@ -38,6 +38,7 @@ pub struct Generator {
     client: u32,
     made: u64,
     kinds: Vec<Kind>,
+    read_percent: u64,
 }
 
 impl Keys {
@@ -94,7 +95,13 @@ impl Generator {
         let mut random = Random::from_seed(seed);
         let own = random.bits().wrapping_add(u64::from(client));
         let random = Random::from_seed(Random::from_seed(own).bits());
-        Generator { random, client, made: 0, kinds: workload.kinds.clone() }
+        Generator {
+            random,
+            client,
+            made: 0,
+            kinds: workload.kinds.clone(),
+            read_percent: workload.read_percent,
+        }
     }
 
     /// The next operation, and the key that it is for.
@@ -106,7 +113,7 @@ impl Generator {
         let fresh = Bytes::from(format!("{client}.{made}"));
         let percent = self.random.below(100);
         let call = match kind {
-            Kind::Register if percent < 50 => Call::Read,
+            Kind::Register if percent < self.read_percent => Call::Read,
             Kind::Register => Call::Write(fresh),
             Kind::CompareAndSwap if percent < 25 => Call::Read,
             Kind::CompareAndSwap if percent < 40 => Call::Write(fresh),

@@ -30,17 +30,20 @@
 //! A [`Tape`] is the clock and the recorder of a trial. A [`Load`] drives a [`Workload`] onto it; a
 //! [`Nemesis`] injects faults; a [`Watch`] notes who led. Each is started and stopped on its own,
 //! so that a scenario can put other faults beside the same clients; [`Trial`] is all of them
-//! together. What comes out is a [`Record`], and a [`Judgement`] on it.
+//! together. A [`Performance`] takes the place of the nemesis where a
+//! [scenario](crate::scenario) says what goes wrong. What comes out is a [`Record`], and a [`Judgement`] on it.
 //!
 //! What clients want and which faults come is drawn from a seed: the same seed asks for the same.
 //! What became of it is the cluster's, and differs from run to run.
 
 pub mod client;
 pub mod drill;
+pub mod errand;
 pub mod finish;
 pub mod generator;
 pub mod load;
 pub mod nemesis;
+pub mod performance;
 pub mod recorder;
 pub mod report;
 pub mod run;
@@ -55,6 +58,7 @@ mod tests;
 
 pub use load::Load;
 pub use nemesis::{Injury, Nemesis};
+pub use performance::Performance;
 pub use run::{Setup, Trial, TrialError};
 pub use statistics::Statistics;
 pub use tape::Tape;

@@ -38,6 +38,8 @@ pub struct Progress {
     /// Certainly without effect; swaps that found something else are among them.
     pub failed: u64,
     pub unknown: u64,
+    /// Writes acknowledged.
+    pub writes: u64,
     /// When a write was last acknowledged, in nanoseconds.
     pub acknowledged: Option<u64>,
 }
@@ -102,7 +104,10 @@ impl Recorder {
                 event.rev = *rev;
                 match asked.call {
                     Call::Read => event.value = Some(text(found.as_ref())),
-                    _ => self.progress.acknowledged = Some(now),
+                    _ => {
+                        self.progress.acknowledged = Some(now);
+                        self.progress.writes += 1;
+                    }
                 }
             }
             Outcome::Mismatch => event.error = Some("mismatch".to_owned()),

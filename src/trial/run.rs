@@ -14,7 +14,7 @@ use super::verdict::{About, Expectation, Record};
 use super::watch::Watch;
 use super::workload::Workload;
 use crate::config::Address;
-use crate::control::{ClusterStatus, ControlError, SupervisorClient};
+use crate::control::{ControlError, SupervisorClient};
 use crate::types::NodeId;
 
 /// Why there is no record.
@@ -80,7 +80,7 @@ impl Trial {
             load: Load::start(&workload, seed, &prefix, &nodes, &tape),
             nemesis: Nemesis::start(plan, &supervisor, format!("verify, seed {seed}"), yes, &tape),
             faults: faults.iter().map(|row| row.name.to_owned()).collect(),
-            about: about(&status),
+            about: About::of(&status),
             seed,
             workload,
             supervisor,
@@ -135,15 +135,5 @@ impl Trial {
             leaderships: self.watch.seen(),
             expectations,
         })
-    }
-}
-
-fn about(status: &ClusterStatus) -> About {
-    About {
-        name: status.name.clone(),
-        nodes: status.nodes.len(),
-        transport: status.transport.as_str().to_owned(),
-        durability: status.durability.as_str().to_owned(),
-        build: status.build.clone(),
     }
 }

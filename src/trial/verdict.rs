@@ -8,6 +8,7 @@ use super::nemesis::Injury;
 use super::recorder::Recording;
 use super::watch::Leadership;
 use super::workload::Workload;
+use crate::control::ClusterStatus;
 use crate::verify::history::History;
 use crate::verify::judge::{Judged, Limits, judge};
 
@@ -36,6 +37,19 @@ pub struct About {
     pub durability: String,
     /// Version of the programs.
     pub build: String,
+}
+
+impl About {
+    /// As its supervisor says.
+    pub fn of(status: &ClusterStatus) -> About {
+        About {
+            name: status.name.clone(),
+            nodes: status.nodes.len(),
+            transport: status.transport.as_str().to_owned(),
+            durability: status.durability.as_str().to_owned(),
+            build: status.build.clone(),
+        }
+    }
 }
 
 /// All that a trial saw.

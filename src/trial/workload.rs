@@ -88,6 +88,8 @@ pub struct Workload {
     /// Each client is as patient as that, or up to four times less.
     pub timeout_millis: u64,
     pub reads: Reads,
+    /// Of a hundred operations on a register, so many are reads.
+    pub read_percent: u64,
 }
 
 impl Default for Workload {
@@ -100,6 +102,7 @@ impl Default for Workload {
             operations_per_key: 300,
             timeout_millis: 1_000,
             reads: Reads::Linearizable,
+            read_percent: 50,
         }
     }
 }
@@ -117,6 +120,7 @@ impl Workload {
             ("keys", self.keys.into(), 1..=10_000),
             ("operations_per_key", self.operations_per_key.into(), 1..=1_000_000),
             ("timeout_millis", self.timeout_millis, 1..=60_000),
+            ("read_percent", self.read_percent, 0..=100),
         ];
         for (name, count, range) in counts {
             if !range.contains(&count) {

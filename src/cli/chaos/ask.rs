@@ -110,7 +110,11 @@ impl Reader {
                 self.on_nodes(on, fault)
             }
             Chaos::Corrupt(it) => self.on_nodes(it.on, NodeFault::Corrupt { segment: it.segment }),
-            Chaos::Status(_) | Chaos::Heal(_) | Chaos::Drill(_) => {
+            Chaos::Status(_)
+            | Chaos::Heal(_)
+            | Chaos::Drill(_)
+            | Chaos::Lint(_)
+            | Chaos::Run(_) => {
                 unreachable!("these ask for no fault")
             }
         }

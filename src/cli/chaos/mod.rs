@@ -3,14 +3,19 @@
 mod ask;
 mod drill;
 mod heal;
+mod lint;
 mod nodes;
+mod perform;
 mod status;
 
+pub use lint::load;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Global;
 use super::failure::Outcome;
-use super::units::{parse_positive_duration, parse_size};
+use super::units::{parse_positive_duration, parse_share, parse_size};
 use crate::chaos::{FaultId, Flap, Who};
 use crate::link::Distribution;
 
@@ -60,6 +65,8 @@ pub enum Chaos {
     Drill(drill::DrillCommand),
     Status(Status),
     Heal(Heal),
+    Lint(Lint),
+    Run(perform::Run),
 }
 
 /// How long, and who wants it.
@@ -69,7 +76,7 @@ pub struct Lease {
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
     pub lasts: Option<Duration>,
     /// Come and go: so long on, so long off
-    #[arg(long, value_name = "ON/OFF", value_parser = parse_flap)]
+    #[arg(long, value_name = "ON/OFF", value_parser = str::parse::<Flap>)]
     pub flap: Option<Flap>,
     /// Who wants it, for `chaos status` and the history [default: you]
     #[arg(long, value_name = "NAME")]
@@ -308,25 +315,29 @@ pub struct Heal {
     pub faults: Vec<FaultId>,
 }
 
+/// Check scenario files, and point at what is wrong in them
+///
+/// All mistakes are told at once, each with its line. A scenario that passes runs on a living
+/// cluster and in the simulator (`kvctl sim --scenario FILE`). ops/scenarios/README.md says what
+/// can be written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvctl chaos lint ops/scenarios/half-dead-leader.toml
+  kvctl chaos lint ops/scenarios/*.toml -o json
+
+Exit codes: 0 all of them make sense, 2 one does not.
+
+JSON fields: schema_version, files (each: file, name, simulated: whether the simulator can perform
+it; mistakes: line, column, what, help)")]
+pub struct Lint {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 fn parse_id(text: &str) -> Result<FaultId, String> {
     text.parse().map(FaultId).map_err(|_| "write the number of a fault".to_owned())
-}
-
-/// Reads a share: `5%` or `0.05`.
-fn parse_share(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no share: write `5%` or `0.05`, from 0 to 1");
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().map_err(|_| wrong())? / 100.0,
-        None => text.parse().map_err(|_| wrong())?,
-    };
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(wrong()) }
-}
-
-/// Reads `ON/OFF`.
-fn parse_flap(text: &str) -> Result<Flap, String> {
-    let (on, off) = text.split_once('/').ok_or("write two times, as in `2s/500ms`")?;
-    let millis = |text| parse_positive_duration(text).map(|time| time.as_millis() as u64);
-    Ok(Flap { on_millis: millis(on)?, off_millis: millis(off)? })
 }
 
 impl std::str::FromStr for Distribution {
@@ -347,6 +358,8 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
         Chaos::Status(_) => status::run(global).await,
         Chaos::Heal(heal) => heal::run(global, heal).await,
         Chaos::Drill(drill) => drill::run(global, drill).await,
+        Chaos::Lint(lint) => lint::run(global, &lint),
+        Chaos::Run(run) => perform::run(global, run).await,
         other => ask::run(global, other).await,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Lease, parse_share};
+use super::Lease;
 use crate::chaos::{ClockFault, NodeFault};
-use crate::cli::units::{parse_duration, parse_positive_duration, parse_size};
+use crate::cli::units::{
+    parse_duration, parse_jump, parse_positive_duration, parse_share, parse_size,
+};
 use crate::storage::Trouble;
 
 /// Which nodes, and for how long.
@@ -281,14 +283,4 @@ impl Disk {
         };
         (on, NodeFault::Disk(trouble))
     }
-}
-
-/// Reads how far a clock jumps, in milliseconds; back, if negative.
-fn parse_jump(text: &str) -> Result<i64, String> {
-    let (back, time) = match text.strip_prefix('-') {
-        Some(time) => (true, time),
-        None => (false, text),
-    };
-    let millis = i64::try_from(millis(parse_positive_duration(time)?)).unwrap_or(i64::MAX);
-    Ok(if back { -millis } else { millis })
 }

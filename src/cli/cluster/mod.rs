@@ -11,6 +11,7 @@ mod status;
 mod up;
 mod wait;
 
+pub use run::ThrowAway;
 pub use status::endpoint as short_address;
 pub use up::warn_if_even;
 

@@ -59,45 +59,61 @@ pub struct Run {
 pub async fn run(global: &Global, command: Run) -> Outcome {
     let mut interrupt = Interrupt::new()?;
     warn_if_even(command.nodes);
-    let place = TempDir::with_prefix("kvraft-run-").map_err(|error| {
-        Failure::failed(format!("cannot make a temporary directory: {error}"))
-            .next("set TMPDIR to a directory that you may write to")
-    })?;
-    let home = Home::at(place.path())?;
-    let directory = home.cluster(&global.name);
+    let mut config = ClusterConfig::new(global.name.clone(), command.nodes);
+    config.transport = command.transport;
+    let cluster = ThrowAway::new(&config)?;
     let started = tokio::select! {
-        started = start(global, &home, &directory, &command) => started,
+        started = cluster.start(command.nodes, command.timeout) => started,
         () = interrupt.wait() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     let ended = match started {
-        Ok(status) => around(global, &home, &status, &command.command).await,
+        Ok(status) => around(global, &cluster.home, &status, &command.command).await,
         Err(failure) => Err(failure),
     };
-    let down = take_down(&directory).await;
-    let gone = place.close();
-    let code = ended?;
-    down?;
-    match gone {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Failure::failed(format!("cannot remove the cluster's data: {error}")))
-        }
-        _ => Ok(code), // a supervisor that went on its own has removed it already
-    }
+    cluster.end(ended).await
 }
 
-async fn start(
-    global: &Global,
-    home: &Home,
-    directory: &ClusterDirectory,
-    command: &Run,
-) -> Result<ClusterStatus, Failure> {
-    let mut config = ClusterConfig::new(global.name.clone(), command.nodes);
-    config.transport = command.transport;
-    launch::create(home, &config, &Wanted::default())?;
-    let _progress = Progress::spinner(format!("starting {} nodes", command.nodes));
-    let start = Start { until_exit_of: Some(std::process::id()), throw_away: true };
-    let supervisor = launch::start(directory, &start).await?;
-    Ok(launch::wait(&supervisor, Until::Ready, command.timeout, |_| {}).await?)
+/// A cluster that goes, with all its data, when this process is done with it.
+pub struct ThrowAway {
+    place: TempDir,
+    home: Home,
+    pub directory: ClusterDirectory,
+}
+
+impl ThrowAway {
+    /// One that does not run yet.
+    pub fn new(config: &ClusterConfig) -> Result<ThrowAway, Failure> {
+        let place = TempDir::with_prefix("kvraft-run-").map_err(|error| {
+            Failure::failed(format!("cannot make a temporary directory: {error}"))
+                .next("set TMPDIR to a directory that you may write to")
+        })?;
+        let home = Home::at(place.path())?;
+        let directory = home.cluster(&config.name);
+        launch::create(&home, config, &Wanted::default())?;
+        Ok(ThrowAway { place, home, directory })
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub async fn start(&self, nodes: u32, timeout: Duration) -> Result<ClusterStatus, Failure> {
+        let _progress = Progress::spinner(format!("starting {nodes} nodes"));
+        let start = Start { until_exit_of: Some(std::process::id()), throw_away: true };
+        let supervisor = launch::start(&self.directory, &start).await?;
+        Ok(launch::wait(&supervisor, Until::Ready, timeout, |_| {}).await?)
+    }
+
+    /// Takes it down and away; `ended` is what it was good for.
+    pub async fn end(self, ended: Outcome) -> Outcome {
+        let down = take_down(&self.directory).await;
+        let gone = self.place.close();
+        let code = ended?;
+        down?;
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::failed(format!("cannot remove the cluster's data: {error}")))
+            }
+            _ => Ok(code), // a supervisor that went on its own has removed it already
+        }
+    }
 }
 
 /// Runs the command and returns its code.

@@ -4,6 +4,8 @@ mod museum;
 mod pool;
 mod tell;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -14,6 +16,7 @@ use super::output::Format;
 use super::units;
 use crate::museum::Bug;
 use crate::sim::Plan;
+use crate::sim::stage::faults::refusals;
 
 /// Run whole clusters in a simulated world, and look for broken promises
 ///
@@ -29,17 +32,20 @@ Examples:
   kvctl sim --seeds 20000 --jobs 2
   kvctl sim --seed 7 --trace           one life, told
   kvctl sim --seed 7 --shrink          the smallest life that fails like seed 7
+  kvctl sim --scenario ops/scenarios/half-dead-leader.toml --seeds 100
   kvctl sim --bug figure-8             put a famous bug in, and watch what it does
   kvctl sim --bugs                     is every bug of the museum caught, and nothing without it?
 
-Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something did (or was not).
+Exit codes: 0 nothing broke (with --bug, --bugs: all were caught), 4 something did (or was not),
+2 the scenario makes no sense.
 
 JSON fields: schema_version, seeds, from, nodes: least most; duration_seconds, seconds,
 seeds_per_second, steps, steps_per_second, simulated_seconds, acknowledged_writes, undecided,
 interrupted, coverage (counts by kind of event), violations: seed, nodes, property, section, says,
-how, at_seconds, replay. With --bugs or --bug: bugs: bug, number, caught, seed, tried, within,
-property, rule, section, honest (seeds lived in the same way without the bug), honest_failure: the
-first of them that failed")]
+how, at_seconds, replay. With --scenario: expectations: line, text, held (in so many seeds),
+judged; of one seed: line, text, held (yes, no, unknown), measured. With --bugs or --bug: bugs:
+bug, number, caught, seed, tried, within, property, rule, section, honest (seeds lived in the same
+way without the bug), honest_failure: the first of them that failed")]
 pub struct Sim {
     /// How many seeds
     #[arg(long, default_value_t = 1000, value_name = "N",
@@ -54,6 +60,9 @@ pub struct Sim {
     /// Nodes of a cluster: a number, or a range to draw from
     #[arg(long, default_value = "3..7", value_name = "N..M", value_parser = parse_nodes)]
     pub nodes: (u64, u64),
+    /// Perform this scenario instead of faults by chance
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "duration", "bug", "bugs"])]
+    pub scenario: Option<PathBuf>,
     /// Threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: Option<u16>,
@@ -99,10 +108,15 @@ impl Sim {
         self.jobs.map_or(cores, usize::from)
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> Result<Plan, Failure> {
         let usual = Plan::default();
+        if let Some(path) = &self.scenario {
+            let scenario = crate::cli::chaos::load(path, refusals)?;
+            let (nodes, duration) = ((scenario.nodes, scenario.nodes), scenario.lasts);
+            return Ok(Plan { nodes, duration, scenario: Some(Arc::new(scenario)), ..usual });
+        }
         let duration = self.duration.unwrap_or(usual.duration);
-        Plan { nodes: self.nodes, duration, ..usual }
+        Ok(Plan { nodes: self.nodes, duration, ..usual })
     }
 }
 
@@ -126,7 +140,7 @@ pub async fn run(global: &Global, command: Sim) -> Outcome {
 
 /// One life.
 async fn one(global: &Global, command: &Sim, seed: u64) -> Outcome {
-    let plan = command.plan();
+    let plan = command.plan()?;
     if command.shrink {
         let schedule = crate::sim::draw(seed, &plan);
         let Some((schedule, report)) = pool::shrink(schedule).await? else {
@@ -149,7 +163,7 @@ async fn one(global: &Global, command: &Sim, seed: u64) -> Outcome {
 
 /// Many lives.
 async fn many(global: &Global, command: &Sim) -> Outcome {
-    let plan = command.plan();
+    let plan = command.plan()?;
     let Some(last) = command.from.checked_add(command.seeds) else {
         return Err(Failure::usage("there are no seeds beyond 2⁶⁴"));
     };

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Progress;
+use crate::scenario::{Finding, Held};
 use crate::sim::{self, Coverage, Plan, Report, Schedule};
 
 /// What a run of seeds came to.
@@ -24,6 +25,8 @@ pub struct Totals {
     pub undecided: u64,
     pub coverage: Coverage,
     pub violations: Vec<Report>,
+    /// Of each expectation of a scenario: in how many lives it held, and in how many it was judged.
+    pub findings: Vec<(Finding, u64, u64)>,
     pub interrupted: bool,
 }
 
@@ -110,6 +113,14 @@ impl Totals {
         self.acknowledged += report.acknowledged;
         self.undecided += report.undecided;
         self.coverage += &report.coverage;
+        for (place, finding) in report.findings.iter().enumerate() {
+            if self.findings.len() <= place {
+                self.findings.push((finding.clone(), 0, 0));
+            }
+            let (_, held, judged) = &mut self.findings[place];
+            *held += u64::from(finding.held == Held::Yes);
+            *judged += u64::from(finding.held != Held::Unknown);
+        }
         if report.broken.is_some() && self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(report);
         }

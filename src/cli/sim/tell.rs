@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
+use crate::scenario::Finding;
 use crate::sim::schedule::When;
 use crate::sim::{Plan, Report, Schedule, words};
 
@@ -30,6 +31,17 @@ struct Many<'a> {
     interrupted: bool,
     coverage: BTreeMap<&'static str, u64>,
     violations: Vec<Violation<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    expectations: Vec<Expectation<'a>>,
+}
+
+/// An expectation of a scenario, in all lives.
+#[derive(Serialize)]
+struct Expectation<'a> {
+    line: usize,
+    text: &'a str,
+    held: u64,
+    judged: u64,
 }
 
 #[derive(Serialize)]
@@ -54,6 +66,9 @@ struct Violation<'a> {
 fn replay(seed: u64, plan: &Plan) -> String {
     let usual = Plan::default();
     let mut command = format!("kvctl sim --seed {seed}");
+    if let Some(scenario) = &plan.scenario {
+        return format!("kvctl sim --scenario {} --seed {seed}", scenario.file);
+    }
     if plan.nodes != usual.nodes {
         command += &format!(" --nodes {}..{}", plan.nodes.0, plan.nodes.1);
     }
@@ -99,6 +114,7 @@ pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Res
         interrupted: totals.interrupted,
         coverage: totals.coverage.iter().map(|(kind, count)| (kind.words(), count)).collect(),
         violations: totals.violations.iter().filter_map(|r| violation(r, plan)).collect(),
+        expectations: totals.findings.iter().map(expectation).collect(),
     };
     match global.output {
         Format::Json => return output::json(&many),
@@ -107,11 +123,10 @@ pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Res
         }
         Format::Table => {}
     }
-    let mut table = output::table(&["event", "count"]);
-    for (kind, count) in totals.coverage.iter() {
-        table.add_row([kind.words().to_owned(), count.to_string()]);
+    match &plan.scenario {
+        Some(_) => tell_expectations(&many.expectations)?,
+        None => tell_coverage(totals)?,
     }
-    output::print_table(&mut table)?;
     line(&format!(
         "\n{} seeds in {} ({:.0}/s), {} steps ({:.0} thousand/s), {} simulated, {} writes \
          acknowledged",
@@ -126,7 +141,7 @@ pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Res
     for found in &many.violations {
         tell_violation(found)?;
     }
-    warn_of_gaps(totals);
+    warn_of_gaps(totals, plan.scenario.is_none());
     if totals.interrupted {
         let next = command.from + totals.seeds;
         output::warn(format!("interrupted: these are the results so far; --from {next} goes on"));
@@ -137,10 +152,31 @@ pub fn many(global: &Global, command: &Sim, plan: &Plan, totals: &Totals) -> Res
     }
 }
 
-fn warn_of_gaps(totals: &Totals) {
+fn tell_coverage(totals: &Totals) -> Result<(), Failure> {
+    let mut table = output::table(&["event", "count"]);
+    for (kind, count) in totals.coverage.iter() {
+        table.add_row([kind.words().to_owned(), count.to_string()]);
+    }
+    output::print_table(&mut table)
+}
+
+fn expectation((finding, held, judged): &(Finding, u64, u64)) -> Expectation<'_> {
+    Expectation { line: finding.line, text: &finding.text, held: *held, judged: *judged }
+}
+
+fn tell_expectations(expectations: &[Expectation<'_>]) -> Result<(), Failure> {
+    let mut table = output::table(&["line", "expectation", "held in"]);
+    for Expectation { line, text, held, judged } in expectations {
+        let held = format!("{held} of {judged} seeds");
+        table.add_row([line.to_string(), (*text).to_owned(), held]);
+    }
+    output::print_table(&mut table)
+}
+
+fn warn_of_gaps(totals: &Totals, by_chance: bool) {
     let never = totals.coverage.iter().filter(|(_, count)| *count == 0);
     let never: Vec<_> = never.map(|(kind, _)| kind.words()).collect();
-    if !never.is_empty() {
+    if !never.is_empty() && by_chance {
         output::warn(format!("never happened, so never tested: {}", never.join("; ")));
     }
     if totals.undecided > 0 {
@@ -178,6 +214,8 @@ pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure>
             acknowledged_writes: u64,
             coverage: BTreeMap<&'static str, u64>,
             violations: Vec<Violation<'a>>,
+            #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+            expectations: &'a [Finding],
             story: &'a [String],
         }
         return output::json(&One {
@@ -188,10 +226,14 @@ pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure>
             acknowledged_writes: report.acknowledged,
             coverage: report.coverage.iter().map(|(kind, count)| (kind.words(), count)).collect(),
             violations: found.into_iter().collect(),
+            expectations: &report.findings,
             story: &report.story,
         });
     }
     report.story.iter().try_for_each(|told| line(told))?;
+    if !report.findings.is_empty() {
+        tell_findings(&report.findings)?;
+    }
     match found {
         Some(found) => tell_violation(&found),
         None => line(&format!(
@@ -200,6 +242,15 @@ pub fn one(global: &Global, plan: &Plan, report: &Report) -> Result<(), Failure>
             report.seed, report.steps, report.nodes, report.acknowledged, report.digest
         )),
     }
+}
+
+/// What became of the expectations of a scenario, in one life.
+fn tell_findings(findings: &[Finding]) -> Result<(), Failure> {
+    let mut table = output::table(&["line", "expectation", "held", "measured"]);
+    for Finding { text, line, held, measured } in findings {
+        table.add_row([line.to_string(), text.clone(), held.to_string(), measured.clone()]);
+    }
+    output::print_table(&mut table)
 }
 
 /// What a life is made of, before its story.

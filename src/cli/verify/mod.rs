@@ -3,7 +3,7 @@
 //! The work is [`trial`](crate::trial)'s and [`verify`](crate::verify)'s; here it is decided where
 //! files lie, when it is over, and what is printed.
 
-mod places;
+pub mod places;
 mod tell;
 
 use std::io::{BufWriter, Write};
@@ -54,7 +54,8 @@ Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no re
 without an answer, replicas that differ); 5 unknown (out of time or steps).
 
 JSON fields: schema_version, verdict (valid, violation, unknown), interrupted, seed, workload:
-clients, kinds, rate, keys, operations_per_key, timeout_millis, reads; allowed_faults, cluster:
+clients, kinds, rate, keys, operations_per_key, timeout_millis, reads, read_percent;
+allowed_faults, cluster:
 name, nodes, transport, durability, build; build (of kvctl), began_unix_millis, seconds,
 operations: f, ok, fail, mismatch, info; final_reads, ops_per_second, latency_seconds: p50 p99 max;
 longest_gap (without an acknowledged write): seconds, began_seconds; faults: kind, injected,
@@ -159,7 +160,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let supervisor = cluster::supervisor(global).await?;
     launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await.map_err(Failure::from)?;
     let seed = command.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let places = Places::choose(&directory, &command, seed)?;
+    let places = Places::choose(&directory, &command.history, &command.report, seed)?;
     output::note(format!("seed {seed}, history in {}", places.history.display()));
     let mut interrupt = Interrupt::new()?;
     let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);
@@ -232,7 +233,8 @@ async fn finish(
     }
 }
 
-async fn judge(
+/// Judges the history, in a thread of its own.
+pub async fn judge(
     record: Record,
     timeout: Duration,
     interrupt: &mut Interrupt,

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Verify;
 use crate::cli::failure::Failure;
 use crate::cli::units::unix_millis;
 use crate::config::ClusterDirectory;
@@ -26,10 +25,10 @@ pub struct Places {
 impl Places {
     pub fn choose(
         directory: &ClusterDirectory,
-        command: &Verify,
+        history: &Option<PathBuf>,
+        report: &Option<PathBuf>,
         seed: u64,
     ) -> Result<Places, Failure> {
-        let Verify { history, report, .. } = command;
         let own = match (history, report) {
             (Some(_), Some(_)) => PathBuf::new(),
             _ => own(&directory.path().join("verify"), seed)?,

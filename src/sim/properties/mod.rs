@@ -23,6 +23,7 @@ pub mod check_quorum;
 pub mod durability;
 pub mod election_safety;
 pub mod exactly_once;
+pub mod expectation;
 pub mod leader_append_only;
 pub mod leader_completeness;
 pub mod linearizability;

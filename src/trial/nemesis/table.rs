@@ -269,7 +269,8 @@ mod tests {
                 for _ in 0..200 {
                     let wish = (row.draw)(&mut random, &nodes);
                     let by = "a test".to_owned();
-                    let injection = Injection { wish, flap: None, duration_millis: Some(1), by };
+                    let injection =
+                        Injection { wish, flap: None, duration_millis: Some(1), by, blind: false };
                     let begun = injection.clone().begin(FaultId(1), &view, 0);
                     assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
                 }
