@@ -43,7 +43,7 @@ const LONG: std::ops::Range<Duration> = Duration::from_millis(2_000)..Duration::
 /// How often a fault is a long one.
 const IS_LONG: f64 = 0.1;
 /// How long before a fault that which it wants to be in force begins.
-const BEFORE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(400);
+const BEFORE: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_millis(900);
 /// How often a second one begins before the first is over.
 const OVERLAP: f64 = 0.35;
 

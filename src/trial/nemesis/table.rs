@@ -186,18 +186,16 @@ fn kill(random: &mut Random, nodes: &[NodeId]) -> Wish {
     on(some(random, nodes, Who::All), NodeFault::Kill)
 }
 
-/// Killed, and what was not synced is lost as well: by all of them at the same time, if it must be.
-fn power_cut(random: &mut Random, nodes: &[NodeId]) -> Wish {
-    let who = match random.below(3) {
-        0 => Who::Majority,
-        1 => leader_or_one(random, nodes),
-        _ => Who::All,
-    };
+/// Everybody dies at once, or most do, and what was not on disk is gone.
+fn power_cut(random: &mut Random, _: &[NodeId]) -> Wish {
+    let who = if random.chance(0.7) { Who::All } else { Who::Majority };
     on(who, NodeFault::Kill)
 }
 
+/// Slow as well: whoever acknowledges before its disk has it has much to lose then.
 fn forgetful(random: &mut Random) -> Wish {
-    let forgets = Trouble { lose_unsynced: true, torn: random.chance(0.5), ..Trouble::default() };
+    let (delay_millis, torn) = (random.below(50), random.chance(0.5));
+    let forgets = Trouble { lose_unsynced: true, torn, delay_millis, ..Trouble::default() };
     on(Who::All, NodeFault::Disk(forgets))
 }
 
@@ -267,12 +265,15 @@ mod tests {
             for row in TABLE.iter().filter(|row| row.least_nodes <= nodes.len()) {
                 let mut random = Random::from_seed(count);
                 for _ in 0..200 {
+                    let under = row.under.map(|under| under(&mut random));
                     let wish = (row.draw)(&mut random, &nodes);
-                    let by = "a test".to_owned();
-                    let injection =
-                        Injection { wish, flap: None, duration_millis: Some(1), by, blind: false };
-                    let begun = injection.clone().begin(FaultId(1), &view, 0);
-                    assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
+                    for wish in under.into_iter().chain([wish]) {
+                        let (flap, duration_millis) = (None, Some(1));
+                        let by = "a test".to_owned();
+                        let injection = Injection { wish, flap, duration_millis, by, blind: false };
+                        let begun = injection.clone().begin(FaultId(1), &view, 0);
+                        assert!(begun.is_ok(), "{}: {injection:?}: {begun:?}", row.name);
+                    }
                 }
             }
         }
