@@ -27,17 +27,26 @@ use crate::types::NodeId;
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
-    /// Does to the nodes of `fault` what it says: to all of them, or to none.
+    /// Does to the nodes of `fault` what it says: to all of them, or to none. At the same moment:
+    /// if one were killed after the other had vanished, the last would have synced what the first
+    /// lost, and a power cut would be none.
     pub(super) async fn harm(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
+        let harm = fault.nodes.iter().map(|id| async { (*id, self.harm_one(fault, *id).await) });
         let mut harmed = BTreeSet::new();
-        for id in &fault.nodes {
-            if let Err(why) = self.harm_one(fault, *id).await {
-                self.undo(&[Fault { nodes: harmed, ..fault.clone() }]).await;
-                return Err(why);
+        let mut refused = None;
+        for (id, done) in join_all(harm).await {
+            match done {
+                Ok(()) => drop(harmed.insert(id)),
+                Err(why) => refused = refused.or(Some(why)),
             }
-            harmed.insert(*id);
         }
-        Ok(())
+        match refused {
+            None => Ok(()),
+            Some(why) => {
+                self.undo(&[Fault { nodes: harmed, ..fault.clone() }]).await;
+                Err(why)
+            }
+        }
     }
 
     async fn harm_one(self: &Rc<Self>, fault: &Fault, id: NodeId) -> Result<(), String> {

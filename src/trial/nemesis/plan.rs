@@ -1,9 +1,9 @@
 //! Which faults come, when, and for how long: from the seed alone.
 //!
-//! One round is one fault, or two that overlap (and some are made of two parts); then it is calm for
-//! a moment, so that what happens after each can be seen. Most are short: five elections fit into a
-//! second, and it is beginnings and ends in which things go wrong. Every tenth is long enough for
-//! everybody to run into every time-out.
+//! One round is one fault, or two that overlap (and some are made of two parts); then it is calm
+//! for a moment, so that what happens after each can be seen. Most are short: five elections fit
+//! into a second, and it is beginnings and ends in which things go wrong. Every tenth is long
+//! enough for everybody to run into every time-out.
 
 use std::time::Duration;
 
