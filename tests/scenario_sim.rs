@@ -129,6 +129,6 @@ for = "1s"
 "#;
     let report = live(&Arc::new(parse("waits.toml", text)), 1);
     let how = report.broken.map(|(broken, _)| broken.how).unwrap_or_default();
-    let says = "waits.toml:8: this step never began: it waits for 1000000 more writes";
+    let says = "waits.toml:7: this step never began: it waits for 1000000 more writes";
     assert!(how.starts_with(says), "{how}");
 }

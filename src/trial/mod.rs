@@ -30,8 +30,8 @@
 //! A [`Tape`] is the clock and the recorder of a trial. A [`Load`] drives a [`Workload`] onto it; a
 //! [`Nemesis`] injects faults; a [`Watch`] notes who led. Each is started and stopped on its own,
 //! so that a scenario can put other faults beside the same clients; [`Trial`] is all of them
-//! together. A [`Performance`] takes the place of the nemesis where a
-//! [scenario](crate::scenario) says what goes wrong. What comes out is a [`Record`], and a [`Judgement`] on it.
+//! together. A [`Performance`] takes the place of the nemesis where a [scenario](crate::scenario)
+//! says what goes wrong. What comes out is a [`Record`], and a [`Judgement`] on it.
 //!
 //! What clients want and which faults come is drawn from a seed: the same seed asks for the same.
 //! What became of it is the cluster's, and differs from run to run.

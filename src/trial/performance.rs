@@ -30,6 +30,9 @@ use crate::verify::history::{Call, History, Outcome};
 /// Between two looks.
 pub const GLANCE: Duration = Duration::from_millis(50);
 
+/// What nodes said of themselves may be so old.
+const STALE: Duration = Duration::from_millis(300);
+
 /// Something to be told: since the beginning.
 pub type Told = (Duration, String);
 
@@ -57,6 +60,8 @@ pub struct Performance {
     /// Elections won so far, and the newest term that anybody led.
     elections: u64,
     term: Term,
+    /// When something was last done: whoever was ready until then may not be any more.
+    touched: Duration,
     faults: Vec<InForce>,
     /// Those that were, too, for the report.
     injuries: Vec<Injury>,
@@ -90,6 +95,7 @@ impl Performance {
             timeline,
             elections: 0,
             term: status.term,
+            touched: Duration::ZERO,
             faults: Vec::new(),
             injuries: Vec::new(),
             stopped: BTreeSet::new(),
@@ -132,7 +138,7 @@ impl Performance {
         self.end_faults(now, told);
         let sight = Sight {
             now,
-            ready: status.ready,
+            ready: self.is_ready(&status, now),
             elections: self.elections,
             writes: self.tape.progress().writes,
             faults: self.faults.len(),
@@ -141,7 +147,9 @@ impl Performance {
         if let Some(place) = self.director.due(&scenario, &sight) {
             match self.begin_step(place, &scenario.steps[place], &status, told).await {
                 Ok(()) => {
-                    self.timeline.begun(place, self.elapsed());
+                    self.touched = self.elapsed();
+                    self.timeline.is_ready(self.touched, false);
+                    self.timeline.begun(place, self.touched);
                     self.director.begun(&sight);
                 }
                 Err(ControlError::Refused(why)) => self.director.refused(why),
@@ -149,6 +157,10 @@ impl Performance {
             }
         }
         Ok(())
+    }
+
+    fn is_ready(&self, status: &ClusterStatus, now: Duration) -> bool {
+        status.ready && now >= self.touched + STALE
     }
 
     fn see(&mut self, status: &ClusterStatus, now: Duration, told: &mut Vec<Told>) {
@@ -159,7 +171,7 @@ impl Performance {
             self.timeline.elections.push((now, leader));
             told.push((now, format!("node {leader} leads in term {}", status.term)));
         }
-        self.timeline.is_ready(now, status.ready);
+        self.timeline.is_ready(now, self.is_ready(status, now));
         let of = |node| status.nodes.iter().find(|state| Some(state.node) == node);
         if let Some(report) = of(status.leader).and_then(|state| state.report.as_ref())
             && report.outgoing.is_empty()
@@ -171,6 +183,8 @@ impl Performance {
     fn end_faults(&mut self, now: Duration, told: &mut Vec<Told>) {
         for fault in self.faults.extract_if(.., |fault| fault.ends <= now) {
             self.timeline.ended(fault.step, now);
+            self.timeline.is_ready(now, false);
+            self.touched = now;
             told.push((now, format!("no longer: {}", fault.what)));
         }
     }
