@@ -1,8 +1,15 @@
-//! Generates the Cap'n Proto code for everything under `schema/`.
+//! Generates the Cap'n Proto code for everything under `schema/`, and names the consensus core.
 //!
 //! The compiler plug-in is a crate; the parser in front of it, the `capnp` tool, is not.
+//!
+//! A recorded life of a core can be lived again only by the same core, and a version number says
+//! little about that: every build of a branch has the same one. So the core is named by what it is
+//! made of: `KVRAFT_CORE` is a digest of its source.
 
+use std::path::PathBuf;
 use std::process::Command;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 const SCHEMAS: [&str; 5] = ["log", "kv", "peer", "client", "control"];
 
@@ -20,6 +27,38 @@ fn main() {
     if let Err(error) = command.run() {
         fail(&format!("the schemas under schema/ do not compile: {error}"));
     }
+    match digest_of(&CORE) {
+        Ok(digest) => println!("cargo:rustc-env=KVRAFT_CORE={digest:016x}"),
+        Err(error) => fail(&format!("cannot read the core's source: {error}")),
+    }
+}
+
+/// Everything that decides what a core does, and how its state is written down.
+const CORE: [&str; 3] = ["src/consensus", "src/museum.rs", "src/types.rs"];
+
+/// A digest of the files at and below `roots`, and of their names.
+fn digest_of(roots: &[&str]) -> std::io::Result<u64> {
+    let mut waiting: Vec<PathBuf> = roots.iter().map(PathBuf::from).collect();
+    let mut files = Vec::new();
+    while let Some(path) = waiting.pop() {
+        println!("cargo:rerun-if-changed={}", path.display());
+        match path.is_dir() {
+            true => {
+                for entry in path.read_dir()? {
+                    waiting.push(entry?.path());
+                }
+            }
+            false => files.push(path),
+        }
+    }
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let text = std::fs::read(&file)?;
+        all.extend_from_slice(&xxh3_64(file.to_string_lossy().as_bytes()).to_le_bytes());
+        all.extend_from_slice(&xxh3_64(&text).to_le_bytes());
+    }
+    Ok(xxh3_64(&all))
 }
 
 fn fail(message: &str) -> ! {

@@ -11,7 +11,7 @@
 need_build_tools
 have c++ || apt_install g++ # libFuzzer itself
 
-all="peer_batch client_request configuration kv_values kv_apply kv_restore log_open snapshot_file raft_step"
+all="peer_batch client_request configuration kv_values kv_apply kv_restore log_open snapshot_file record raft_step"
 seconds=${SECONDS_EACH:-60}
 host=$(rustc -vV | sed -n 's/^host: //p')
 build=${CARGO_TARGET_DIR:-target}/fuzz

@@ -16,6 +16,7 @@
 //! 7. [`kv`] — the state machine, and how a retried write is applied once.
 //! 8. [`link`] — what may happen to a message on its way; [`chaos`] — who made it happen, and until
 //!    when.
+//! 9. [`record`] — a node's life, kept, and lived again.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
 //! conversations ([`rpc`], [`client`]) and [`testing`], a real cluster for tests, this project's
@@ -35,6 +36,7 @@
 //!   rpc
 //!   sim
 //!   replica   verify   chaos   scenario
+//!   record
 //!   consensus   kv   storage   link
 //!   codec   schema   types   units   config   museum
 //! ```
@@ -72,6 +74,7 @@ pub mod link;
 pub mod museum;
 pub mod node;
 pub mod observe;
+pub mod record;
 pub mod replica;
 pub mod rpc;
 pub mod scenario;

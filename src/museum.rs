@@ -18,13 +18,16 @@ mod texts;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 pub use texts::{Text, text};
 
 /// Declares the exhibits.
 macro_rules! exhibits {
     ($($(#[$doc:meta])* $name:ident = $number:literal $slug:literal,)*) => {
         /// One bug, after `number` in the project's list of known bugs.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub enum Bug {
             $($(#[$doc])* $name,)*
         }
@@ -119,7 +122,7 @@ impl FromStr for Bug {
 }
 
 /// Which bug is in force: none, or one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bugs(Option<Bug>);
 
 impl Bugs {

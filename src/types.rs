@@ -116,7 +116,9 @@ impl Seq {
 ///
 /// The deterministic layers are *told* the time; they never ask. Moments of different nodes are
 /// not comparable, and none survives a restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Instant(pub Duration);
 
 impl Instant {
@@ -156,7 +158,7 @@ impl fmt::Display for Instant {
 /// Ours although crates abound, because a core must be a value that can be cloned *without*
 /// forking the sequence, compared and hashed, and because a recorded seed must give the same
 /// sequence after any upgrade of a dependency.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Random(u64);
 
 impl Random {

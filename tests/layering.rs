@@ -39,6 +39,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("scenario", 37), // what is done to a cluster, step by step, and what is expected of it
     ("verify", 35),   // what a history proves
     ("chaos", 32),    // faults that people inject
+    ("record", 31),   // a core's life, step by step, and its replay
     ("kv", 30),
     ("storage", 30),
     ("link", 30),
@@ -66,6 +67,7 @@ const DETERMINISTIC: &[&str] = &[
     "chaos",
     "scenario",
     "units",
+    "record",
 ];
 
 /// The one place where a deterministic room meets the world: the disk that is real.

@@ -38,6 +38,8 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::museum::Bugs;
 use crate::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
@@ -45,9 +47,11 @@ use crate::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
 pub mod raft;
 
 /// A consensus algorithm as a deterministic value. See the [module](self) for the contract.
-pub trait Consensus: Clone + Hash + Eq + Debug + Sized {
+/// It can be copied, compared, hashed and written down, its generator included, so that a life can
+/// be recorded and lived again elsewhere.
+pub trait Consensus: Clone + Hash + Eq + Debug + Serialize + DeserializeOwned {
     /// What members of the same algorithm say to each other.
-    type Message: Clone + Hash + Eq + Debug;
+    type Message: Clone + Hash + Eq + Debug + Serialize + DeserializeOwned;
     /// What must survive a crash beside the log, written as one record: for Raft, term and vote.
     type HardState: Clone + Hash + Eq + Debug + Default + ToBytes;
     /// What shows others that entries were committed: nothing for Raft, a quorum certificate for
@@ -95,7 +99,8 @@ pub trait ToBytes: Sized {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub enum Input<C: Consensus> {
     /// Time has passed; the deadline may have come.
     Elapsed,
@@ -192,7 +197,7 @@ pub struct Persist<H> {
 }
 
 /// One entry of the replicated log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// The term of the leader that created it.
     pub term: Term,
@@ -203,7 +208,7 @@ pub struct Entry {
 }
 
 /// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
     /// Nothing: a new leader's first entry, whose commit opens its term.
     Noop,
@@ -232,7 +237,7 @@ impl Entry {
 }
 
 /// A command that a client wants in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Proposal {
     pub ticket: Ticket,
     pub command: Bytes,
@@ -240,7 +245,7 @@ pub struct Proposal {
 
 /// Who the members are. It lives in the log from its first entry, and takes effect when it is
 /// appended (paper §6).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Configuration {
     /// Those whose majority decides.
     pub voters: BTreeSet<NodeId>,
@@ -262,7 +267,7 @@ impl Configuration {
 }
 
 /// A snapshot as the log knows it: where it stands, and who the members were then.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotMark {
     /// The last entry that it covers…
     pub index: LogIndex,
@@ -273,7 +278,7 @@ pub struct SnapshotMark {
 }
 
 /// Consecutive bytes of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chunk {
     pub data: Bytes,
     /// They reach its end.
@@ -281,7 +286,7 @@ pub struct Chunk {
 }
 
 /// One step of a change of membership.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Change {
     /// `node`, which listens at `address`, receives the log from now on, without a vote.
     AddLearner { node: NodeId, address: String },
@@ -311,7 +316,7 @@ pub enum Refusal {
 }
 
 /// What a core is told once, at its start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {
     /// Who this core is.
     pub id: NodeId,
@@ -376,7 +381,7 @@ impl Config {
 }
 
 /// What leases rest on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// By how much two members' clocks may differ at most in measuring the shortest election
     /// time-out. If they differ by more, reads may be stale: this is the declared bound.

@@ -6,12 +6,14 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::state::Raft;
 use crate::consensus::{Effect, Entry};
 use crate::types::LogIndex;
 
 /// Where the state machine stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Applying {
     /// The last entry handed to it…
     pub handed: LogIndex,

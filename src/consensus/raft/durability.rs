@@ -8,10 +8,12 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{LogIndex, Seq};
 
 /// See the [module](self).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Durability {
     /// The log is durable up to here.
     pub index: LogIndex,

@@ -25,11 +25,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::consensus::{Configuration, Entry, Payload, SnapshotMark};
 use crate::types::{LogIndex, Term};
 
 /// The log of one member.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Log {
     /// The entry right before the first that the log holds; zeros before the first of all.
     start: (LogIndex, Term),

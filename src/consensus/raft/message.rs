@@ -5,12 +5,13 @@
 //! the message: the transport vouches for it.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::consensus::Entry;
 use crate::types::{LogIndex, Term};
 
 /// A message from one member to another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// Before it raises its term, a server asks whether it could win (dissertation §9.6). Nobody's
     /// term changes.
@@ -120,7 +121,9 @@ pub enum Message {
 
 /// Names a question of a follower, so that an answer to another, or to an earlier life of the same
 /// node, is told from its own. (The node itself the transport vouches for.)
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ReadContext {
     /// Drawn at each start.
     pub incarnation: u64,
@@ -129,7 +132,7 @@ pub struct ReadContext {
 }
 
 /// How far a follower has come with a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SnapshotResult {
     /// It has so many bytes of it: go on from there.
     Received { bytes: u64 },
@@ -138,7 +141,7 @@ pub enum SnapshotResult {
 }
 
 /// What became of an AppendEntries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AppendResult {
     /// The follower's log equals the leader's up to here, *and is durable* up to here.
     Matched(LogIndex),

@@ -62,11 +62,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::snapshot::Sending;
 use crate::types::{Instant, LogIndex};
 
 /// A leader's view of one follower.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Progress {
     /// The last entry known to be durable there and equal to the leader's.
     pub match_index: LogIndex,
@@ -88,7 +90,7 @@ pub struct Progress {
 const MAX_PATIENCE: u32 = 8;
 
 /// How fast a member follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CatchingUp {
     /// The leader's last index when the round began.
     target: LogIndex,
@@ -98,7 +100,7 @@ pub struct CatchingUp {
 }
 
 /// How messages are sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// One message at a time; `sent`: it is under way.
     Probe { sent: bool },
@@ -109,7 +111,7 @@ pub enum State {
 }
 
 /// Messages with entries that were sent and not yet answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InFlight {
     /// The last index and the bytes of each, oldest first.
     messages: VecDeque<(LogIndex, usize)>,

@@ -74,6 +74,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::{Message, ReadContext};
 use super::quorum::reached;
 use super::state::{Leader, Raft, RoleState};
@@ -85,7 +87,7 @@ use crate::types::{Instant, LogIndex, NodeId, Random, Term, Ticket};
 const MAX_ROUNDS: usize = 64;
 
 /// The reads that a leader has accepted and not yet confirmed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reads {
     /// They arrived after the current round began, or before the term's no-op was committed.
     waiting: Vec<Reader>,
@@ -100,14 +102,14 @@ pub struct Reads {
 }
 
 /// Who wants to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Reader {
     Client(Ticket),
     Follower(NodeId, ReadContext),
 }
 
 /// Reads whose confirmation is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Round {
     number: u64,
     at: LogIndex,
@@ -281,7 +283,7 @@ impl Raft {
 }
 
 /// The reads of a follower.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Questions {
     last: ReadContext,
     /// They arrived after the open question was asked.
@@ -290,7 +292,7 @@ pub struct Questions {
 }
 
 /// A question under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Question {
     context: ReadContext,
     readers: Vec<Ticket>,

@@ -64,6 +64,8 @@
 //! - Durable first: the museum's `compaction-gap` and `snapshot-ahead-of-state` need a disk and a
 //!   state machine; the simulator has them.
 
+use serde::{Deserialize, Serialize};
+
 use super::applying::Applying;
 use super::message::{Message, SnapshotResult};
 use super::progress::{Progress, State};
@@ -73,7 +75,7 @@ use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, NodeId, Seq, Term};
 
 /// A snapshot on its way to a follower.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sending {
     pub index: LogIndex,
     term: Term,
@@ -86,7 +88,7 @@ pub struct Sending {
 }
 
 /// Where the next chunk is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Stage {
     /// Being read from the disk.
     Reading,
@@ -95,7 +97,7 @@ enum Stage {
 }
 
 /// A snapshot on its way from a leader.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receiving {
     from: NodeId,
     index: LogIndex,

@@ -36,14 +36,15 @@
 //!                       a newer term, or no quorum answers any more
 //! ```
 //!
-//! This is figure 4 with the pre-vote phase of dissertation §9.6 and the check-quorum of §6.2; see
-//! [`election`](super::election).
+//! Figure 4, with pre-vote and check-quorum (dissertation §9.6, §6.2): [`election`](super::election).
 //!
 //! # When the rule is removed
 //! `a_vote_waits_for_the_disk` shows the vote waiting. `museum_vote_before_disk` sends it at once,
 //! and `museum_forgotten_term` writes neither term nor vote: two leaders in one term.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::applying::Applying;
 use super::durability::Durability;
@@ -61,7 +62,7 @@ use crate::museum::Bug;
 use crate::types::{Instant, LogIndex, NodeId, Random, Seq, Term, Ticket};
 
 /// What a server writes down before it promises anything (figure 2, persistent state).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     /// The latest term this server has seen.
     pub term: Term,
@@ -84,7 +85,7 @@ impl ToBytes for HardState {
 }
 
 /// One member of a Raft group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Raft {
     pub(super) config: Config,
     pub(super) random: Random,
@@ -106,12 +107,14 @@ pub struct Raft {
     pub(super) elections_started: u64,
     pub(super) elections_won: u64,
     /// What this step has to write so far, and the effects it has so far; empty between steps.
+    #[serde(skip)]
     pub(super) draft: Option<Persist<HardState>>,
+    #[serde(skip)]
     pub(super) effects: Vec<Effect<Raft>>,
 }
 
 /// What a server is, and what it knows only while it is that (§5.1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RoleState {
     /// Answers leaders and candidates; wants to be a candidate when `deadline` passes.
     Follower { leader: Option<NodeId>, deadline: Instant },
@@ -125,7 +128,7 @@ pub enum RoleState {
 }
 
 /// What only a leader knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leader {
     /// Since when it leads.
     pub since: Instant,

@@ -39,6 +39,8 @@
 //! once and takes proposals meanwhile: nobody leads until a time-out passes, which is what a
 //! transfer is to spare. `a_transfer_to_the_dead_is_abandoned`.
 
+use serde::{Deserialize, Serialize};
+
 use super::message::Message;
 use super::state::Raft;
 use crate::consensus::{Proposal, Refusal};
@@ -46,7 +48,7 @@ use crate::museum::Bug;
 use crate::types::{Instant, NodeId, Term, Ticket};
 
 /// A transfer under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Transfer {
     pub to: NodeId,
     ticket: Option<Ticket>,

@@ -13,6 +13,7 @@ pub mod client;
 pub mod configuration;
 pub mod kv;
 pub mod peer;
+pub mod record;
 pub mod script;
 pub mod snapshot;
 pub mod state;
@@ -37,5 +38,6 @@ pub const ALL: &[Target] = &[
     Target { name: "kv_restore", run: state::run_restore, samples: state::restore_samples },
     Target { name: "log_open", run: storage::run, samples: storage::samples },
     Target { name: "snapshot_file", run: snapshot::run, samples: snapshot::samples },
+    Target { name: "record", run: record::run, samples: record::samples },
     Target { name: "raft_step", run: step::run, samples: step::samples },
 ];

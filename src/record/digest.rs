@@ -1,0 +1,61 @@
+//! Digests: what must be equal in the record and in its replay, as one number.
+//!
+//! `std`'s `Hash` says what a value is made of, but hashes a `usize` by the machine's width and a
+//! number by the machine's byte order; here both are fixed, so that a record of one machine can be
+//! replayed on another. XXH3 is quick and has a specification; nobody is kept from making two
+//! states of the same digest on purpose, and nobody has to be.
+
+use std::hash::{Hash, Hasher};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// The digest of `value`.
+pub fn of(value: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = Portable(Xxh3Default::new());
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+struct Portable(Xxh3Default);
+
+impl Hasher for Portable {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    /// What `Hash` writes for the variant of an enum.
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as i64 as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_the_same_for_ever_and_everywhere() {
+        assert_eq!(of(&(1_u64, "x", Some(2_usize))), 0x6be5_45ad_48da_7db1);
+        assert_ne!(of(&(1_u64, 2_u64)), of(&(2_u64, 1_u64)));
+    }
+}
