@@ -75,6 +75,9 @@ pub struct ClusterConfig {
     /// A fault that would take away its quorum wants to be confirmed.
     #[serde(default)]
     pub protected: bool,
+    /// Each node keeps a record of its core's life, for `kvctl replay`.
+    #[serde(default)]
+    pub record: bool,
     #[serde(default)]
     pub timings: Timings,
     #[serde(default)]
@@ -199,6 +202,7 @@ impl ClusterConfig {
             transport: Transport::default(),
             durability: Durability::default(),
             protected: false,
+            record: false,
             timings: Timings::default(),
             storage: Storage::default(),
             supervisor: Supervision::default(),
@@ -304,6 +308,8 @@ impl ClusterConfig {
              durability = \"{}\"\n\
              # true: a fault that would take away the quorum wants to be confirmed.\n\
              protected = {}\n\
+             # true: each node keeps the last of its core's life, for `kvctl replay`.\n\
+             record = {}\n\
              \n\
              [timings]\n\
              # An election starts after a random time from min to max without a leader.\n\
@@ -344,6 +350,7 @@ impl ClusterConfig {
             self.transport,
             self.durability,
             self.protected,
+            self.record,
             self.storage.segment_bytes,
             self.storage.snapshot_log_bytes,
             self.storage.keep_entries,

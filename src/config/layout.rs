@@ -12,6 +12,7 @@
 //!     └── nodes/<id>/
 //!         ├── node.toml          what the node needs to know
 //!         ├── log/ snapshots/    its data
+//!         ├── record/            its core's life, if it is to be recorded
 //!         ├── peer.sock client.sock control.sock
 //!         ├── node.log           its own log, which it rotates itself
 //!         └── node.stderr        what it says before it logs, and when it panics
@@ -283,6 +284,11 @@ impl NodeDirectory {
     /// Its segments.
     pub fn log_directory(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    /// Its core's life, if it is to be recorded.
+    pub fn record_directory(&self) -> PathBuf {
+        self.path.join("record")
     }
 
     /// What is wrong with its links on purpose.

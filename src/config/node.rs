@@ -23,7 +23,7 @@ pub struct NodeConfig {
     pub cluster_name: String,
     pub cluster: ClusterId,
     pub node: NodeId,
-    /// The node's own directory; `log/` and `node.log` lie in it.
+    /// The node's own directory; `log/`, `record/` and `node.log` lie in it.
     pub directory: PathBuf,
     /// Where other nodes reach it.
     pub peer: Address,
@@ -55,6 +55,9 @@ pub struct NodeConfig {
     /// So many entries before a snapshot are kept, for followers that are only a little behind.
     #[serde(default = "default_keep")]
     pub keep_entries: u64,
+    /// Whether it keeps a record of its core's life, for `kvctl replay`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record: bool,
     /// Where other nodes are of which this node's log may not know yet, by number: one that joins
     /// must answer a leader of which it has never heard. Where the log knows, it counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -109,6 +109,12 @@ pub fn complaints() -> Seldom {
 impl<D: Disk> EventLoop<D> {
     /// Runs until the node is told to stop, or must.
     pub async fn run(self) -> Result<(), Fatal> {
+        let ended = self.turns().await;
+        self.replica.borrow_mut().end_record(self.clock.now());
+        ended
+    }
+
+    async fn turns(&self) -> Result<(), Fatal> {
         let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
         loop {
             let timer_fired = self.wait(&mut timer).await;

@@ -48,6 +48,7 @@ pub mod operator_desk;
 pub mod outgoing;
 pub mod peer_server;
 pub mod peers;
+pub mod recorder;
 mod run;
 pub mod sender;
 pub mod snapshot_file;

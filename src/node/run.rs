@@ -19,6 +19,7 @@ use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
+use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
 use super::stop::Stop;
@@ -150,7 +151,7 @@ fn open(
     let options = options(&config);
     #[cfg(feature = "museum")]
     let options = options.with_bugs(super::museum::bugs().map_err(NodeError::Museum)?);
-    let (replica, report) = Replica::<Raft, _>::open(clock.now(), options, disk)
+    let (mut replica, report) = Replica::<Raft, _>::open(clock.now(), options, disk)
         .map_err(|source| NodeError::Log { directory, source })?;
     if let Some(tear) = &report.tear {
         tracing::warn!("the last stop cut a write short, which nobody was told of: {tear:?}");
@@ -165,6 +166,12 @@ fn open(
         );
     }
     tracing::info!(last_index = %report.last_index, "recovered the log in {:?}", clock.uptime());
+    if config.record {
+        let place = config.directory.join("record");
+        tracing::info!("keeps a record of its core's life in {}", place.display());
+        let options = recorder::Options::new(place, config.cluster, config.node);
+        replica.record(Box::new(Recorder::start(&options)?));
+    }
     let registry = Registry::new("kvnode")?;
     let random = Random::from_seed(rand::random());
     let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());

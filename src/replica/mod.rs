@@ -29,6 +29,7 @@ mod message;
 mod observe;
 pub mod orders;
 pub mod pending;
+mod recorder;
 pub mod repair;
 mod request;
 mod running;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub use message::*;
 pub use observe::Observation;
+pub use recorder::Recorder;
 pub use request::*;
 pub use status::*;
 
@@ -136,6 +138,8 @@ pub struct Replica<C: Consensus, D: Disk> {
     life: Life<C, D>,
     /// A checker wants to know what changes.
     is_observed: bool,
+    /// Waits for the core that it is to record.
+    recorder: Option<Box<dyn Recorder<C>>>,
 }
 
 /// What a replica is doing.
@@ -167,7 +171,8 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             true => Life::Running(Box::new(Running::start(now, options, log, recovered)?)),
             false => Life::Repairing(Box::new(Repairing::begin(now, options, log, recovered)?)),
         };
-        Ok((Replica { life, is_observed: false }, OpenReport { last_index, tear, damaged }))
+        let replica = Replica { life, is_observed: false, recorder: None };
+        Ok((replica, OpenReport { last_index, tear, damaged }))
     }
 
     /// Takes in what happened. What must be done comes out of [`Replica::finish_turn`].
@@ -195,6 +200,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
                 if self.is_observed {
                     running.observe();
                 }
+                running.recorder = self.recorder.take();
                 outputs.extend(running.finish_turn(now)?);
                 Life::Running(Box::new(running))
             }
@@ -265,6 +271,21 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// What changed since this was last asked.
     pub fn take_observations(&mut self) -> Vec<Observation<C>> {
         self.running_mut().map(Running::take_observations).unwrap_or_default()
+    }
+
+    /// From now on, what the core is told is recorded.
+    pub fn record(&mut self, recorder: Box<dyn Recorder<C>>) {
+        match &mut self.life {
+            Life::Running(running) => running.recorder = Some(recorder),
+            Life::Repairing(_) | Life::Over => self.recorder = Some(recorder),
+        }
+    }
+
+    /// The core was told the last that it is ever told: its record ends in good order.
+    pub fn end_record(&mut self, now: Instant) {
+        if let Some(running) = self.running_mut() {
+            running.end_record(now);
+        }
     }
 
     /// The consensus core, for a checker.

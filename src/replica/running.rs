@@ -11,7 +11,9 @@ use super::snapshots::Snapshots;
 use super::status::Counters;
 use super::supply::{Lending, Reader};
 use super::upgrade::Upgrade;
-use super::{Event, Fatal, Observation, Options, Output, PeerMessage, ReplicaStatus, Response};
+use super::{
+    Event, Fatal, Observation, Options, Output, PeerMessage, Recorder, ReplicaStatus, Response,
+};
 use crate::consensus::{Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes};
 use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
@@ -59,6 +61,8 @@ pub struct Running<C: Consensus, D: Disk> {
     /// Whom each read of the log is for, in their order.
     pub(super) reads: VecDeque<Reader>,
     pub(super) lending: Lending,
+    /// Of a node that keeps a record of its core's life.
+    pub(super) recorder: Option<Box<dyn Recorder<C>>>,
 }
 
 /// Samples of commit latency kept until somebody takes them.
@@ -114,6 +118,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             observations: None,
             reads: VecDeque::new(),
             lending,
+            recorder: None,
         })
     }
 
@@ -203,6 +208,12 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     /// How long the disk's syncs took, since this was last asked; the last few hundred of them.
     pub fn take_sync_times(&mut self) -> Vec<Duration> {
         self.log.take_sync_times()
+    }
+
+    pub fn end_record(&mut self, now: Instant) {
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.end(&self.core, now);
+        }
     }
 
     fn elapsed(&mut self, now: Instant) {

@@ -83,9 +83,15 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     pub(super) fn step(&mut self, now: Instant, input: Input<C>) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.before(&self.core, now, &input);
+            }
             let before = self.core.checkpoint();
             let effects = self.core.step(now, input);
             self.core.assert_invariants(&before);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.after(&effects);
+            }
             if self.first_led.is_none() && self.core.leader() == Some(self.id) {
                 self.first_led = Some(self.core.checkpoint().term);
             }

@@ -79,6 +79,7 @@ pub struct Wanted {
     pub nodes: Option<u32>,
     pub transport: Option<Transport>,
     pub durability: Option<Durability>,
+    pub record: Option<bool>,
 }
 
 /// Nodes of a new cluster, unless it is said otherwise.
@@ -97,6 +98,7 @@ pub fn create(
         nodes: wanted.nodes.unwrap_or(config.nodes),
         transport: wanted.transport.unwrap_or(config.transport),
         durability: wanted.durability.unwrap_or(config.durability),
+        record: wanted.record.unwrap_or(config.record),
         ..config.clone()
     };
     directory.check_owner()?;
@@ -146,6 +148,13 @@ fn check_wanted(
         );
         let (existing, asked) = (existing.durability.to_string(), durability.to_string());
         return differs("--durability", existing, asked, how);
+    }
+    if let Some(record) = wanted.record.filter(|it| *it != existing.record) {
+        let how = format!(
+            "set `record = {record}` in {} while it is down",
+            directory.cluster_toml().display()
+        );
+        return differs("record =", existing.record.to_string(), record.to_string(), how);
     }
     Ok(())
 }
