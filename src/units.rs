@@ -128,6 +128,17 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// The days from 1970-01-01 to a date, the other way round.
+pub fn unix_days(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year / 400;
+    let year_of_era = year % 400;
+    let shifted = (month + 9) % 12;
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +181,10 @@ mod tests {
 
     #[test]
     fn moments_are_dates_of_the_calendar() {
+        for days in 0..200_000 {
+            let (year, month, day) = civil(days);
+            assert_eq!(unix_days(year, month, day), days);
+        }
         assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(timestamp(1_795_476_668_123), "2026-11-23T23:31:08.123Z");

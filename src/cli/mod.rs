@@ -27,6 +27,7 @@ mod node;
 mod output;
 mod put;
 mod reach;
+mod replay;
 mod scan;
 mod sim;
 mod snapshot;
@@ -161,6 +162,7 @@ pub enum Command {
     #[command(subcommand)]
     Log(log::Log),
     Sim(sim::Sim),
+    Replay(replay::Replay),
     Check(check::Check),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
@@ -215,6 +217,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Bench(command) => bench::run(global, command).await,
         Command::Log(command) => log::run(global, command),
         Command::Sim(command) => sim::run(global, command).await,
+        Command::Replay(command) => replay::run(global, command).await,
         Command::Check(command) => check::run(global, command).await,
         Command::Verify(command) => verify::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,

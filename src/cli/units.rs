@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use crate::units::{
     parse_duration, parse_jump, parse_positive_duration, parse_share, parse_size, short_duration,
-    short_size, timestamp,
+    short_size, timestamp, unix_days,
 };
 
 /// Now, in milliseconds of Unix time.

@@ -76,7 +76,8 @@ pub fn observation(observation: &Observation<Raft>) -> Option<String> {
     }
 }
 
-fn write(persist: &Persist<HardState>) -> String {
+/// What a write puts into the log.
+pub fn write(persist: &Persist<HardState>) -> String {
     let mut words = Vec::new();
     if let Some(mark) = &persist.snapshot {
         let log = if persist.discard_log { ", and drops its log" } else { "" };
@@ -178,7 +179,8 @@ pub fn response(response: &Response) -> String {
     }
 }
 
-fn consensus(message: &Message) -> String {
+/// A message of Raft in words.
+pub fn consensus(message: &Message) -> String {
     match message {
         Message::PreVote { next_term, last_log_index, last_log_term } => {
             format!("PreVote for term {next_term}, last {last_log_index}/{last_log_term}")

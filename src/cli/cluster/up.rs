@@ -22,6 +22,7 @@ Examples:
   kvctl cluster up                      five nodes
   kvctl cluster up -n 3 --name small
   kvctl cluster up -n 5 --transport tcp
+  kvctl cluster up --record             and later: kvctl replay 3
   kvctl cluster up --foreground         stop it with Ctrl-C
 
 JSON fields: those of `kvctl cluster status`")]
@@ -37,6 +38,9 @@ pub struct Up {
     /// writes can be lost
     #[arg(long, value_name = "fsync|fsync-drop-unsynced|none")]
     pub durability: Option<Durability>,
+    /// Keep a record of each node's core, for `kvctl replay` (for a new cluster)
+    #[arg(long)]
+    pub record: bool,
     /// Stay, and take the cluster down on Ctrl-C
     #[arg(long)]
     pub foreground: bool,
@@ -56,6 +60,7 @@ pub async fn run(global: &Global, command: Up) -> Outcome {
         nodes: command.nodes,
         transport: command.transport,
         durability: command.durability,
+        record: command.record.then_some(true),
     };
     let config =
         ClusterConfig::new(global.name.clone(), command.nodes.unwrap_or(launch::DEFAULT_NODES));
