@@ -10,8 +10,8 @@
 //!            (the node's thread)                                                 record/…0006.rec
 //! ```
 //! - The node's thread only turns a step into bytes and puts them where they wait. A thread of its
-//!   own takes all that waits, some twenty times a second, and writes it as one block: what a
-//!   SIGKILL may lose is less than a tenth of a second. Nothing is synced.
+//!   own takes all that waits, five times a second, and writes it as one block: that much a SIGKILL
+//!   may lose. Nothing is synced.
 //! - If too much waits, or the disk fails or is full, steps are not recorded, which is said in
 //!   `node.log`. Once there is room again the record goes on in a new file, with a checkpoint: how
 //!   many steps are missing is known from the count in its header.
@@ -47,7 +47,7 @@ pub const RING_BYTES: u64 = 64 << 20;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The whole state is noted this often, of the node's own time.
-const STATE_EVERY: Duration = Duration::from_secs(1);
+const STATE_EVERY: Duration = Duration::from_secs(5);
 
 /// Where, whose, and how much of it.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! What waits to be written, and the thread that writes it.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +13,14 @@ const MAX_WAITING: usize = 64 << 20;
 /// So much is worth a write at once.
 const WORTH: usize = 1 << 20;
 
-/// Between two writes, unless there is [`WORTH`].
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two writes, unless there is [`WORTH`]: what a SIGKILL loses at most.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Between the node's thread and the one that writes.
 #[derive(Debug, Default)]
 pub struct Waiting {
     queue: Mutex<Queue>,
-    /// Something is new: the first bytes, a lot of them, or the end.
+    /// There is a lot, or it is the end.
     bell: Condvar,
 }
 
@@ -29,6 +28,8 @@ pub struct Waiting {
 struct Queue {
     parts: VecDeque<Part>,
     bytes: usize,
+    /// What was written, to be filled again: fresh memory would cost more than what goes into it.
+    spare: Vec<u8>,
     /// The last write failed: nothing is taken for a while.
     failed: bool,
     closed: bool,
@@ -70,11 +71,15 @@ impl Waiting {
         queue.bytes += records.len();
         match queue.parts.back_mut() {
             Some(Part::Records(waiting)) => waiting.extend_from_slice(records),
-            _ => queue.parts.push_back(Part::Records(records.to_vec())),
+            _ => {
+                let mut waiting = std::mem::take(&mut queue.spare);
+                waiting.extend_from_slice(records);
+                queue.parts.push_back(Part::Records(waiting));
+            }
         }
-        let is_news = before == 0 || (before < WORTH && queue.bytes >= WORTH);
+        let is_a_lot = before < WORTH && queue.bytes >= WORTH;
         drop(queue);
-        if is_news {
+        if is_a_lot {
             self.bell.notify_one();
         }
         true
@@ -86,17 +91,28 @@ impl Waiting {
         self.bell.notify_one();
     }
 
-    /// Waits for something to write, and then for more, a little; `None` at the end.
+    /// Waits a little, or for a lot; `None` at the end.
     fn take(&self) -> Option<VecDeque<Part>> {
-        let idle = |queue: &mut Queue| queue.bytes == 0 && !queue.closed;
         let few = |queue: &mut Queue| queue.bytes < WORTH && !queue.closed;
-        let queue = self.bell.wait_while(self.queue(), idle);
-        let queue = queue.unwrap_or_else(PoisonError::into_inner);
-        let waited = self.bell.wait_timeout_while(queue, PAUSE, few);
-        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.bytes = 0;
-        let parts = std::mem::take(&mut queue.parts);
-        (!parts.is_empty()).then_some(parts)
+        loop {
+            let waited = self.bell.wait_timeout_while(self.queue(), PAUSE, few);
+            let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.bytes = 0;
+            let parts = std::mem::take(&mut queue.parts);
+            match (parts.is_empty(), queue.closed) {
+                (false, _) => return Some(parts),
+                (true, true) => return None,
+                (true, false) => {}
+            }
+        }
+    }
+
+    /// What was written is memory again.
+    fn give_back(&self, mut written: Vec<u8>) {
+        if written.capacity() <= 2 * WORTH {
+            written.clear();
+            self.queue().spare = written;
+        }
     }
 
     /// Lets what waits go, takes nothing for a while, and then again.
@@ -116,7 +132,15 @@ impl Waiting {
 pub fn write(waiting: &Waiting, mut ring: Ring, retry: Duration) {
     let mut failed = false;
     while let Some(parts) = waiting.take() {
-        match parts.into_iter().try_for_each(|part| write_part(&mut ring, &part)) {
+        let mut write = |part| match part {
+            Part::Begin(header) => ring.begin(&header),
+            Part::Records(records) => {
+                ring.write(&records)?;
+                waiting.give_back(records);
+                Ok(())
+            }
+        };
+        match parts.into_iter().try_for_each(&mut write) {
             Ok(()) if failed => {
                 failed = false;
                 tracing::info!("the record goes on; what is missing is said in its new file");
@@ -134,12 +158,5 @@ pub fn write(waiting: &Waiting, mut ring: Ring, retry: Duration) {
                 waiting.fail(retry);
             }
         }
-    }
-}
-
-fn write_part(ring: &mut Ring, part: &Part) -> io::Result<()> {
-    match part {
-        Part::Begin(header) => ring.begin(header),
-        Part::Records(records) => ring.write(records),
     }
 }
