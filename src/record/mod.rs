@@ -4,7 +4,7 @@
 //! Something happened in a cluster last night. Its nodes' logs tell what each thought worth telling;
 //! what a core *saw* and *did* they do not. But a core is a value ([`Consensus`]): the same state
 //! and the same inputs give the same effects, wherever and whenever. So it is enough to keep where
-//! it stood once, and each input since; [`replay`] does the rest, on the very code that a node, the
+//! it stood once, and each input since; [`replay()`] does the rest, on the very code that a node, the
 //! simulator and a test by hand run.
 //!
 //! # What can go wrong
