@@ -1,11 +1,11 @@
-//! The record of a node's core: what it was told, step by step, so that its life can be lived again.
+//! The record of a node's core: what it was told, step by step, so that it can be lived again.
 //!
 //! # The problem
-//! Something happened in a cluster last night. Its nodes' logs tell what each thought worth telling;
+//! Something happened in a cluster last night. Its nodes' logs tell what each thought of note;
 //! what a core *saw* and *did* they do not. But a core is a value ([`Consensus`]): the same state
 //! and the same inputs give the same effects, wherever and whenever. So it is enough to keep where
-//! it stood once, and each input since; [`replay()`] does the rest, on the very code that a node, the
-//! simulator and a test by hand run.
+//! it stood once, and each input since; [`replay()`] does the rest, on the very code that a node,
+//! the simulator and a test by hand run.
 //!
 //! # What can go wrong
 //! - *The core is not as deterministic as it says*, or a record is of another build's core: the

@@ -17,7 +17,7 @@ pub enum Unreadable {
     #[error("its beginning is damaged, or was never written")]
     Header,
     #[error(
-        "it was recorded by another core: build {build}, core {core}; this program has core {CORE}. \
+        "it was recorded by another core: build {build}, core {core}; this program has {CORE}. \
          Replay it with the kvctl of that build"
     )]
     Core { build: String, core: String },

@@ -36,7 +36,7 @@
 //!                       a newer term, or no quorum answers any more
 //! ```
 //!
-//! Figure 4, with pre-vote and check-quorum (dissertation §9.6, §6.2): [`election`](super::election).
+//! Figure 4, with pre-vote, check-quorum (dissertation §9.6, §6.2): [`election`](super::election).
 //!
 //! # When the rule is removed
 //! `a_vote_waits_for_the_disk` shows the vote waiting. `museum_vote_before_disk` sends it at once,
