@@ -38,8 +38,8 @@
 //! hold changes the core's source, and with it [`CORE`]; a change of the rest [`FORMAT`].
 //!
 //! # The caveats
-//! A record holds what clients wrote, as the log does. A core's moments are its node's own; they are
-//! told as times of day by the last state that was noted before, so a clock that runs wrong on
+//! A record holds what clients wrote, as the log does. A core's moments are its node's own; they
+//! are told as times of day by the last state that was noted before, so a clock that runs wrong on
 //! purpose makes them wrong by what it gained since.
 //!
 //! [`Consensus`]: crate::consensus::Consensus
