@@ -9,7 +9,7 @@
 //! # The rule
 //! A scenario is a file. Its faults are written in the words of `kvctl chaos`, its orders in those
 //! of `kvctl`; what is expected is written in phrases. Everything in here is a value: the file is
-//! read ([`read`]), the [`Director`] says which step is due, [`judge`](judge::judge) what came of
+//! read ([`read()`]), the [`Director`] says which step is due, [`judge`](judge::judge) what came of
 //! the expectations. Who runs it (the [simulator](crate::sim), `kvctl chaos run`) only tells the
 //! director what it sees, does what it says, and writes down a [`Timeline`].
 //!
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Reading order: [`script`] (what a scenario is), [`moment`], [`deed`], [`expectation`] (what can
-//! be written), [`lint`] (what makes no sense), [`director`], [`timeline`], [`judge`].
+//! be written), [`lint`] (what makes no sense), [`director`], [`timeline`], [`judge`](mod@judge).
 //!
 //! # Caveats
 //! What a role means (`leader`) is looked up when the step begins; if nobody leads then, the step

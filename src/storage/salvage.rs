@@ -11,7 +11,7 @@
 //! # The rule
 //!
 //! The mark of each group sums up the log as it stood before the group
-//! ([`Summary`](super::format::Summary)). So behind a damaged stretch stands what the log amounted
+//! ([`Summary`]). So behind a damaged stretch stands what the log amounted
 //! to at its end:
 //!
 //! ```text

@@ -4,7 +4,7 @@
 //! nodes; its orders are an operator's, who asks again until it is done. It begins when the cluster
 //! is ready. What it expects is judged once the faults have ended and all histories are.
 //!
-//! [`faults`] begin and end what goes wrong, [`orders`] are carried out, [`verdict`] says what came
+//! [`faults`] begin and end what goes wrong, `orders` are carried out, `verdict` says what came
 //! of it.
 
 pub mod faults;
