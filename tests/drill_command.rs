@@ -68,7 +68,7 @@ fn whoever_mends_it_is_told_what_it_was_and_what_was_needless() {
 fn what_nobody_mends_is_healed_in_the_end() {
     let home = Home::with(3);
     let drill = under_way(&home, "frozen-leader", "1s");
-    assert!(home.fails(1, &["chaos", "drill"]).contains("in force already"));
+    assert!(home.fails(1, &["chaos", "drill"]).contains("faults in force already"));
     let score = score(drill, 4);
     assert_eq!((&score["mended_seconds"], &score["noticed_seconds"]), (&Value::Null, &Value::Null));
     assert_eq!(home.ok(&["chaos", "status"]), "no fault is in force\n");

@@ -122,7 +122,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         })
     }
 
-    /// Takes in what happened. What must be done comes out of [`finish_turn`](super::Replica::finish_turn).
+    /// Takes in what happened. What must be done comes out of
+    /// [`finish_turn`](super::Replica::finish_turn).
     pub fn handle(&mut self, now: Instant, event: Event<C::Message>) {
         match event {
             Event::Elapsed => self.elapsed(now),

@@ -12,8 +12,8 @@
 //!
 //! - *A node is paused*, and is told when it goes on: the order lies in its socket until then.
 //!   Whoever asked is not kept waiting, but told who has not heard.
-//! - *A pause outlives us.* A timed one has a [guard](mod@super::guard). One that somebody else ended,
-//!   or that its process did not survive, is over.
+//! - *A pause outlives us.* A timed one has a [guard](mod@super::guard). One that somebody else
+//!   ended, or that its process did not survive, is over.
 //! - *A node hears nothing*, because this process died after 2, or the order was lost: its status
 //!   says which list it has, and it is told again.
 //! - *Nobody heals.* A fault with an end ends in the nodes themselves. Without one it stays, across

@@ -25,6 +25,9 @@ pub enum TrialError {
     /// The workload makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// As things stand it cannot be done.
+    #[error("{0}")]
+    NotNow(String),
     #[error("there is nothing to judge: {0}")]
     Recording(String),
 }

@@ -221,6 +221,7 @@ stories! {
     museum_step_down_clears_vote
     museum_transfer_to_lagging
     museum_truncation_keeps_configuration
+    museum_unconfirmed_reads
     museum_vote_before_disk
 }
 

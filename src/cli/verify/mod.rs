@@ -274,7 +274,7 @@ impl From<TrialError> for Failure {
         match error {
             TrialError::Control(error) => error.into(),
             TrialError::Invalid(why) => Failure::usage(why),
-            TrialError::Recording(_) => Failure::failed(error.to_string()),
+            TrialError::NotNow(_) | TrialError::Recording(_) => Failure::failed(error.to_string()),
         }
     }
 }

@@ -33,6 +33,8 @@ struct Queue {
     /// The last write failed: nothing is taken for a while.
     failed: bool,
     closed: bool,
+    /// A file has its beginning: that is worth a write at once, for whoever asks soon.
+    begun: bool,
 }
 
 /// What the thread has to do.
@@ -71,15 +73,17 @@ impl Waiting {
         queue.bytes += records.len();
         match queue.parts.back_mut() {
             Some(Part::Records(waiting)) => waiting.extend_from_slice(records),
-            _ => {
+            last => {
+                let begins = matches!(last, Some(Part::Begin(_)));
+                queue.begun |= begins;
                 let mut waiting = std::mem::take(&mut queue.spare);
                 waiting.extend_from_slice(records);
                 queue.parts.push_back(Part::Records(waiting));
             }
         }
-        let is_a_lot = before < WORTH && queue.bytes >= WORTH;
+        let is_worth = queue.begun || (before < WORTH && queue.bytes >= WORTH);
         drop(queue);
-        if is_a_lot {
+        if is_worth {
             self.bell.notify_one();
         }
         true
@@ -93,11 +97,12 @@ impl Waiting {
 
     /// Waits a little, or for a lot; `None` at the end.
     fn take(&self) -> Option<VecDeque<Part>> {
-        let few = |queue: &mut Queue| queue.bytes < WORTH && !queue.closed;
+        let few = |queue: &mut Queue| queue.bytes < WORTH && !queue.closed && !queue.begun;
         loop {
             let waited = self.bell.wait_timeout_while(self.queue(), PAUSE, few);
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             queue.bytes = 0;
+            queue.begun = false;
             let parts = std::mem::take(&mut queue.parts);
             match (parts.is_empty(), queue.closed) {
                 (false, _) => return Some(parts),

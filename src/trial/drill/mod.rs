@@ -86,12 +86,12 @@ impl Drill {
         let supervisor = SupervisorClient::connect(&plan.supervisor).await?;
         let in_force = supervisor.faults().await?.len();
         if in_force > 0 {
-            let why = format!("{in_force} faults are in force already: kvctl chaos heal");
-            return Err(TrialError::Invalid(why));
+            let why = format!("faults in force already: {in_force}; end them: kvctl chaos heal");
+            return Err(TrialError::NotNow(why));
         }
         launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {})
             .await
-            .map_err(|error| TrialError::Invalid(error.to_string()))?;
+            .map_err(|error| TrialError::NotNow(error.to_string()))?;
         let trial = Trial::start(Setup {
             seed: plan.seed,
             workload: Workload { clients: 5, rate: 100, ..Workload::default() },
@@ -111,7 +111,7 @@ impl Drill {
             nodes.map(|node| node.node).filter(|node| Some(*node) != status.leader).collect();
         if followers.len() < 2 {
             let why = "a drill takes a leader and two followers at least";
-            return Err(TrialError::Invalid(why.to_owned()));
+            return Err(TrialError::NotNow(why.to_owned()));
         }
         let follower = followers[random.below(followers.len() as u64) as usize];
         let injection = Injection {
