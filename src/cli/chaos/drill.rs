@@ -13,7 +13,7 @@ use crate::cli::output::{self, Format, Progress};
 use crate::cli::units::{self, short_duration};
 use crate::cli::{Global, reach};
 use crate::trial::drill::exercise::{EXERCISES, Exercise, exercise};
-use crate::trial::drill::{Drill, Plan, Score};
+use crate::trial::drill::{Drill, Plan, Score, may_begin};
 use crate::trial::statistics::Gap;
 use crate::trial::{Record, Statistics, Verdict};
 use crate::types::Random;
@@ -96,7 +96,7 @@ pub async fn run(global: &Global, command: DrillCommand) -> Outcome {
         yes: command.yes,
     };
     // So that the supervisor runs, and an old one is told apart.
-    crate::cli::cluster::supervisor(global).await?;
+    may_begin(&crate::cli::cluster::supervisor(global).await?).await?;
     let mut interrupt = Interrupt::new()?;
     output::note(format!(
         "a drill: something goes wrong within {}; find out what, and mend it from another terminal \

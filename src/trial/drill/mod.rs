@@ -84,14 +84,7 @@ impl Drill {
     /// Begins, and returns when it has gone wrong. Lives on a `LocalSet`.
     pub async fn begin(plan: Plan) -> Result<Drill, TrialError> {
         let supervisor = SupervisorClient::connect(&plan.supervisor).await?;
-        let in_force = supervisor.faults().await?.len();
-        if in_force > 0 {
-            let why = format!("faults in force already: {in_force}; end them: kvctl chaos heal");
-            return Err(TrialError::NotNow(why));
-        }
-        launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {})
-            .await
-            .map_err(|error| TrialError::NotNow(error.to_string()))?;
+        may_begin(&supervisor).await?;
         let trial = Trial::start(Setup {
             seed: plan.seed,
             workload: Workload { clients: 5, rate: 100, ..Workload::default() },
@@ -182,6 +175,22 @@ impl Drill {
         };
         (score, self.trial)
     }
+}
+
+/// Whether the cluster is well, as it must be before a drill.
+///
+/// # Errors
+/// [`TrialError::NotNow`] says why it is not.
+pub async fn may_begin(supervisor: &SupervisorClient) -> Result<(), TrialError> {
+    let in_force = supervisor.faults().await?.len();
+    if in_force > 0 {
+        let why = format!("faults in force already: {in_force}; end them: kvctl chaos heal");
+        return Err(TrialError::NotNow(why));
+    }
+    launch::wait(supervisor, Until::Ready, PATIENCE, |_| {})
+        .await
+        .map_err(|error| TrialError::NotNow(error.to_string()))?;
+    Ok(())
 }
 
 async fn last_event(supervisor: &SupervisorClient) -> Result<u64, ControlError> {
