@@ -97,7 +97,6 @@ impl Drill {
         let mut random = Random::from_seed(plan.seed ^ u64::from_le_bytes(*b"a drill!"));
         let least = Duration::from_millis(100).min(plan.within);
         sleep(random.duration(least..plan.within + Duration::from_millis(1))).await;
-        let seen = last_event(&supervisor).await?;
         let status = supervisor.status().await?;
         let nodes = status.nodes.iter().filter(|node| node.state == State::Running);
         let followers: Vec<NodeId> =
@@ -116,6 +115,8 @@ impl Drill {
         };
         let fault = supervisor.inject(&injection, plan.yes).await?.fault;
         let begun = Instant::now();
+        // What its beginning left in the history is nobody's deed.
+        let seen = last_event(&supervisor).await?;
         let (noticed, deeds) = (None, Vec::new());
         Ok(Drill { plan, trial, supervisor, fault, begun, seen, noticed, deeds })
     }
