@@ -6,6 +6,10 @@
 //! 2. Each node's own part is written beside its data, where the node finds it at its next start.
 //! 3. Each node that runs is told, all at the same time, and whoever asked is answered.
 //!
+//! What is done to processes comes before 1: it may be refused, and then there is no fault. If this
+//! process dies in between, a node stays dead, or paused (one with an end has its guard), as every
+//! status shows, and a person lets it go on.
+//!
 //! Healing goes the other way round: what the file still holds can be healed again.
 //!
 //! # What can go wrong

@@ -67,7 +67,12 @@ impl Daemon {
             }
             NodeFault::Pause => {
                 self.act(Some(id), Action::Pause).await?;
-                self.guard(fault, id, None)
+                let guarded = self.guard(fault, id, None);
+                // Without one it might stand still for ever; another fault's pause has its own.
+                if guarded.is_err() && !paused {
+                    self.act(Some(id), Action::Resume).await?;
+                }
+                guarded
             }
             NodeFault::SlowCpu { share } => self.guard(fault, id, Some(*share)),
             kind if kind.keeps_down() && down => Ok(()),
@@ -78,8 +83,11 @@ impl Daemon {
             },
             NodeFault::Corrupt { segment } => {
                 self.kill_and_keep(id).await?;
-                let log = self.directory.node(id).log_directory();
-                match flip_bit(&log, *segment, rand::random()) {
+                let (log, segment) = (self.directory.node(id).log_directory(), *segment);
+                // All of the log is read for it: not on the thread that keeps the others.
+                let flip = move || flip_bit(&log, segment, rand::random());
+                let flipped = tokio::task::spawn_blocking(flip).await;
+                match flipped.unwrap_or_else(|error| Err(error.to_string())) {
                     Ok(where_) => {
                         self.tell(Some(id), "log-corrupted", &where_);
                         Ok(())
