@@ -70,6 +70,8 @@ exhibits! {
     NoCheckQuorum = 9 "no-check-quorum",
     /// A pre-vote raises terms like a vote.
     PreVoteRaisesTerm = 10 "pre-vote-raises-term",
+    /// Who hears no leader stands for election at once, without asking whether it could win.
+    NoPreVote = 32 "no-pre-vote",
     /// A lease is counted from the answer to a heartbeat instead of its sending.
     LeaseFromAnswer = 12 "lease-from-answer",
     /// A failed sync is tried again and believed.

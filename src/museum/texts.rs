@@ -103,6 +103,14 @@ pub fn text(bug: Bug) -> Text {
             "dissertation, §9.6",
             "etcd PR#8334, #8498",
         ),
+        Bug::NoPreVote => (
+            "A server that hears no leader stands for election at once. One that is cut off from \
+             the leader alone cannot win, but raises its term again and again; as soon as its link \
+             is mended, that term deposes a leader that everybody else is content with.",
+            "a server asks whether it could win before it raises its term",
+            "dissertation, §9.6",
+            "etcd#9464",
+        ),
         Bug::LeaseFromAnswer => (
             "A leader's lease runs from the moment at which an answer to its heartbeat came in, \
              instead of the moment at which it was sent. While the answer was late, followers were \

@@ -13,6 +13,10 @@
 //! # Caveats
 //! The result is small, not smallest: a piece that is left out shifts what chance does to the rest.
 //! The number of lives is bounded.
+//!
+//! A scenario is what was asked for: its steps and its length stay, and only its clients and the
+//! circumstances are made smaller. Its expectations are one property; so there, the same
+//! expectation (by its line) has to be broken.
 
 use std::time::Duration;
 
@@ -26,7 +30,7 @@ pub const MAX_LIVES: usize = 600;
 struct Shrinking<'a> {
     best: Schedule,
     report: Report,
-    rule: &'static str,
+    what: (&'static str, Option<String>),
     lives: usize,
     progress: &'a mut dyn FnMut(usize),
 }
@@ -35,8 +39,8 @@ struct Shrinking<'a> {
 /// report. `None` if nothing breaks. `progress` is told how many lives were spent.
 pub fn shrink(schedule: Schedule, progress: &mut dyn FnMut(usize)) -> Option<(Schedule, Report)> {
     let report = live(schedule.clone(), false);
-    let rule = report.broken.as_ref()?.0.rule.name;
-    let mut shrinking = Shrinking { best: schedule, report, rule, lives: 0, progress };
+    let what = what_broke(&schedule, &report)?;
+    let mut shrinking = Shrinking { best: schedule, report, what, lives: 0, progress };
     loop {
         let before = shrinking.best.clone();
         shrinking.shorten();
@@ -51,6 +55,13 @@ pub fn shrink(schedule: Schedule, progress: &mut dyn FnMut(usize)) -> Option<(Sc
     }
 }
 
+/// The property that broke, and in a scenario whereabouts.
+fn what_broke(schedule: &Schedule, report: &Report) -> Option<(&'static str, Option<String>)> {
+    let (broken, _) = report.broken.as_ref()?;
+    let place = |how: &str| how.split(": ").next().unwrap_or_default().to_owned();
+    Some((broken.rule.name, schedule.scenario.is_some().then(|| place(&broken.how))))
+}
+
 impl Shrinking<'_> {
     /// Whether the same still breaks; if so, this is the best so far.
     fn accept(&mut self, candidate: Schedule) -> bool {
@@ -60,7 +71,7 @@ impl Shrinking<'_> {
         self.lives += 1;
         (self.progress)(self.lives);
         let report = live(candidate.clone(), false);
-        let same = report.broken.as_ref().is_some_and(|(broken, _)| broken.rule.name == self.rule);
+        let same = what_broke(&candidate, &report).as_ref() == Some(&self.what);
         if same {
             self.best = candidate;
             self.report = report;
@@ -70,6 +81,9 @@ impl Shrinking<'_> {
 
     /// Nothing that comes after the breach matters to it.
     fn shorten(&mut self) {
+        if self.best.scenario.is_some() {
+            return;
+        }
         let Some((_, Instant(at))) = &self.report.broken else { return };
         let at = *at + Duration::from_millis(1);
         if at < self.best.duration {
@@ -120,7 +134,7 @@ impl Shrinking<'_> {
     }
 
     fn drop_nodes(&mut self) {
-        while self.best.nodes > 3 {
+        while self.best.nodes > 3 && self.best.scenario.is_none() {
             let candidate = Schedule { nodes: self.best.nodes - 1, ..self.best.clone() };
             if !self.accept(candidate) {
                 break;

@@ -212,6 +212,7 @@ stories! {
     museum_learner_refuses_vote
     museum_lease_from_answer
     museum_no_check_quorum
+    museum_no_pre_vote
     museum_old_snapshot_installed
     museum_pre_vote_raises_term
     museum_read_before_noop

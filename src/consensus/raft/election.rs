@@ -65,7 +65,7 @@
 //! - One vote a term: `museum_step_down_clears_vote`, `museum_vote_before_disk`.
 //! - Pre-vote and loyalty: `a_server_that_was_cut_off_disturbs_nobody` and
 //!   `who_hears_the_leader_stays_loyal`; in `museum_pre_vote_raises_term` nobody is loyal, and a
-//!   server that was away deposes a good leader.
+//!   server that was away deposes a good leader; in `museum_no_pre_vote` its term does.
 //! - Check-quorum: `a_leader_that_hears_nobody_steps_down`; `museum_no_check_quorum`.
 //! - All three together: `a_stale_term_and_pre_vote_do_not_deadlock`,
 //!   `a_removed_server_disturbs_nobody`.
@@ -185,6 +185,10 @@ impl Raft {
     /// Asks everyone whether it could win an election.
     pub(super) fn ask_whether_it_could_win(&mut self, now: Instant) {
         if !self.may_campaign() || self.leading().is_some() {
+            return;
+        }
+        if self.has(Bug::NoPreVote) {
+            self.campaign(now, false);
             return;
         }
         self.abandon_questions();
