@@ -140,7 +140,8 @@ pub struct Fault {
     /// The nodes that something is wrong with.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub nodes: BTreeSet<NodeId>,
-    /// Of those, the ones whose disk has failed the one sync that it was to fail.
+    /// Of those, the ones for which it is over: their disk has failed the one sync that it was to
+    /// fail, or a person has stopped them meanwhile and wants them down.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub spent: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,12 +3,9 @@
 //! # Order
 //!
 //! 1. The fault stands in the state file: whoever comes after this process knows of it.
-//! 2. Each node's own part is written beside its data, where the node finds it at its next start.
-//! 3. Each node that runs is told, all at the same time, and whoever asked is answered.
-//!
-//! What is done to processes comes before 1: it may be refused, and then there is no fault. If this
-//! process dies in between, a node stays dead, or paused (one with an end has its guard), as every
-//! status shows, and a person lets it go on.
+//! 2. What it does to processes is done. It may be impossible: then the fault is taken back.
+//! 3. Each node's own part is written beside its data, where the node finds it at its next start.
+//! 4. Each node that runs is told, all at the same time, and whoever asked is answered.
 //!
 //! Healing goes the other way round: what the file still holds can be healed again.
 //!
@@ -18,7 +15,9 @@
 //!   Whoever asked is not kept waiting, but told who has not heard.
 //! - *A pause outlives us.* A timed one has a [guard](mod@super::guard). One that somebody else
 //!   ended, or that its process did not survive, is over.
-//! - *A node hears nothing*, because this process died after 2, or the order was lost: its status
+//! - *This process dies after 1.* The next one finds a fault that was perhaps never done: what was
+//!   to be stopped and runs is over, and everything else is done now.
+//! - *A node hears nothing*, because this process died after 3, or the order was lost: its status
 //!   says which list it has, and it is told again.
 //! - *Nobody heals.* A fault with an end ends in the nodes themselves. Without one it stays, across
 //!   restarts of nodes and of this process, until `heal` or the end of the cluster; every status
@@ -45,6 +44,9 @@ const MAX_FAULTS: usize = 256;
 
 /// For a node to answer that it has a list of faults.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// For what a fault does to processes to be done, before it can be healed.
+const BEGINNING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// So long an order waits in the socket of a node that is paused; its status brings it after that.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
@@ -88,11 +90,14 @@ impl Daemon {
         yes: bool,
     ) -> Result<Begun, String> {
         let (fault, warning) = self.prepare(injection, yes)?;
-        self.harm(&fault).await?;
-        {
-            let chaos = &mut self.inner.borrow_mut().state.chaos;
-            chaos.version += 1;
-            chaos.faults.push(fault.clone());
+        self.touch();
+        self.is_saved().await;
+        let harmed = self.harm(&fault).await;
+        self.inner.borrow_mut().beginning.remove(&fault.id);
+        if let Err(why) = harmed {
+            self.touch();
+            self.is_saved().await;
+            return Err(why);
         }
         self.keep_harming(std::slice::from_ref(&fault));
         self.tell(None, "fault-began", &words(&fault.shown()));
@@ -101,7 +106,7 @@ impl Daemon {
         Ok(Begun { fault, warning, unheard })
     }
 
-    /// The fault that is wanted, and what whoever asked should know.
+    /// The fault that is wanted, as one that begins, and what whoever asked should know.
     fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
         let (view, runs) = self.view();
         let mut inner = self.inner.borrow_mut();
@@ -123,6 +128,9 @@ impl Daemon {
         }
         let warning = if loses { NO_QUORUM.to_owned() } else { String::new() };
         chaos.last = id;
+        chaos.version += 1;
+        chaos.faults.push(fault.clone());
+        inner.beginning.insert(id);
         Ok((fault, warning))
     }
 
@@ -152,11 +160,21 @@ impl Daemon {
         }
     }
 
+    /// A person stops `id`: it stays down, even if a fault that keeps it down as well ends.
+    pub(super) fn stopped_by_hand(&self, id: NodeId) {
+        for fault in &mut self.inner.borrow_mut().state.chaos.faults {
+            if fault.on(id).is_some_and(NodeFault::keeps_down) {
+                fault.spent.insert(id);
+            }
+        }
+        self.touch();
+    }
+
     /// Takes out the faults that are over: their time is, or what they paused goes on.
     fn take_over(&self) -> Vec<(Fault, &'static str)> {
         let now = unix_millis();
         let mut inner = self.inner.borrow_mut();
-        let Inner { state, nodes, .. } = &mut *inner;
+        let Inner { state, nodes, beginning, .. } = &mut *inner;
         let is = |id: &NodeId| nodes.get(id).map(|node| node.lifecycle.state());
         let goes_on = |id: &NodeId| match is(id) {
             Some(state) => !matches!(state, State::Paused | State::Starting | State::Unresponsive),
@@ -176,7 +194,7 @@ impl Daemon {
             }
             _ => None,
         };
-        let is_over = |fault: &mut Fault| why(fault).is_some();
+        let is_over = |fault: &mut Fault| !beginning.contains(&fault.id) && why(fault).is_some();
         let over: Vec<Fault> = state.chaos.faults.extract_if(.., is_over).collect();
         over.into_iter().filter_map(|fault| why(&fault).map(|why| (fault, why))).collect()
     }
@@ -186,6 +204,12 @@ impl Daemon {
         self: &Rc<Self>,
         ids: &[FaultId],
     ) -> Result<(Vec<Healed>, Vec<NodeId>), String> {
+        let is_meant = |id: &FaultId| ids.is_empty() || ids.contains(id);
+        let begins = || self.inner.borrow().beginning.iter().any(is_meant);
+        self.wait_until(BEGINNING_PATIENCE, || !begins()).await;
+        if begins() {
+            return Err("a fault is still beginning: ask again when it has begun".to_owned());
+        }
         let now = unix_millis();
         let ended: Vec<Fault> = {
             let chaos = &mut self.inner.borrow_mut().state.chaos;
@@ -197,8 +221,7 @@ impl Daemon {
                 });
             }
             chaos.version += 1;
-            let is_meant = |fault: &mut Fault| ids.is_empty() || ids.contains(&fault.id);
-            chaos.faults.extract_if(.., is_meant).collect()
+            chaos.faults.extract_if(.., |fault| is_meant(&fault.id)).collect()
         };
         let standing = self.standing();
         let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now, standing)).collect();
@@ -226,6 +249,7 @@ impl Daemon {
     pub(super) async fn keep_faults(self: Rc<Self>) {
         let mut news = self.news();
         self.watch_guards();
+        self.finish_beginning();
         self.keep_harming(&self.faults());
         loop {
             news.borrow_and_update();

@@ -15,7 +15,7 @@
 //! others through two watches, `changed` (a node's state) and `news` (anything one can see).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -28,6 +28,7 @@ use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
 use super::process::Process;
 use super::state::{NodeRecord, StateFile};
+use crate::chaos::FaultId;
 use crate::config::{ClusterConfig, ClusterDirectory};
 use crate::control::{NodeStatus, Role, State, Stopped};
 use crate::types::{Instant, NodeId, Term};
@@ -57,6 +58,8 @@ pub struct Daemon {
 pub(super) struct Inner {
     pub state: StateFile,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// Faults of which not everything is done yet that they do to processes.
+    pub beginning: BTreeSet<FaultId>,
     pub leader: Option<NodeId>,
     pub term: Term,
     pub events: EventLog,
@@ -133,6 +136,7 @@ impl Daemon {
         let inner = Inner {
             nodes: nodes.collect(),
             state,
+            beginning: BTreeSet::new(),
             leader: None,
             term: Term(0),
             events,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::leader::Unmet;
 use crate::chaos::{Fault, FaultId, Injection};
-use crate::control::MAX_GRACE;
+use crate::control::{Action, MAX_GRACE};
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
 
@@ -64,6 +64,11 @@ impl supervisor::Server for Control {
             Ok(()) => self.0.act(node, action).await,
             Err(why) => Err(why),
         };
+        if let Ok(node) = &acted
+            && action == Action::Stop
+        {
+            self.0.stopped_by_hand(*node);
+        }
         match acted {
             Ok(node) => results.get().set_node(node.0),
             Err(why) => results.get().set_refused(&why),

@@ -60,6 +60,13 @@ fn who_is_killed_or_terminated_stays_away_until_it_is_healed() {
     assert_eq!(state(&cluster, victim), State::Stopped);
     cluster.start_node(victim).unwrap();
 
+    // Not even what a fault had stopped before.
+    cluster.inject(on(Who::Node(victim), NodeFault::Kill)).unwrap();
+    cluster.stop(victim).unwrap();
+    cluster.heal(&[]).unwrap();
+    assert_eq!(state(&cluster, victim), State::Stopped);
+    cluster.start_node(victim).unwrap();
+
     let injected = cluster.inject(on(Who::All, NodeFault::Kill)).unwrap();
     assert!(injected.warning.unwrap().contains("no majority"));
     cluster.heal(&[]).unwrap();
@@ -103,10 +110,15 @@ fn does(pid: u32) -> char {
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
+/// What the supervisor has written down.
+fn state_file(cluster: &Cluster) -> serde_json::Value {
+    let text = std::fs::read_to_string(cluster.directory().supervisor_json()).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 /// The guards that the supervisor knows of.
 fn guards(cluster: &Cluster) -> Vec<Identity> {
-    let state = std::fs::read_to_string(cluster.directory().supervisor_json()).unwrap();
-    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let state = state_file(cluster);
     let guards = state["chaos"]["guards"].as_array().unwrap();
     guards.iter().map(|guard| serde_json::from_value(guard["process"].clone()).unwrap()).collect()
 }
@@ -153,6 +165,43 @@ fn a_slow_node_stands_still_for_a_part_of_its_time() {
     cluster.heal(&[]).unwrap();
     assert!(!guard.is_alive().unwrap());
     assert_ne!(does(pid(&cluster, victim).unwrap()), 'T');
+    nothing_is_left(&cluster);
+    cluster.down().unwrap();
+}
+
+/// A fault is written down before it is done, and a supervisor may die in between.
+#[test]
+fn what_was_written_down_and_not_done_is_done_later_or_over() {
+    let cluster = Cluster::start(5).unwrap();
+    let (slow, spared) = (NodeId(2), NodeId(3));
+    let killed = cluster.inject(on(Who::Node(spared), NodeFault::Kill)).unwrap().fault;
+    let written = state_file(&cluster)["chaos"]["faults"][0].clone();
+    cluster.heal(&[killed.id]).unwrap();
+    until("it runs", || state(&cluster, spared) == State::Running);
+    cluster.inject(on(Who::Node(slow), NodeFault::SlowCpu { share: 0.3 })).unwrap();
+    let guard = guards(&cluster).remove(0);
+    let before = pid(&cluster, spared);
+
+    cluster.kill_supervisor().unwrap();
+    let number = nix::unistd::Pid::from_raw(guard.pid as i32);
+    nix::sys::signal::kill(number, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let mut state_of_old = state_file(&cluster);
+    state_of_old["chaos"]["guards"] = serde_json::json!([]);
+    state_of_old["chaos"]["faults"].as_array_mut().unwrap().push(written);
+    let path = cluster.directory().supervisor_json();
+    std::fs::write(path, serde_json::to_vec(&state_of_old).unwrap()).unwrap();
+
+    // What was to be killed lives: that fault is over. What was to be slow is slow.
+    until("only one is in force", || cluster.faults().unwrap().len() == 1);
+    assert_eq!(cluster.faults().unwrap()[0].nodes, [slow].into());
+    assert_eq!((state(&cluster, spared), pid(&cluster, spared)), (State::Running, before));
+    let number = pid(&cluster, slow).unwrap();
+    for _ in 0..3 {
+        until("it stands still", || does(number) == 'T');
+        until("it goes on", || does(number) != 'T');
+    }
+    cluster.heal(&[]).unwrap();
+    assert_ne!(does(number), 'T');
     nothing_is_left(&cluster);
     cluster.down().unwrap();
 }
