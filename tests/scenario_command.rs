@@ -92,3 +92,40 @@ fn all_killed() {
     let (code, out, err) = kvctl(&["chaos", "run", &path, "--up"]);
     assert_eq!(code, 0, "{out} {err}");
 }
+
+/// Leaders serve reads by a lease, and the leader's clock runs at this rate while it is cut off.
+fn lease(rate: &str) -> String {
+    format!(
+        "name = \"short\"\nteaches = \"Something.\"\nnodes = 3\nlasts = \"6s\"\nlease = true\n\
+         expect = \"the verdict holds\"\n\n\
+         [workload]\nclients = 12\nkeys = 2\nreads = \"70%\"\npause = \"5ms\"\n\n\
+         [[step]]\ndo = \"leader transfer 1\"\n\n\
+         [[step]]\nwhen = \"ready\"\ndo = \"clock drift 1 {rate}\"\nfor = \"4s\"\n\n\
+         [[step]]\nwait = \"500ms\"\ndo = \"isolate 1\"\nfor = \"2500ms\"\n"
+    )
+}
+
+#[test]
+fn a_clock_beyond_the_bound_that_a_lease_allows_for_is_caught() {
+    let (directory, path) = write(&lease("0.1"));
+    let history = directory.path().join("history.jsonl").display().to_string();
+    let (code, out, err) = kvctl(&["chaos", "run", &path, "--up", "--history", &history]);
+    assert_eq!(code, 4, "{out} {err}");
+    assert!(out.contains("linearizability of `scenario/"), "{out}");
+    let read = out.lines().find(|line| line.contains("(at node 1) read")).unwrap_or_default();
+    assert!(read.contains("and was told"), "the old leader's read is what is stale: {out}");
+    // The cluster is gone, and the evidence is not.
+    let (code, out, _) = kvctl(&["check", &history]);
+    assert_eq!(code, 4, "{out}");
+}
+
+#[test]
+fn a_clock_within_that_bound_does_no_harm() {
+    let (_directory, path) = write(&lease("0.98"));
+    let home = Home::new();
+    let told = home.json(&["chaos", "run", &path, "--up"]);
+    assert_eq!(told["verdict"], "valid", "{told:#}");
+    let history = told["history"]["path"].as_str().unwrap();
+    assert!(history.starts_with(home.path().join(".verify").to_str().unwrap()), "{history}");
+    home.ok(&["check", history]);
+}

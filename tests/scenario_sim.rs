@@ -84,6 +84,7 @@ performed! {
     starved_leader "starved-leader.toml",
     transfer_under_load "transfer-under-load.toml",
     twice_and_late "twice-and-late.toml",
+    voters_lose_power "voters-lose-power.toml",
 }
 
 /// A test that can fail: what is expected here cannot be.

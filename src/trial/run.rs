@@ -125,6 +125,7 @@ impl Trial {
         let lane = self.workload.clients.into();
         expectations.push(finish::read_everywhere(&keys, &self.nodes, lane, &self.tape).await);
         expectations.push(finish::replicas_agree(&self.supervisor).await);
+        expectations.push(self.watch.one_leader_a_term());
         Ok(Record {
             seed: self.seed,
             workload: self.workload,

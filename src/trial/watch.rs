@@ -1,6 +1,11 @@
 //! Who led, and when: as the supervisor sees it, looked at ten times a second.
+//!
+//! And whether a term had one leader only (Election Safety, paper, figure 3): the one property of
+//! figure 3 that shows from outside, for each node says of itself which term it leads. Two leaders
+//! of a term may lead at different times and never meet; nothing else needs to be wrong then, yet.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,9 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::tape::Tape;
+use super::verdict::Expectation;
 use crate::config::Address;
-use crate::control::{ControlError, SupervisorClient};
-use crate::types::NodeId;
+use crate::control::{ClusterStatus, ControlError, Role, SupervisorClient};
+use crate::types::{NodeId, Term};
 
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -25,23 +31,62 @@ pub struct Leadership {
     pub term: u64,
 }
 
+/// All that was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    leaderships: Vec<Leadership>,
+    claims: Claims,
+}
+
+/// Who said of itself that it led a term.
+#[derive(Debug, Default)]
+struct Claims {
+    first: BTreeMap<Term, NodeId>,
+    /// The first two that said so of the same.
+    broken: Option<(Term, [NodeId; 2])>,
+}
+
+impl Claims {
+    fn note(&mut self, node: NodeId, term: Term) {
+        let first = *self.first.entry(term).or_insert(node);
+        if first != node && self.broken.is_none() {
+            self.broken = Some((term, [first, node]));
+        }
+    }
+
+    fn one_leader_a_term(&self) -> Result<String, String> {
+        match self.broken {
+            None => Ok(format!("leaders were seen in {} terms, one in each", self.first.len())),
+            Some((term, [one, other])) => {
+                Err(format!("node {one} and node {other} both said that they led term {term}"))
+            }
+        }
+    }
+}
+
 /// Looks on until it is dropped.
 pub struct Watch {
-    seen: Rc<RefCell<Vec<Leadership>>>,
+    seen: Rc<RefCell<Seen>>,
     task: JoinHandle<()>,
 }
 
 impl Watch {
     /// Begins. Lives on a `LocalSet`.
     pub fn start(supervisor: &Address, tape: &Tape) -> Watch {
-        let seen = Rc::new(RefCell::new(Vec::new()));
-        let task = tokio::task::spawn_local(look(supervisor.clone(), tape.clone(), seen.clone()));
+        let seen = Rc::default();
+        let look = look(supervisor.clone(), tape.clone(), Rc::clone(&seen));
+        let task = tokio::task::spawn_local(look);
         Watch { seen, task }
     }
 
     /// Every change that was seen so far.
     pub fn seen(&self) -> Vec<Leadership> {
-        self.seen.borrow().clone()
+        self.seen.borrow().leaderships.clone()
+    }
+
+    /// Whether each term that was seen so far had one leader.
+    pub fn one_leader_a_term(&self) -> Expectation {
+        Expectation::new("one leader a term", self.seen.borrow().claims.one_leader_a_term())
     }
 }
 
@@ -51,7 +96,7 @@ impl Drop for Watch {
     }
 }
 
-async fn look(address: Address, tape: Tape, seen: Rc<RefCell<Vec<Leadership>>>) {
+async fn look(address: Address, tape: Tape, seen: Rc<RefCell<Seen>>) {
     loop {
         // A supervisor that does not answer is asked again: this is a spectator.
         let _: Result<(), ControlError> = follow(&address, &tape, &seen).await;
@@ -59,19 +104,47 @@ async fn look(address: Address, tape: Tape, seen: Rc<RefCell<Vec<Leadership>>>) 
     }
 }
 
-async fn follow(
-    address: &Address,
-    tape: &Tape,
-    seen: &RefCell<Vec<Leadership>>,
-) -> Result<(), ControlError> {
+async fn follow(address: &Address, tape: &Tape, seen: &RefCell<Seen>) -> Result<(), ControlError> {
     let supervisor = SupervisorClient::connect(address).await?;
     loop {
         let status = supervisor.status().await?;
-        let now = Leadership { since: tape.now(), leader: status.leader, term: status.term.0 };
-        let is_new = |last: &Leadership| (last.leader, last.term) != (now.leader, now.term);
-        if seen.borrow().last().is_none_or(is_new) {
-            seen.borrow_mut().push(now);
-        }
+        seen.borrow_mut().note(&status, tape.now());
         sleep(GLANCE).await;
+    }
+}
+
+impl Seen {
+    fn note(&mut self, status: &ClusterStatus, since: u64) {
+        let now = Leadership { since, leader: status.leader, term: status.term.0 };
+        let is_new = |last: &Leadership| (last.leader, last.term) != (now.leader, now.term);
+        if self.leaderships.last().is_none_or(is_new) {
+            self.leaderships.push(now);
+        }
+        let reports = status.nodes.iter().filter_map(|state| state.report.as_ref());
+        for report in reports.filter(|report| report.role == Role::Leader) {
+            self.claims.note(report.node, report.term);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_say_that_they_led_the_same_term_are_one_too_many() {
+        let mut claims = Claims::default();
+        for (node, term) in [(1, 2), (2, 3), (2, 3), (1, 4)] {
+            claims.note(NodeId(node), Term(term));
+        }
+        assert_eq!(
+            claims.one_leader_a_term().unwrap(),
+            "leaders were seen in 3 terms, one in each"
+        );
+        for (node, term) in [(3, 3), (1, 5), (2, 5)] {
+            claims.note(NodeId(node), Term(term));
+        }
+        let broken = claims.one_leader_a_term().unwrap_err();
+        assert_eq!(broken, "node 2 and node 3 both said that they led term 3");
     }
 }

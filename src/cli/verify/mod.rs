@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use self::places::Places;
+use self::places::{Files, Places};
 use super::check::{Checked, aside, tell as checked};
 use super::failure::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
@@ -51,7 +51,7 @@ Without --history and --report both are written to the cluster's directory (veri
 of the last five runs are kept. `kvctl check HISTORY` judges a history again.
 
 Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no recovery, a final read
-without an answer, replicas that differ); 5 unknown (out of time or steps).
+without an answer, replicas that differ, two leaders of a term); 5 unknown (out of time or steps).
 
 JSON fields: schema_version, verdict (valid, violation, unknown), interrupted, seed, workload:
 clients, kinds, rate, keys, operations_per_key, timeout_millis, reads, read_percent;
@@ -92,12 +92,8 @@ pub struct Verify {
     /// Draws faults and operations [default: a new one each time, which is printed]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Write the history here
-    #[arg(long, value_name = "FILE")]
-    pub history: Option<PathBuf>,
-    /// Write the report here: one page of HTML
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: Files,
     /// Write the verdict as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -160,7 +156,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let supervisor = cluster::supervisor(global).await?;
     launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await.map_err(Failure::from)?;
     let seed = command.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let places = Places::choose(&directory, &command.history, &command.report, seed)?;
+    let places = Places::choose(&command.files, &places::of_cluster(&directory), seed)?;
     output::note(format!("seed {seed}, history in {}", places.history.display()));
     let mut interrupt = Interrupt::new()?;
     let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);

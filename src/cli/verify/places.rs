@@ -2,7 +2,8 @@
 //!
 //! Evidence must not be lost because nobody asked for it beforehand. So both are always written: to
 //! where the command line says, else into the cluster's directory, where they go with the cluster,
-//! and where the newest few runs are kept.
+//! and where the newest few runs are kept. A cluster that goes at once leaves them in the home of
+//! all clusters.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,10 +11,31 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
 use crate::cli::units::unix_millis;
-use crate::config::ClusterDirectory;
+use crate::config::{ClusterDirectory, Home};
 
 /// Runs that are kept.
 const KEPT: usize = 5;
+
+/// Where they are to be, as the command line says.
+#[derive(Debug, clap::Args)]
+pub struct Files {
+    /// Write the history here
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Write the report here: one page of HTML
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Those of runs on a cluster.
+pub fn of_cluster(cluster: &ClusterDirectory) -> PathBuf {
+    cluster.path().join("verify")
+}
+
+/// Those of runs on clusters that were started for them. No cluster can have this name.
+pub fn of_throw_away(home: &Home) -> PathBuf {
+    home.path().join(".verify")
+}
 
 /// The files of a run.
 #[derive(Debug)]
@@ -23,15 +45,12 @@ pub struct Places {
 }
 
 impl Places {
-    pub fn choose(
-        directory: &ClusterDirectory,
-        history: &Option<PathBuf>,
-        report: &Option<PathBuf>,
-        seed: u64,
-    ) -> Result<Places, Failure> {
+    /// Where `files` says, else in a new directory of those of all `runs`.
+    pub fn choose(files: &Files, runs: &Path, seed: u64) -> Result<Places, Failure> {
+        let Files { history, report } = files;
         let own = match (history, report) {
             (Some(_), Some(_)) => PathBuf::new(),
-            _ => own(&directory.path().join("verify"), seed)?,
+            _ => own(runs, seed)?,
         };
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let or = |given: &Option<PathBuf>, name: &str| {

@@ -16,9 +16,10 @@ use super::load;
 use crate::cli::cluster::{self, ThrowAway};
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::verify::{self, places, places::Places};
+use crate::cli::verify;
+use crate::cli::verify::places::{self, Files, Places};
 use crate::cli::{Global, reach};
-use crate::config::{Address, ClusterConfig, ClusterDirectory};
+use crate::config::{Address, ClusterConfig, ClusterDirectory, Home};
 use crate::control::SupervisorClient;
 use crate::scenario::lint::check_cluster;
 use crate::scenario::{Finding, Held, Scenario, Timeline, judge};
@@ -47,6 +48,9 @@ Examples:
   kvctl chaos run ops/scenarios/paused-leader.toml --report report.html
   kvctl chaos run ops/scenarios/rings.toml --up -o json | jq .expectations
 
+Without --history and --report both are written to the cluster's directory (verify/…), with --up to
+.verify/… beside all clusters; those of the last five runs are kept.
+
 Exit codes: 0 all is as expected; 4 an expectation was broken, a step never began, or the history is
 contradictory; 5 something could not be judged; 2 the scenario makes no sense here.
 
@@ -64,12 +68,8 @@ pub struct Run {
     /// What chance decides [default: as the scenario says]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Write the history here [default: into the cluster's directory]
-    #[arg(long, value_name = "FILE")]
-    pub history: Option<PathBuf>,
-    /// Write the report here: one page of HTML [default: into the cluster's directory]
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: Files,
     /// Do it to a protected cluster, too
     #[arg(long)]
     pub yes: bool,
@@ -96,7 +96,8 @@ pub async fn run(global: &Global, command: Run) -> Outcome {
         let scenario = load(&command.file, fits).map_err(|failure| failure.next(hint))?;
         lease(&scenario, &directory)?;
         launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await?;
-        return perform(global, &command, scenario, &directory, &mut interrupt).await;
+        let runs = places::of_cluster(&directory);
+        return perform(global, &command, scenario, &directory, runs, &mut interrupt).await;
     }
     let nodes = scenario.nodes as u32;
     let mut config = ClusterConfig::new(global.name.clone(), nodes);
@@ -107,7 +108,10 @@ pub async fn run(global: &Global, command: Run) -> Outcome {
         () = interrupt.signalled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     let ended = match started {
-        Ok(_) => perform(global, &command, scenario, &cluster.directory, &mut interrupt).await,
+        Ok(_) => {
+            let runs = places::of_throw_away(&Home::from_environment()?);
+            perform(global, &command, scenario, &cluster.directory, runs, &mut interrupt).await
+        }
         Err(failure) => Err(failure),
     };
     cluster.end(ended).await
@@ -172,11 +176,12 @@ async fn perform(
     command: &Run,
     scenario: Scenario,
     directory: &ClusterDirectory,
+    runs: PathBuf,
     interrupt: &mut Interrupt,
 ) -> Outcome {
     let scenario = Arc::new(scenario);
     let seed = command.seed.unwrap_or(scenario.seed);
-    let places = Places::choose(directory, &command.history, &command.report, seed)?;
+    let places = Places::choose(&command.files, &runs, seed)?;
     let supervisor = directory.supervisor_address();
     let status = SupervisorClient::connect(&supervisor).await?.status().await?;
     let nodes: Vec<(NodeId, Address)> =
@@ -208,7 +213,7 @@ async fn perform(
         began_unix_millis: tape.began_unix_millis(),
         worked,
         lanes,
-        expectations: last(expectations, &supervisor, &workload, &tape).await?,
+        expectations: last(expectations, &supervisor, &workload, &tape, &watch).await?,
         recording: tape.finish().map_err(Failure::failed)?,
         injuries: performance.injuries(),
         leaderships: watch.seen(),
@@ -249,12 +254,14 @@ async fn drive(
     Ok(false)
 }
 
-/// Reads every key through every node that is a member now, and compares the replicas.
+/// Reads every key through every node that is a member now, compares the replicas, and looks back
+/// at who led.
 async fn last(
     mut expectations: Vec<Expectation>,
     supervisor: &Address,
     workload: &Workload,
     tape: &Tape,
+    watch: &Watch,
 ) -> Result<Vec<Expectation>, Failure> {
     let status = SupervisorClient::connect(supervisor).await?.status().await?;
     let nodes: Vec<(NodeId, Address)> =
@@ -262,6 +269,7 @@ async fn last(
     let lane = workload.clients.into();
     expectations.push(finish::read_everywhere(&tape.keys(), &nodes, lane, tape).await);
     expectations.push(finish::replicas_agree(supervisor).await);
+    expectations.push(watch.one_leader_a_term());
     Ok(expectations)
 }
 
