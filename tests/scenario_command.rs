@@ -3,8 +3,11 @@
 mod kvctl_home;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use kvctl_home::Home;
+use kvctl_home::{Home, ended, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/scenarios").join(name)
@@ -128,4 +131,38 @@ fn a_clock_within_that_bound_does_no_harm() {
     let history = told["history"]["path"].as_str().unwrap();
     assert!(history.starts_with(home.path().join(".verify").to_str().unwrap()), "{history}");
     home.ok(&["check", history]);
+}
+
+/// A run of this scenario, of which a fault is in force now.
+fn under_way(home: &Home, scenario: &str) -> std::process::Child {
+    let mut command = home.command(&["chaos", "run", scenario]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let in_force = || !home.json(&["chaos", "status"])["faults"].as_array().unwrap().is_empty();
+    wait_until("a fault is in force", in_force);
+    child
+}
+
+#[test]
+fn a_supervisor_that_is_killed_meanwhile_costs_no_verdict() {
+    let home = Home::with(3);
+    let path = shipped("half-dead-leader.toml").display().to_string();
+    let child = under_way(&home, &path);
+    let pid = home.json(&["cluster", "status"])["supervisor_pid"].as_i64().unwrap() as i32;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert!(ended.err.contains("a new one has adopted the running nodes"), "{}", ended.err);
+    assert_eq!(home.ok(&["chaos", "status"]), "no fault is in force\n");
+}
+
+#[test]
+fn whoever_kills_it_leaves_no_fault() {
+    let home = Home::with(3);
+    let (_directory, path) = write(&short("at least 1 election", ""));
+    let mut child = under_way(&home, &path);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("it ends in its time", || home.ok(&["chaos", "status"]) == "no fault is in force\n");
+    home.ok(&["cluster", "wait", "--ready"]);
+    home.ok(&["put", "a", "b"]);
 }

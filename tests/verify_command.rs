@@ -5,6 +5,8 @@ mod kvctl_home;
 use std::process::{Child, Stdio};
 
 use kvctl_home::{Home, ended, wait_until};
+use kvraft::config::ClusterDirectory;
+use kvraft::supervisor::receipt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -48,7 +50,7 @@ fn a_run_is_valid_is_told_on_every_channel_and_leaves_no_fault() {
     assert_eq!(json["interrupted"], false);
     let expectations = json["expectations"].as_array().unwrap();
     assert_eq!(expectations.len(), 5);
-    assert!(expectations.iter().all(|it| it["held"] == true), "{expectations:?}");
+    assert!(expectations.iter().all(|it| it["held"] == "yes"), "{expectations:?}");
     let injected = |it: &Value| it["injected"].as_u64().unwrap();
     let faults: u64 = json["faults"].as_array().unwrap().iter().map(injected).sum();
     assert!(faults > 0, "{json:#}");
@@ -75,7 +77,7 @@ fn a_run_is_valid_is_told_on_every_channel_and_leaves_no_fault() {
 fn whoever_interrupts_it_gets_a_verdict_and_whoever_kills_it_leaves_nothing() {
     let home = Home::with(3);
     let child = under_way(&home, &["--faults", "partition,pause", "-o", "json"]);
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    end(child.id(), Signal::SIGINT);
     let interrupted = ended(child.wait_with_output().unwrap());
     assert_eq!(interrupted.code, 0, "{}{}", interrupted.out, interrupted.err);
     let json: Value = serde_json::from_str(&interrupted.out).unwrap();
@@ -92,6 +94,56 @@ fn whoever_interrupts_it_gets_a_verdict_and_whoever_kills_it_leaves_nothing() {
     wait_until("faults end by themselves", || in_force(&home) == 0);
     home.ok(&["cluster", "wait", "--ready"]);
     home.ok(&["put", "a", "b"]);
+}
+
+/// The supervisor's process, looked for without kvctl, which would start another.
+fn supervisor(home: &Home) -> Option<u32> {
+    let directory = ClusterDirectory::at(home.path().join("default")).unwrap();
+    receipt::supervisor_of(&directory).unwrap().map(|process| process.pid)
+}
+
+fn end(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+#[test]
+fn a_supervisor_that_is_killed_meanwhile_costs_no_verdict() {
+    let home = Home::with(3);
+    let faults = ["--faults", "partition,pause,kill,delay", "-o", "json"];
+    let child = under_way(&home, &faults);
+    let before = supervisor(&home);
+    end(before.unwrap(), Signal::SIGKILL);
+    wait_until("there is another", || supervisor(&home).is_some_and(|pid| Some(pid) != before));
+    wait_until("another fault is in force", || in_force(&home) > 0);
+    end(child.id(), Signal::SIGINT);
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json["verdict"], "valid", "{json:#}");
+    assert_eq!(in_force(&home), 0);
+    home.ok(&["cluster", "wait", "--ready"]);
+}
+
+#[test]
+fn a_cluster_that_is_gone_is_not_called_wrong_and_comes_back_without_faults() {
+    let home = Home::with(3);
+    let child = under_way(&home, &["--faults", "partition,delay,disk", "-o", "json"]);
+    let status = home.json(&["cluster", "status"]);
+    let nodes = status["nodes"].as_array().unwrap().iter().filter_map(|it| it["pid"].as_u64());
+    end(supervisor(&home).unwrap(), Signal::SIGKILL);
+    nodes.for_each(|pid| end(pid as u32, Signal::SIGKILL));
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 5, "{}{}", ended.out, ended.err);
+    assert!(ended.err.contains("the cluster is gone"), "{}", ended.err);
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json["verdict"], "unknown", "{json:#}");
+    assert!(home.fails(1, &["chaos", "status"]).contains("kvctl cluster up"));
+    home.ok(&["cluster", "up"]);
+    wait_until("what was in force ends in its time", || in_force(&home) == 0);
+    home.ok(&["cluster", "wait", "--ready"]);
+    home.ok(&["put", "a", "b"]);
+    // What was acknowledged before is there: the history goes on, and is not contradicted.
+    home.ok(&["check", json["history"]["path"].as_str().unwrap()]);
 }
 
 #[test]

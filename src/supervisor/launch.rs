@@ -183,9 +183,10 @@ pub async fn connect(directory: &ClusterDirectory) -> Result<SupervisorClient, L
 }
 
 /// Talks to the supervisor; if there is none and nodes of the cluster still run, starts a new one,
-/// which adopts them. The second value says whether it did.
+/// as `how` says, which adopts them. The second value says whether it did.
 pub async fn connect_or_adopt(
     directory: &ClusterDirectory,
+    how: &Start,
 ) -> Result<(SupervisorClient, bool), LaunchError> {
     match connect(directory).await {
         Err(LaunchError::NotRunning { name }) => {
@@ -193,7 +194,7 @@ pub async fn connect_or_adopt(
             if !has_nodes(directory)? && receipt_supervisor(directory)?.is_none() {
                 return Err(LaunchError::NotRunning { name });
             }
-            Ok((start(directory, &Start::default()).await?, true))
+            Ok((start(directory, how).await?, true))
         }
         other => Ok((other?, false)),
     }
@@ -369,7 +370,7 @@ pub async fn down(
     directory: &ClusterDirectory,
     grace: Option<Duration>,
 ) -> Result<Receipt, LaunchError> {
-    let (client, _) = connect_or_adopt(directory).await?;
+    let (client, _) = connect_or_adopt(directory, &Start::default()).await?;
     let stopped = client.down(grace).await?;
     drop(client);
     Ok(Receipt { stopped, left: look_until_clean(directory).await? })

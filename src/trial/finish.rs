@@ -9,10 +9,10 @@ use super::client::perform;
 use super::load::connect;
 use super::recorder::Asked;
 use super::tape::Tape;
-use super::verdict::Expectation;
+use super::verdict::{Expectation, Unmet};
 use super::workload::Reads;
 use crate::config::Address;
-use crate::control::{ClusterStatus, ControlError, NodeStatus, SupervisorClient};
+use crate::control::{ClusterStatus, NodeStatus, SupervisorClient};
 use crate::supervisor::launch::{self, Until};
 use crate::types::NodeId;
 use crate::verify::history::{Call, Outcome};
@@ -37,16 +37,18 @@ pub async fn recovers(supervisor: &Address) -> Expectation {
         let millis = began.elapsed().as_millis();
         format!("every node was ready {millis} ms after the last fault had ended")
     });
-    Expectation::new("recovery", ready.map_err(|error| error.to_string()))
+    Expectation::new("recovery", ready.map_err(Unmet::from))
 }
 
 /// Reads each key once through each node, all nodes at the same time. On `tape`, they are the lanes
-/// from `lane` on.
+/// from `lane` on. A node that does not answer breaks a promise only if it was known to run: `seen`
+/// says whether the supervisor could be asked.
 pub async fn read_everywhere(
     keys: &[String],
     nodes: &[(NodeId, Address)],
     lane: u64,
     tape: &Tape,
+    seen: bool,
 ) -> Expectation {
     let readers = (lane..).zip(nodes).map(|(lane, (node, address))| async move {
         let missing = read_at(keys, *node, address, lane, tape).await;
@@ -56,7 +58,10 @@ pub async fn read_everywhere(
     let (count, all) = (keys.len(), nodes.len());
     let done = match missing.is_empty() {
         true => Ok(format!("{count} keys were read through each of {all} nodes")),
-        false => Err(format!("of {count} keys that were read, {}", missing.join(", "))),
+        false => {
+            let why = format!("of {count} keys that were read, {}", missing.join(", "));
+            Err(if seen { Unmet::Broken(why) } else { Unmet::Unseen(why) })
+        }
     };
     Expectation::new("final reads", done)
 }
@@ -92,14 +97,13 @@ pub async fn replicas_agree(supervisor: &Address) -> Expectation {
     Expectation::new(EQUAL, compare(supervisor).await)
 }
 
-async fn compare(supervisor: &Address) -> Result<String, String> {
+async fn compare(supervisor: &Address) -> Result<String, Unmet> {
     let end = Instant::now() + CATCH_UP;
-    let words = |error: ControlError| error.to_string();
-    let supervisor = SupervisorClient::connect(supervisor).await.map_err(words)?;
+    let supervisor = SupervisorClient::connect(supervisor).await?;
     loop {
-        let status = supervisor.status().await.map_err(words)?;
+        let status = supervisor.status().await?;
         if let Some(verdict) = hashes(&status) {
-            return verdict;
+            return verdict.map_err(Unmet::Broken);
         }
         if Instant::now() >= end {
             let applied = status.nodes.iter().map(|node| match &node.report {
@@ -107,7 +111,8 @@ async fn compare(supervisor: &Address) -> Result<String, String> {
                 None => format!("node {} unknown", node.node),
             });
             let applied: Vec<String> = applied.collect();
-            return Err(format!("they never had applied the same: {}", applied.join(", ")));
+            let all = applied.join(", ");
+            return Err(Unmet::Broken(format!("they never had applied the same: {all}")));
         }
         sleep(GLANCE).await;
     }

@@ -49,6 +49,8 @@ pub struct Performance {
     scenario: Arc<Scenario>,
     supervisor: Address,
     client: Option<SupervisorClient>,
+    /// The supervisor did not answer when it was asked last.
+    is_silent: bool,
     /// Even to a protected cluster.
     yes: bool,
     tape: Tape,
@@ -87,6 +89,7 @@ impl Performance {
             scenario: Arc::clone(scenario),
             supervisor: supervisor.clone(),
             client: Some(client),
+            is_silent: false,
             yes,
             tape: tape.clone(),
             began: Instant::now(),
@@ -119,7 +122,11 @@ impl Performance {
         if let Err(error) = self.look(&mut told).await {
             // Asked again at the next look.
             self.client = None;
-            told.push((self.elapsed(), format!("the supervisor does not answer: {error}")));
+            if !std::mem::replace(&mut self.is_silent, true) {
+                told.push((self.elapsed(), format!("the supervisor does not answer: {error}")));
+            }
+        } else if std::mem::take(&mut self.is_silent) {
+            told.push((self.elapsed(), "the supervisor answers again".to_owned()));
         }
         while let Ok(said) = self.told.1.try_recv() {
             told.push((self.elapsed(), said));

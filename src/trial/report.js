@@ -39,14 +39,15 @@ const injected = statistics.faults.reduce((total, row) => total + row.injected, 
 const sentence = {
   valid: "Every answer is explained by one order of all operations, and the cluster came back.",
   violation: "Something that was promised did not hold: see below.",
-  unknown: "Nothing speaks against it, but not every key could be judged.",
+  unknown: "Nothing speaks against it, but not everything could be judged.",
 }[data.verdict];
 
 function head() {
   const when = new Date(data.began_unix_millis).toISOString().replace("T", " ").slice(0, 19);
   const about = `${many(data.operations.count, "operation")} on ` +
     `${many(data.keys_judged, "key")}, ${many(injected, "fault")} in ${time(statistics.seconds)}.`;
-  const checks = data.expectations.map((it) => element("li", it.held ? {} : { class: "broken" },
+  const looks = { yes: {}, no: { class: "broken" }, unknown: { class: "unseen" } };
+  const checks = data.expectations.map((it) => element("li", looks[it.held],
     element("b", null, it.name), ` — ${it.detail}`));
   return [
     element("div", { class: "top" }, element("h1", null, "kvctl verify"),

@@ -10,11 +10,12 @@ use super::nemesis::plan::Plan;
 use super::nemesis::table::Row;
 use super::recorder::Progress;
 use super::tape::Tape;
-use super::verdict::{About, Expectation, Record};
+use super::verdict::{About, Expectation, Record, Unmet};
 use super::watch::Watch;
 use super::workload::Workload;
 use crate::config::Address;
 use crate::control::{ControlError, SupervisorClient};
+use crate::scenario::Held;
 use crate::types::NodeId;
 
 /// Why there is no record.
@@ -116,14 +117,16 @@ impl Trial {
     pub async fn finish(mut self) -> Result<Record, TrialError> {
         let healed = self.heal().await;
         let healed = healed.map(|()| "none of the faults is in force any more".to_owned());
-        let mut expectations =
-            vec![Expectation::new("healing", healed.map_err(|error| error.to_string()))];
-        expectations.push(finish::recovers(&self.supervisor).await);
+        let mut expectations = vec![Expectation::new("healing", healed.map_err(Unmet::from))];
+        let recovery = finish::recovers(&self.supervisor).await;
+        let seen = recovery.held != Held::Unknown;
+        expectations.push(recovery);
         let worked = self.elapsed();
         self.load.stop().await;
         let keys = self.tape.keys();
         let lane = self.workload.clients.into();
-        expectations.push(finish::read_everywhere(&keys, &self.nodes, lane, &self.tape).await);
+        let (nodes, tape) = (&self.nodes, &self.tape);
+        expectations.push(finish::read_everywhere(&keys, nodes, lane, tape, seen).await);
         expectations.push(finish::replicas_agree(&self.supervisor).await);
         expectations.push(self.watch.one_leader_a_term());
         Ok(Record {

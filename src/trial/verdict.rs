@@ -8,7 +8,9 @@ use super::nemesis::Injury;
 use super::recorder::Recording;
 use super::watch::Leadership;
 use super::workload::Workload;
-use crate::control::ClusterStatus;
+use crate::control::{ClusterStatus, ControlError};
+use crate::scenario::Held;
+use crate::supervisor::launch::LaunchError;
 use crate::verify::history::History;
 use crate::verify::judge::{Judged, Limits, judge};
 
@@ -16,15 +18,47 @@ use crate::verify::judge::{Judged, Limits, judge};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Expectation {
     pub name: &'static str,
-    pub held: bool,
+    pub held: Held,
     /// What was seen.
     pub detail: String,
 }
 
+/// Why something is not known to have held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// It did not.
+    Broken(String),
+    /// Nobody could look.
+    Unseen(String),
+}
+
+impl From<ControlError> for Unmet {
+    /// A supervisor that is gone or does not answer says nothing of the store.
+    fn from(error: ControlError) -> Unmet {
+        match error {
+            ControlError::Refused(why) | ControlError::Unfinished(why) => Unmet::Broken(why),
+            error => Unmet::Unseen(error.to_string()),
+        }
+    }
+}
+
+impl From<LaunchError> for Unmet {
+    fn from(error: LaunchError) -> Unmet {
+        match error {
+            LaunchError::Control(error) => error.into(),
+            error => Unmet::Broken(error.to_string()),
+        }
+    }
+}
+
 impl Expectation {
-    pub fn new(name: &'static str, seen: Result<String, String>) -> Expectation {
-        let held = seen.is_ok();
-        Expectation { name, held, detail: seen.unwrap_or_else(|why| why) }
+    pub fn new(name: &'static str, seen: Result<String, Unmet>) -> Expectation {
+        let (held, detail) = match seen {
+            Ok(seen) => (Held::Yes, seen),
+            Err(Unmet::Broken(why)) => (Held::No, why),
+            Err(Unmet::Unseen(why)) => (Held::Unknown, why),
+        };
+        Expectation { name, held, detail }
     }
 }
 
@@ -92,7 +126,7 @@ pub enum Verdict {
     Valid,
     /// A contradiction, or something that must be and was not.
     Violation,
-    /// Some keys could not be judged, and nothing else speaks against the store.
+    /// Some keys or expectations could not be judged, and nothing else speaks against the store.
     Unknown,
 }
 
@@ -108,10 +142,11 @@ impl Verdict {
     /// One violated key, or one broken expectation, is enough; what is unknown is never valid.
     pub fn of(verdicts: &[Judged], expectations: &[Expectation]) -> Verdict {
         let any = |is: fn(&Judged) -> bool| verdicts.iter().any(is);
-        if any(|it| matches!(it, Judged::Violated(_))) || expectations.iter().any(|it| !it.held) {
+        let some = |held| expectations.iter().any(|it| it.held == held);
+        if any(|it| matches!(it, Judged::Violated(_))) || some(Held::No) {
             return Verdict::Violation;
         }
-        match any(|it| matches!(it, Judged::Unknown(_))) {
+        match any(|it| matches!(it, Judged::Unknown(_))) || some(Held::Unknown) {
             true => Verdict::Unknown,
             false => Verdict::Valid,
         }
@@ -134,10 +169,13 @@ mod tests {
     #[test]
     fn a_broken_expectation_is_a_violation_and_what_is_unknown_is_not_valid() {
         let held = || Expectation::new("recovery", Ok(String::new()));
-        let broken = || Expectation::new("recovery", Err(String::new()));
+        let broken = || Expectation::new("recovery", Err(Unmet::Broken(String::new())));
+        let unseen = || Expectation::new("recovery", Err(Unmet::Unseen(String::new())));
         let unknown = || Judged::Unknown(Why::Stopped);
         assert_eq!(Verdict::of(&[Judged::Valid], &[held()]), Verdict::Valid);
         assert_eq!(Verdict::of(&[Judged::Valid, unknown()], &[held()]), Verdict::Unknown);
         assert_eq!(Verdict::of(&[unknown()], &[held(), broken()]), Verdict::Violation);
+        assert_eq!(Verdict::of(&[Judged::Valid], &[held(), unseen()]), Verdict::Unknown);
+        assert_eq!(Verdict::of(&[Judged::Valid], &[broken(), unseen()]), Verdict::Violation);
     }
 }

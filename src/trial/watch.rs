@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::tape::Tape;
-use super::verdict::Expectation;
+use super::verdict::{Expectation, Unmet};
 use crate::config::Address;
 use crate::control::{ClusterStatus, ControlError, Role, SupervisorClient};
 use crate::types::{NodeId, Term};
@@ -54,11 +54,13 @@ impl Claims {
         }
     }
 
-    fn one_leader_a_term(&self) -> Result<String, String> {
+    fn one_leader_a_term(&self) -> Result<String, Unmet> {
         match self.broken {
             None => Ok(format!("leaders were seen in {} terms, one in each", self.first.len())),
             Some((term, [one, other])) => {
-                Err(format!("node {one} and node {other} both said that they led term {term}"))
+                let both =
+                    format!("node {one} and node {other} both said that they led term {term}");
+                Err(Unmet::Broken(both))
             }
         }
     }
@@ -145,6 +147,7 @@ mod tests {
             claims.note(NodeId(node), Term(term));
         }
         let broken = claims.one_leader_a_term().unwrap_err();
-        assert_eq!(broken, "node 2 and node 3 both said that they led term 3");
+        let words = "node 2 and node 3 both said that they led term 3";
+        assert_eq!(broken, Unmet::Broken(words.to_owned()));
     }
 }

@@ -12,6 +12,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{self, Format, Progress};
 use crate::cli::units::{self, short_duration};
 use crate::cli::{Global, reach};
+use crate::scenario::Held;
 use crate::trial::drill::exercise::{EXERCISES, Exercise, exercise};
 use crate::trial::drill::{Drill, Plan, Score, may_begin};
 use crate::trial::statistics::Gap;
@@ -203,7 +204,7 @@ fn tell(score: &Score, cost: &Cost, record: &Record) -> Result<(), Failure> {
         (_, 0) => record
             .expectations
             .iter()
-            .find(|it| !it.held)
+            .find(|it| it.held == Held::No)
             .map_or("could not be judged".to_owned(), |it| format!("{}: {}", it.name, it.detail)),
         (_, keys) => format!("{keys} keys contradict what clients were told"),
     };

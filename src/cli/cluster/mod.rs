@@ -19,7 +19,7 @@ use super::failure::{Failure, Outcome};
 use super::{Global, output, reach};
 use crate::config::ClusterDirectory;
 use crate::control::{ClusterStatus, ControlError, SupervisorClient};
-use crate::supervisor::launch::{self, LaunchError};
+use crate::supervisor::launch::{self, LaunchError, Start};
 
 /// What can be done to a cluster.
 #[derive(Debug, clap::Subcommand)]
@@ -66,7 +66,7 @@ async fn hear(global: &Global) -> Result<(SupervisorClient, ClusterStatus), Fail
     let mut tries = 0;
     loop {
         tries += 1;
-        let (supervisor, adopted) = launch::connect_or_adopt(&directory)
+        let (supervisor, adopted) = launch::connect_or_adopt(&directory, &Start::default())
             .await
             .map_err(|error| explain(global, &directory, error))?;
         match supervisor.status().await {

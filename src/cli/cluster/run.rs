@@ -93,11 +93,15 @@ impl ThrowAway {
         Ok(ThrowAway { place, home, directory })
     }
 
+    /// How its supervisor is started: it goes with this process, and takes all with it.
+    pub fn how() -> Start {
+        Start { until_exit_of: Some(std::process::id()), throw_away: true }
+    }
+
     /// Starts it, and waits until it is ready.
     pub async fn start(&self, nodes: u32, timeout: Duration) -> Result<ClusterStatus, Failure> {
         let _progress = Progress::spinner(format!("starting {nodes} nodes"));
-        let start = Start { until_exit_of: Some(std::process::id()), throw_away: true };
-        let supervisor = launch::start(&self.directory, &start).await?;
+        let supervisor = launch::start(&self.directory, &ThrowAway::how()).await?;
         Ok(launch::wait(&supervisor, Until::Ready, timeout, |_| {}).await?)
     }
 

@@ -69,7 +69,7 @@ pub async fn run(global: &Global, command: Up) -> Outcome {
     if config.durability == Durability::None {
         output::warn("durability is none: a power cut loses acknowledged writes");
     }
-    let running = launch::connect_or_adopt(&directory).await.is_ok();
+    let running = launch::connect_or_adopt(&directory, &Start::default()).await.is_ok();
     if running && command.foreground {
         return Err(Failure::failed(format!("the cluster `{}` runs already", global.name))
             .next(format!("take it down first: kvctl{} cluster down", global.flag())));

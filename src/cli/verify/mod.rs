@@ -3,8 +3,9 @@
 //! The work is [`trial`](crate::trial)'s and [`verify`](crate::verify)'s; here it is decided where
 //! files lie, when it is over, and what is printed.
 
+pub mod keeper;
 pub mod places;
-mod tell;
+pub mod tell;
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use self::keeper::Keeper;
 use self::places::{Files, Places};
 use super::check::{Checked, aside, tell as checked};
 use super::failure::{Exit, Failure, Outcome};
@@ -19,7 +21,7 @@ use super::interrupt::Interrupt;
 use super::output::{self, Progress};
 use super::units;
 use super::{Global, cluster, reach};
-use crate::supervisor::launch::{self, Until};
+use crate::supervisor::launch::{self, Start, Until};
 use crate::trial::nemesis::table::{self, Row};
 use crate::trial::{
     Judgement, Kind, Reads, Record, Setup, Statistics, Trial, TrialError, Verdict, Workload, report,
@@ -51,7 +53,8 @@ Without --history and --report both are written to the cluster's directory (veri
 of the last five runs are kept. `kvctl check HISTORY` judges a history again.
 
 Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no recovery, a final read
-without an answer, replicas that differ, two leaders of a term); 5 unknown (out of time or steps).
+without an answer, replicas that differ, two leaders of a term); 5 unknown (out of time or steps, or
+the cluster is gone).
 
 JSON fields: schema_version, verdict (valid, violation, unknown), interrupted, seed, workload:
 clients, kinds, rate, keys, operations_per_key, timeout_millis, reads, read_percent;
@@ -60,8 +63,8 @@ name, nodes, transport, durability, build; build (of kvctl), began_unix_millis, 
 operations: f, ok, fail, mismatch, info; final_reads, ops_per_second, latency_seconds: p50 p99 max;
 longest_gap (without an acknowledged write): seconds, began_seconds; faults: kind, injected,
 refused, silence_seconds, recovery_seconds: median max; leaders: leaderships, first_term, last_term,
-leaderless_seconds, nodes: node, seconds; expectations: name, held, detail; check: as in kvctl
-check; history: path, lines, xxh3; report, check_again")]
+leaderless_seconds, nodes: node, seconds; expectations: name, held (yes, no, unknown), detail;
+check: as in kvctl check; history: path, lines, xxh3; report, check_again")]
 pub struct Verify {
     /// How long clients and faults are at work
     #[arg(long, default_value = "60s", value_name = "TIME",
@@ -169,7 +172,8 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
         history: Some(Box::new(history) as Box<dyn Write>),
     };
     let mut trial = Trial::start(setup).await?;
-    let interrupted = watch(&mut trial, command.duration, &mut interrupt).await;
+    let mut keeper = Keeper::new(&directory, Start::default());
+    let interrupted = watch(&mut trial, command.duration, &mut keeper, &mut interrupt).await;
     let record = finish(trial, &mut interrupt, &places).await?;
     let (record, judgement, took) = judge(record, command.check_timeout, &mut interrupt).await?;
     let statistics = Statistics::of(&record);
@@ -196,8 +200,13 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     })
 }
 
-/// Looks on until the time is over; true if somebody wanted it to end before.
-async fn watch(trial: &mut Trial, duration: Duration, interrupt: &mut Interrupt) -> bool {
+/// Looks on until the time is over, or the cluster gone; true if somebody wanted it to end before.
+async fn watch(
+    trial: &mut Trial,
+    duration: Duration,
+    keeper: &mut Keeper<'_>,
+    interrupt: &mut Interrupt,
+) -> bool {
     let progress = Progress::spinner("");
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
@@ -206,7 +215,7 @@ async fn watch(trial: &mut Trial, duration: Duration, interrupt: &mut Interrupt)
             () = interrupt.signalled() => return true,
         }
         let elapsed = trial.elapsed();
-        if elapsed >= duration {
+        if elapsed >= duration || !keeper.look().await {
             return false;
         }
         progress.message(tell::progress(trial, elapsed, duration));

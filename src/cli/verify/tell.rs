@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::{short_duration, timestamp};
 use crate::observe::VERSION;
+use crate::scenario::Held;
 use crate::trial::statistics::{OfKind, Spread};
 use crate::trial::verdict::About;
 use crate::trial::{Expectation, Record, Statistics, Trial, Verdict, Workload};
@@ -141,7 +142,7 @@ impl Told<'_> {
             time(leaders.leaderless_seconds),
         ))?;
         for expectation in &self.record.expectations {
-            let held = if expectation.held { "held" } else { "BROKEN" };
+            let held = held(expectation.held);
             output::line(format!("{}: {held}: {}", expectation.name, expectation.detail))?;
         }
         tell::stories(&check)?;
@@ -219,19 +220,30 @@ fn time(seconds: f64) -> String {
     short_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// What became of an expectation, in a word.
+pub fn held(held: Held) -> &'static str {
+    match held {
+        Held::Yes => "held",
+        Held::No => "BROKEN",
+        Held::Unknown => "not seen",
+    }
+}
+
 /// As of `kvctl check`, and a test case for each expectation.
 pub fn junit(checked: &Checked<'_>, record: &Record) -> Report {
     let mut report = tell::junit("kvctl verify", checked);
     let mut suite = TestSuite::new("expectations");
     for Expectation { name, held, detail } in &record.expectations {
-        let status = match held {
-            true => TestCaseStatus::success(),
-            false => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(detail.clone());
-                status
-            }
+        let kind = match held {
+            Held::Yes => None,
+            Held::No => Some(NonSuccessKind::Failure),
+            Held::Unknown => Some(NonSuccessKind::Error),
         };
+        let status = kind.map_or_else(TestCaseStatus::success, |kind| {
+            let mut status = TestCaseStatus::non_success(kind);
+            status.set_message(detail.clone());
+            status
+        });
         suite.add_test_case(TestCase::new(*name, status));
     }
     report.add_test_suite(suite);

@@ -17,13 +17,14 @@ use crate::cli::cluster::{self, ThrowAway};
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::verify;
+use crate::cli::verify::keeper::Keeper;
 use crate::cli::verify::places::{self, Files, Places};
 use crate::cli::{Global, reach};
 use crate::config::{Address, ClusterConfig, ClusterDirectory, Home};
 use crate::control::SupervisorClient;
 use crate::scenario::lint::check_cluster;
 use crate::scenario::{Finding, Held, Scenario, Timeline, judge};
-use crate::supervisor::launch::{self, Until};
+use crate::supervisor::launch::{self, Start, Until};
 use crate::trial::performance::{GLANCE, Told};
 use crate::trial::verdict::About;
 use crate::trial::{
@@ -56,7 +57,7 @@ contradictory; 5 something could not be judged; 2 the scenario makes no sense he
 
 JSON fields: schema_version, scenario, seed, verdict (valid, violation, unknown), steps: line, text,
 began_seconds, ended_seconds; never_began: line, why; expectations: line, text, held (yes, no,
-unknown), measured; checks: name, held, detail; told: seconds, what; history: path, lines, xxh3;
+unknown), measured; checks: name, held, detail (as in kvctl verify); told: seconds, what; history: path, lines, xxh3;
 report")]
 pub struct Run {
     /// The scenario
@@ -96,8 +97,9 @@ pub async fn run(global: &Global, command: Run) -> Outcome {
         let scenario = load(&command.file, fits).map_err(|failure| failure.next(hint))?;
         lease(&scenario, &directory)?;
         launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await?;
-        let runs = places::of_cluster(&directory);
-        return perform(global, &command, scenario, &directory, runs, &mut interrupt).await;
+        let (runs, how) = (places::of_cluster(&directory), Start::default());
+        let there = There { directory: &directory, how, runs };
+        return perform(global, &command, scenario, there, &mut interrupt).await;
     }
     let nodes = scenario.nodes as u32;
     let mut config = ClusterConfig::new(global.name.clone(), nodes);
@@ -110,11 +112,21 @@ pub async fn run(global: &Global, command: Run) -> Outcome {
     let ended = match started {
         Ok(_) => {
             let runs = places::of_throw_away(&Home::from_environment()?);
-            perform(global, &command, scenario, &cluster.directory, runs, &mut interrupt).await
+            let there = There { directory: &cluster.directory, how: ThrowAway::how(), runs };
+            perform(global, &command, scenario, there, &mut interrupt).await
         }
         Err(failure) => Err(failure),
     };
     cluster.end(ended).await
+}
+
+/// Where it is performed.
+struct There<'c> {
+    directory: &'c ClusterDirectory,
+    /// How its supervisor is started, if it has to be once more.
+    how: Start,
+    /// Where the files of runs lie.
+    runs: PathBuf,
 }
 
 /// Leaders serve reads by a lease only if the cluster was made so.
@@ -175,10 +187,10 @@ async fn perform(
     global: &Global,
     command: &Run,
     scenario: Scenario,
-    directory: &ClusterDirectory,
-    runs: PathBuf,
+    there: There<'_>,
     interrupt: &mut Interrupt,
 ) -> Outcome {
+    let There { directory, how, runs } = there;
     let scenario = Arc::new(scenario);
     let seed = command.seed.unwrap_or(scenario.seed);
     let places = Places::choose(&command.files, &runs, seed)?;
@@ -198,7 +210,8 @@ async fn perform(
     let load = Load::start(&workload, seed, &prefix, &nodes, &tape);
     let mut performance = Performance::start(&scenario, &supervisor, command.yes, &tape).await?;
     let mut told = Vec::new();
-    let interrupted = drive(global, &mut performance, &mut told, interrupt).await?;
+    let mut keeper = Keeper::new(directory, how);
+    let interrupted = drive(global, &mut performance, &mut told, &mut keeper, interrupt).await?;
     performance.end().await?;
     if interrupted {
         return Err(Failure::new(Exit::Interrupted, "interrupted; its faults are healed"));
@@ -238,6 +251,7 @@ async fn drive(
     global: &Global,
     performance: &mut Performance,
     told: &mut Vec<Told>,
+    keeper: &mut Keeper<'_>,
     interrupt: &mut Interrupt,
 ) -> Result<bool, Failure> {
     let mut tick = tokio::time::interval(GLANCE);
@@ -245,6 +259,9 @@ async fn drive(
         tokio::select! {
             _ = tick.tick() => {}
             () = interrupt.signalled() => return Ok(true),
+        }
+        if !keeper.look().await {
+            return Err(Failure::failed("the cluster is gone: there is nothing more to see"));
         }
         for event in performance.glance().await {
             tell::event(global, &event)?;
@@ -267,7 +284,7 @@ async fn last(
     let nodes: Vec<(NodeId, Address)> =
         status.nodes.iter().map(|state| (state.node, state.client.clone())).collect();
     let lane = workload.clients.into();
-    expectations.push(finish::read_everywhere(&tape.keys(), &nodes, lane, tape).await);
+    expectations.push(finish::read_everywhere(&tape.keys(), &nodes, lane, tape, true).await);
     expectations.push(finish::replicas_agree(supervisor).await);
     expectations.push(watch.one_leader_a_term());
     Ok(expectations)
@@ -288,7 +305,11 @@ fn conclude(
         false => (!any(|it| matches!(it, Judged::Unknown(_)))).then_some(true),
     };
     let equal = record.expectations.iter().find(|it| it.name == finish::EQUAL);
-    timeline.replicas_equal = equal.map(|it| it.held);
+    timeline.replicas_equal = equal.and_then(|it| match it.held {
+        Held::Yes => Some(true),
+        Held::No => Some(false),
+        Held::Unknown => None,
+    });
     let findings = judge(&scenario, &timeline);
     Performed { scenario, record, judgement, timeline, never_began, findings, told, places }
 }

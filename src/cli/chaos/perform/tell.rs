@@ -10,6 +10,7 @@ use crate::cli::check::{Checked, tell};
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
+use crate::cli::verify::tell::held as held_word;
 use crate::scenario::Finding;
 use crate::trial::performance::Told;
 use crate::trial::{Expectation, Verdict};
@@ -107,8 +108,7 @@ fn page(performed: &Performed, took: Duration) -> Result<(), Failure> {
     }
     output::print_table(&mut table)?;
     for Expectation { name, held, detail } in &record.expectations {
-        let held = if *held { "held" } else { "BROKEN" };
-        output::line(format!("{name}: {held}: {detail}"))?;
+        output::line(format!("{name}: {}: {detail}", held_word(*held)))?;
     }
     if let Some((step, why)) = never_began {
         let line = scenario.steps.get(*step).map_or(0, |step| step.line);
