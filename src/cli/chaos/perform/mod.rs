@@ -57,8 +57,8 @@ contradictory; 5 something could not be judged; 2 the scenario makes no sense he
 
 JSON fields: schema_version, scenario, seed, verdict (valid, violation, unknown), steps: line, text,
 began_seconds, ended_seconds; never_began: line, why; expectations: line, text, held (yes, no,
-unknown), measured; checks: name, held, detail (as in kvctl verify); told: seconds, what; history: path, lines, xxh3;
-report")]
+unknown), measured; checks: name, held, detail (as in kvctl verify); told: seconds, what; history:
+path, lines, xxh3; report")]
 pub struct Run {
     /// The scenario
     #[arg(value_name = "FILE")]
