@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Table, TableFault};
 use super::who::Who;
-use super::{ClockFault, Directed, NodeFault, shape};
+use super::{Directed, NodeFault, shape};
 use crate::link::{MAX_DELAY, Policy};
 use crate::types::{LogIndex, NodeId, Term};
 use crate::units::parse_positive_duration;
@@ -277,8 +277,15 @@ impl View {
 impl Wish {
     /// Whether it is over once it was done: it ends without being told to.
     pub fn is_momentary(&self) -> bool {
-        let jump = |fault: &NodeFault| matches!(fault, NodeFault::Clock(ClockFault::Jump { .. }));
-        matches!(self, Wish::Node { fault, .. } if jump(fault))
+        self.natural_millis().is_some()
+    }
+
+    /// For how long it is in force then.
+    pub fn natural_millis(&self) -> Option<u64> {
+        match self {
+            Wish::Node { fault: NodeFault::Clock(clock), .. } => clock.natural_millis(),
+            _ => None,
+        }
     }
 
     /// What it comes to, as things stand.
@@ -358,15 +365,13 @@ impl Injection {
         if links.is_empty() && nodes.is_empty() {
             return Err("no link is concerned: nothing would happen".to_owned());
         }
-        let mut duration_millis = duration_millis;
-        if let Wish::Node { fault, .. } = &wish {
-            if flap.is_some() && !matches!(fault, NodeFault::Disk(_)) {
-                return Err(format!("a {fault} does not flap"));
-            }
-            if let NodeFault::Clock(clock) = fault {
-                duration_millis = duration_millis.or(clock.natural_millis());
-            }
+        if let Wish::Node { fault, .. } = &wish
+            && flap.is_some()
+            && !matches!(fault, NodeFault::Disk(_))
+        {
+            return Err(format!("a {fault} does not flap"));
         }
+        let duration_millis = duration_millis.or(wish.natural_millis());
         let until_millis = duration_millis.map(|millis| now_millis.saturating_add(millis));
         Ok(Fault {
             id,

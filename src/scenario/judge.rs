@@ -61,7 +61,10 @@ fn of_span(what: &Expectation, span: Range<Duration>, seen: &Timeline) -> (Held,
     match *what {
         Expectation::Resume { calls, within } => {
             let (one, answered) = calls.words();
-            let since = |it: &Answered| it.calls == calls && it.called >= span.start;
+            // What is answered after the end is answered in peace.
+            let since = |it: &Answered| {
+                it.calls == calls && it.called >= span.start && it.answered <= seen.lasted
+            };
             let first = seen.answered.iter().filter(|it| since(it)).map(|it| it.answered).min();
             in_time(first, within, &span, seen, &format!("the first {one} was {answered}"))
         }
@@ -82,10 +85,12 @@ fn of_span(what: &Expectation, span: Range<Duration>, seen: &Timeline) -> (Held,
             let longest = longest_gap(calls, &span, seen);
             let (one, answered) = calls.words();
             let told = short_duration(longest);
-            (
-                when(longest <= gap),
-                format!("the longest time in which no {one} was {answered}: {told}"),
-            )
+            let held = match longest <= gap {
+                // In so short a time nothing could have stopped for so long.
+                true if span.end - span.start <= gap => Held::Unknown,
+                held => when(held),
+            };
+            (held, format!("the longest time in which no {one} was {answered}: {told}"))
         }
         Expectation::Cease { calls } => {
             let inside = |it: &&Answered| {
@@ -114,10 +119,10 @@ fn of_span(what: &Expectation, span: Range<Duration>, seen: &Timeline) -> (Held,
             }
         }
         Expectation::Leads { node } => {
-            let won = seen.elections.iter().rev().find(|(at, _)| *at <= span.end);
-            match won.map(|(_, by)| *by).or(seen.first_leader) {
-                Some(leader) => (when(leader == node), format!("node {leader} leads")),
-                None => (Held::Unknown, "nobody leads".to_owned()),
+            match seen.leaders.iter().rev().find(|(at, _)| *at <= span.end) {
+                Some((_, Some(leader))) => (when(*leader == node), format!("node {leader} leads")),
+                Some((_, None)) => (Held::No, "nobody leads".to_owned()),
+                None => (Held::Unknown, "nobody looked".to_owned()),
             }
         }
         Expectation::Voters { count } => {
@@ -184,9 +189,15 @@ mod tests {
             steps: vec![(Some(secs(2)), Some(secs(6)))],
             answered: [0, 1, 4, 5, 6, 7, 8, 9].map(write).into(),
             elections: vec![(secs(3), NodeId(2))],
-            first_leader: Some(NodeId(1)),
+            leaders: vec![
+                (secs(0), Some(NodeId(1))),
+                (secs(2), None),
+                (secs(3), Some(NodeId(2))),
+                (secs(8), None),
+            ],
             ready: vec![(secs(0), true), (secs(2), false), (secs(7), true)],
             voters: vec![(secs(0), 5)],
+            momentary: Default::default(),
             replicas_equal: Some(true),
             verdict: None,
         }
@@ -197,6 +208,20 @@ mod tests {
         let what = crate::scenario::expectation::parse(word).unwrap();
         let seen = seen();
         of_span(&what, seen.span(of).unwrap(), &seen)
+    }
+
+    #[test]
+    fn what_comes_after_the_end_decides_nothing() {
+        let late = Answered { calls: Calls::Reads, called: secs(5), answered: secs(11) };
+        let mut seen = Timeline { answered: vec![late], ..seen() };
+        let resume = Expectation::Resume { calls: Calls::Reads, within: secs(9) };
+        assert_eq!(of_span(&resume, secs(4)..secs(6), &seen).0, Held::Unknown);
+        let resume = Expectation::Resume { calls: Calls::Reads, within: secs(5) };
+        assert_eq!(of_span(&resume, secs(4)..secs(6), &seen).0, Held::No);
+        // A fault that outlasts the run, and what would come after it.
+        seen.steps = vec![(Some(secs(9)), Some(secs(12)))];
+        assert_eq!(seen.span(Of::Step(0)), Some(secs(9)..secs(10)));
+        assert_eq!(seen.span(Of::After(0)), None);
     }
 
     #[test]
@@ -225,7 +250,10 @@ mod tests {
             ("no election", whole, Held::No, "1 election"),
             ("no election", after, Held::Yes, "0 elections"),
             ("a new leader within 1s", during, Held::Yes, "after 1.0s"),
-            ("node 2 leads", whole, Held::Yes, "node 2 leads"),
+            ("node 2 leads", during, Held::Yes, "node 2 leads"),
+            ("node 1 leads", during, Held::No, "node 2 leads"),
+            ("node 2 leads", whole, Held::No, "nobody leads"),
+            ("writes never stop for 4s", during, Held::Unknown, "acknowledged: 2.0s"),
             ("node 2 is not elected", whole, Held::No, "it was elected at 3.0s"),
             ("node 2 is not elected", after, Held::Yes, "it was not elected"),
             ("ready within 1s", after, Held::Yes, "after 1.0s"),

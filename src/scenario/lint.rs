@@ -66,7 +66,7 @@ fn fault(scenario: &Scenario, step: &Step, mistakes: &mut Vec<Mistake>) {
     let injection = Injection {
         wish: wish.clone(),
         flap: step.flap,
-        duration_millis: None,
+        duration_millis: step.lasts.map(|lasts| lasts.as_millis() as u64),
         by: String::new(),
         blind: false,
     };
@@ -94,6 +94,9 @@ fn end(scenario: &Scenario, place: usize, step: &Step, mistakes: &mut Vec<Mistak
     let later = |is: &dyn Fn(&Step) -> bool| scenario.steps[place + 1..].iter().any(is);
     let heals = |step: &Step| step.deed == Deed::Heal;
     let (what, help) = match &step.deed {
+        Deed::Fault(_) if step.lasts.is_some() && step.is_momentary() => {
+            ("a jump is over once it was made", "leave out its `for`")
+        }
         Deed::Fault(wish) if step.lasts.is_none() && !wish.is_momentary() && !later(&heals) => {
             ("this fault has no end", "give it `for = \"5s\"`, or a later step `do = \"heal\"`")
         }
@@ -107,8 +110,9 @@ fn end(scenario: &Scenario, place: usize, step: &Step, mistakes: &mut Vec<Mistak
 
 /// `then` is about what comes after an end.
 fn after(step: &Step, mistakes: &mut Vec<Mistake>) {
-    if let (Some(first), false) = (step.then.first(), matches!(step.deed, Deed::Fault(_))) {
-        let what = "`then` is about what comes after a fault, and this step is none";
+    let lasts = matches!(step.deed, Deed::Fault(_)) && !step.is_momentary();
+    if let (Some(first), false) = (step.then.first(), lasts) {
+        let what = "`then` is about what comes after a fault that lasts, and this step is none";
         mistakes.push(Mistake::new(first.at.clone(), what).help("write it behind `expect`"));
     }
 }
@@ -166,6 +170,13 @@ fn expectation(scenario: &Scenario, of: Of, expected: &Expected) -> Option<Mista
         let what =
             format!("{within:?} is longer than the scenario, which lasts {:?}", scenario.lasts);
         return wrong(what, "it could never be judged: make it shorter, or the scenario longer");
+    }
+    if let (Of::Step(step), Some(within)) = (of, expected.what.within())
+        && let Some(lasts) = scenario.steps.get(step).and_then(|step| step.lasts)
+        && within > lasts
+    {
+        let what = format!("{within:?} is longer than the fault, which lasts {lasts:?}");
+        return wrong(what, "make it shorter; what comes after the fault stands behind `then`");
     }
     if expected.what.is_of_the_whole() && of != Of::Whole {
         let help = "write it at the head of the file, behind its own `expect`";

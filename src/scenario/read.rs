@@ -14,6 +14,10 @@ use super::mistake::{Mistake, Source};
 use super::moment::{self, Condition, Moment};
 use super::script::{Expected, Scenario, Step, Workload};
 
+/// A client that waits for longer sees nothing.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that does less is none.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Longer than anybody waits.
 const MAX_LASTS: Duration = Duration::from_secs(3_600);
 
@@ -100,14 +104,23 @@ impl Default for Workload {
     }
 }
 
+/// A time that is no longer than `most`.
+fn short(fields: &mut Fields<'_, '_>, key: &'static str, most: Duration) -> Option<Duration> {
+    let (time, at) = fields.time(key)?;
+    if time > most {
+        fields.note(Mistake::new(at, format!("{time:?} is too long: at most {most:?}")));
+    }
+    Some(time)
+}
+
 fn workload(mut fields: Fields<'_, '_>) -> Workload {
     let usual = Workload::default();
     let workload = Workload {
         clients: fields.number("clients", 1..=64).map_or(usual.clients, |(n, _)| n),
         keys: fields.number("keys", 1..=10_000).map_or(usual.keys, |(n, _)| n),
         reads: fields.share("reads").map_or(usual.reads, |(share, _)| share),
-        pause: fields.time("pause").map_or(usual.pause, |(time, _)| time),
-        timeout: fields.time("timeout").map_or(usual.timeout, |(time, _)| time),
+        pause: short(&mut fields, "pause", MAX_PAUSE).unwrap_or(usual.pause),
+        timeout: short(&mut fields, "timeout", MAX_TIMEOUT).unwrap_or(usual.timeout),
     };
     fields.finish();
     workload

@@ -68,6 +68,13 @@ pub struct Step {
     pub then: Vec<Expected>,
 }
 
+impl Step {
+    /// Whether it is done once it has begun: a fault without an end, such as a clock's jump.
+    pub fn is_momentary(&self) -> bool {
+        matches!(&self.deed, Deed::Fault(wish) if wish.is_momentary())
+    }
+}
+
 /// Something that is expected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expected {

@@ -1,5 +1,6 @@
 //! What was seen of a run, as far as expectations are about it. All times count from its beginning.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -22,10 +23,13 @@ pub struct Timeline {
     pub lasted: Duration,
     /// When each step began, and when its fault ended, if they did.
     pub steps: Vec<(Option<Duration>, Option<Duration>)>,
+    /// The steps that are done once they have begun, though they are faults: they have no end.
+    pub momentary: BTreeSet<usize>,
     pub answered: Vec<Answered>,
-    /// Elections won, and who led at the beginning.
+    /// Elections won, and by whom.
     pub elections: Vec<(Duration, NodeId)>,
-    pub first_leader: Option<NodeId>,
+    /// Who leads, if anybody: each change.
+    pub leaders: Vec<(Duration, Option<NodeId>)>,
     /// Whether the cluster was ready: each change.
     pub ready: Vec<(Duration, bool)>,
     /// How many voters there were: each change.
@@ -39,7 +43,13 @@ pub struct Timeline {
 impl Timeline {
     /// One of a run that begins now.
     pub fn new(scenario: &Scenario) -> Timeline {
-        Timeline { steps: vec![(None, None); scenario.steps.len()], ..Timeline::default() }
+        let steps = scenario.steps.iter().enumerate();
+        let momentary = steps.filter(|(_, step)| step.is_momentary()).map(|(place, _)| place);
+        Timeline {
+            steps: vec![(None, None); scenario.steps.len()],
+            momentary: momentary.collect(),
+            ..Timeline::default()
+        }
     }
 
     /// A step has begun.
@@ -51,7 +61,9 @@ impl Timeline {
 
     /// The fault of a step has ended.
     pub fn ended(&mut self, step: usize, now: Duration) {
-        if let Some(times) = self.steps.get_mut(step) {
+        if let Some(times) = self.steps.get_mut(step)
+            && !self.momentary.contains(&step)
+        {
             times.1.get_or_insert(now);
         }
     }
@@ -60,6 +72,13 @@ impl Timeline {
     pub fn is_ready(&mut self, now: Duration, ready: bool) {
         if self.ready.last().is_none_or(|(_, last)| *last != ready) {
             self.ready.push((now, ready));
+        }
+    }
+
+    /// This one leads, or nobody.
+    pub fn leads(&mut self, now: Duration, leader: Option<NodeId>) {
+        if self.leaders.last().is_none_or(|(_, last)| *last != leader) {
+            self.leaders.push((now, leader));
         }
     }
 
@@ -76,19 +95,22 @@ impl Timeline {
         begins.filter(|begun| *begun > now).min().unwrap_or(self.lasted)
     }
 
-    /// The span of time that is meant, if it came to that.
+    /// The span of time that is meant, if it came to that. What lies behind the end is no part of
+    /// it.
     pub fn span(&self, of: Of) -> Option<Range<Duration>> {
-        match of {
-            Of::Whole => Some(Duration::ZERO..self.lasted),
+        let (start, end) = match of {
+            Of::Whole => (Duration::ZERO, self.lasted),
             Of::Step(step) => {
                 let (begun, ended) = *self.steps.get(step)?;
                 let begun = begun?;
-                Some(begun..ended.unwrap_or_else(|| self.next_step(step, begun)))
+                (begun, ended.unwrap_or_else(|| self.next_step(step, begun)))
             }
             Of::After(step) => {
                 let ended = self.steps.get(step)?.1?;
-                Some(ended..self.next_step(step, ended))
+                (ended, self.next_step(step, ended))
             }
-        }
+        };
+        let span = start..end.min(self.lasted);
+        (!span.is_empty()).then_some(span)
     }
 }

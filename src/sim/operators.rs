@@ -72,6 +72,9 @@ impl World {
             }
             Errand::Promote { nth } => promote(nth).map(|change| vec![change]),
             Errand::Demote { target } => voter(target).map(|node| vec![Change::Demote { node }]),
+            Errand::Remove { target: Target::Node(node) } if current.learners.contains(&node) => {
+                Some(vec![Change::Remove { node }])
+            }
             Errand::Remove { target } => voter(target).map(|node| vec![Change::Remove { node }]),
             Errand::Replace { target } => match (promote(0), voter(target)) {
                 (Some(change), Some(node)) => Some(vec![change, Change::Remove { node }]),

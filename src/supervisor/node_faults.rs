@@ -89,6 +89,17 @@ impl Daemon {
                 Some(_) => self.act(Some(id), Action::Stop).await.map(drop),
             },
             NodeFault::Corrupt { segment } => {
+                // Nobody dies for a segment that there is not.
+                let count = self.inner.borrow().nodes.get(&id).and_then(|node| {
+                    node.report.as_ref().map(|(report, _)| u64::from(report.segments))
+                });
+                if let (Some(number), Some(count)) = (segment, count)
+                    && *number >= count
+                {
+                    return Err(format!(
+                        "node {id} has no segment {number}; it has {count}, from 0 on"
+                    ));
+                }
                 self.kill_and_keep(id).await?;
                 let (log, segment) = (self.directory.node(id).log_directory(), *segment);
                 // All of the log is read for it: not on the thread that keeps the others.

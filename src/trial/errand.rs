@@ -37,10 +37,10 @@ pub enum Errand {
 }
 
 /// Carries it out, until `end`; what came of it, in words.
-pub async fn carry_out(errand: Errand, supervisor: Address, end: Instant) -> String {
+pub async fn carry_out(mut errand: Errand, supervisor: Address, end: Instant) -> String {
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match once(&errand, &supervisor, left.max(ASK_AGAIN)).await {
+        match once(&mut errand, &supervisor, left.max(ASK_AGAIN)).await {
             Ok(done) => return done,
             Err(ControlError::Refused(_)) if left > ASK_AGAIN => sleep(ASK_AGAIN).await,
             Err(error) => return format!("not done: {error}"),
@@ -48,16 +48,26 @@ pub async fn carry_out(errand: Errand, supervisor: Address, end: Instant) -> Str
     }
 }
 
+/// What is done of it is not asked for again.
 async fn once(
-    errand: &Errand,
+    errand: &mut Errand,
     supervisor: &Address,
     patience: Duration,
 ) -> Result<String, ControlError> {
     let client = SupervisorClient::connect(supervisor).await?;
     match errand {
         Errand::Act { nodes, action } => {
+            if *action == Action::Kill {
+                // Who has no process is as dead as it can be.
+                let status = client.status().await?;
+                nodes.retain(|node| status.node(*node).is_some_and(|state| state.pid.is_some()));
+            }
             let all = nodes.iter().map(|node| client.act(Some(*node), *action, true));
-            join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let done = join_all(all).await;
+            let is_done: Vec<bool> = done.iter().map(Result::is_ok).collect();
+            let mut is_done = is_done.into_iter();
+            nodes.retain(|_| !is_done.next().unwrap_or(false));
+            done.into_iter().collect::<Result<Vec<_>, _>>()?;
             Ok("done".to_owned())
         }
         Errand::Transfer { from, to } => {

@@ -1,20 +1,23 @@
 //! After the last fault: does the cluster come back, and is everything there?
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::client::perform;
-use super::load::connect;
-use super::recorder::Asked;
+use super::load::{Load, connect};
+use super::recorder::{Asked, Recording};
 use super::tape::Tape;
 use super::verdict::{Expectation, Unmet};
+use super::watch::Watch;
 use super::workload::Reads;
 use crate::config::Address;
 use crate::control::{ClusterStatus, NodeStatus, SupervisorClient};
+use crate::scenario::Held;
 use crate::supervisor::launch::{self, Until};
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 use crate::verify::history::{Call, Outcome};
 
 /// For a cluster without faults to become ready.
@@ -26,8 +29,42 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// Whether all that was asked and answered is in the history: said only if it is not.
+pub fn is_whole(recording: &Recording) -> Option<Expectation> {
+    let trouble = recording.trouble.clone()?;
+    Some(Expectation::new("history", Err(Unmet::Unseen(trouble))))
+}
+
+/// What must be so once the last fault has ended: the cluster recovers, the clients end, every key
+/// is read through every node that runs (through those of `known`, if nobody can say which), the
+/// replicas are compared, and it is looked back at who led. First, when the clients were stopped.
+pub async fn conclude(
+    supervisor: &Address,
+    known: &[(NodeId, Address)],
+    load: Load,
+    clients: u32,
+    tape: &Tape,
+    watch: &Watch,
+) -> (Duration, Vec<Expectation>) {
+    let recovery = recovers(supervisor).await;
+    let seen = recovery.held != Held::Unknown;
+    let worked = Duration::from_nanos(tape.now());
+    load.stop().await;
+    let nodes = running(supervisor).await.unwrap_or_else(|| known.to_vec());
+    let reads = read_everywhere(&tape.keys(), &nodes, clients.into(), tape, seen).await;
+    let equal = replicas_agree(supervisor).await;
+    (worked, vec![recovery, reads, equal, watch.one_leader_a_term()])
+}
+
+/// The nodes that run. Whoever was stopped on purpose takes no part.
+async fn running(supervisor: &Address) -> Option<Vec<(NodeId, Address)>> {
+    let status = SupervisorClient::connect(supervisor).await.ok()?.status().await.ok()?;
+    let runs = status.nodes.iter().filter(|state| state.state.is_alive());
+    Some(runs.map(|state| (state.node, state.client.clone())).collect())
+}
+
 /// Whether the cluster is ready again in time.
-pub async fn recovers(supervisor: &Address) -> Expectation {
+async fn recovers(supervisor: &Address) -> Expectation {
     let began = Instant::now();
     let ready = async {
         let supervisor = SupervisorClient::connect(supervisor).await?;
@@ -43,7 +80,7 @@ pub async fn recovers(supervisor: &Address) -> Expectation {
 /// Reads each key once through each node, all nodes at the same time. On `tape`, they are the lanes
 /// from `lane` on. A node that does not answer breaks a promise only if it was known to run: `seen`
 /// says whether the supervisor could be asked.
-pub async fn read_everywhere(
+async fn read_everywhere(
     keys: &[String],
     nodes: &[(NodeId, Address)],
     lane: u64,
@@ -75,7 +112,7 @@ async fn read_at(
     lane: u64,
     tape: &Tape,
 ) -> usize {
-    let Some(client) = connect(address, READ).await else { return keys.len() };
+    let Some(client) = connect(address, READ, READ).await else { return keys.len() };
     let process = tape.process(lane);
     for (place, key) in keys.iter().enumerate() {
         let asked = Asked { process, node: node.0, key: key.clone(), call: Call::Read };
@@ -93,19 +130,27 @@ async fn read_at(
 pub const EQUAL: &str = "equal replicas";
 
 /// Whether all replicas that have applied the same log have the same state.
-pub async fn replicas_agree(supervisor: &Address) -> Expectation {
+async fn replicas_agree(supervisor: &Address) -> Expectation {
     Expectation::new(EQUAL, compare(supervisor).await)
 }
 
 async fn compare(supervisor: &Address) -> Result<String, Unmet> {
     let end = Instant::now() + CATCH_UP;
     let supervisor = SupervisorClient::connect(supervisor).await?;
+    let first = applied(&supervisor.status().await?);
     loop {
         let status = supervisor.status().await?;
         if let Some(verdict) = hashes(&status) {
             return verdict.map_err(Unmet::Broken);
         }
         if Instant::now() >= end {
+            let last = applied(&status);
+            let goes_on =
+                |(node, at): (&NodeId, &LogIndex)| first.get(node).is_some_and(|it| it < at);
+            if last.iter().all(goes_on) {
+                let why = "somebody else writes: the replicas never stood still to be compared";
+                return Err(Unmet::Unseen(why.to_owned()));
+            }
             let applied = status.nodes.iter().map(|node| match &node.report {
                 Some(report) => format!("node {} at {}", node.node, report.applied_index),
                 None => format!("node {} unknown", node.node),
@@ -116,6 +161,12 @@ async fn compare(supervisor: &Address) -> Result<String, Unmet> {
         }
         sleep(GLANCE).await;
     }
+}
+
+/// How far each has applied the log.
+fn applied(status: &ClusterStatus) -> BTreeMap<NodeId, LogIndex> {
+    let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
+    reports.map(|report| (report.node, report.applied_index)).collect()
 }
 
 /// Nothing, while they have not applied the same.

@@ -69,7 +69,8 @@ impl Load {
         Load { stop, clients }
     }
 
-    /// Returns when what is under way has ended: at most the time-out of an operation later.
+    /// Returns when what is under way has ended: most of it within the time-out of a request. An
+    /// append is several of them, and more where others are faster.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         join_all(self.clients.drain(..)).await;
@@ -82,13 +83,17 @@ impl Drop for Load {
     }
 }
 
-/// How a client reaches `node` and no other.
-pub(super) async fn connect(address: &Address, timeout: Duration) -> Option<Client> {
+/// How a client reaches one node and no other. It has so long to be let in.
+pub(super) async fn connect(
+    address: &Address,
+    timeout: Duration,
+    connect_timeout: Duration,
+) -> Option<Client> {
     let options = Options {
         timeout,
         // Time for a second try: a message that was lost on the way is not the end.
         attempt_timeout: timeout / 3,
-        connect_timeout: CONNECT,
+        connect_timeout,
         max_in_flight: 1,
     };
     Client::connect(std::slice::from_ref(address), options).await.ok()
@@ -135,7 +140,7 @@ impl Worker {
             let (node, address) = self.nodes[place].clone();
             let most = self.workload.timeout();
             let timeout = self.random.duration(most / 4..most);
-            match self.unless_stopped(connect(&address, timeout)).await? {
+            match self.unless_stopped(connect(&address, timeout, CONNECT)).await? {
                 Some(client) => return Some((node, client)),
                 None => self.unless_stopped(sleep(PAUSE)).await?,
             }

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use super::errand::{Errand, carry_out};
 use super::nemesis::Injury;
 use super::tape::Tape;
-use crate::chaos::{FaultId, Injection, Standing, View, Who, Wish};
+use crate::chaos::{Fault, FaultId, Injection, Standing, View, Who, Wish};
 use crate::config::Address;
-use crate::control::{Action, ClusterStatus, ControlError, SupervisorClient};
+use crate::control::{Action, ClusterStatus, ControlError, NodeStatus, State, SupervisorClient};
 use crate::scenario::deed::{Deed, Order};
 use crate::scenario::expectation::Calls;
 use crate::scenario::{Answered, Director, Scenario, Sight, Step, Timeline};
@@ -51,6 +51,8 @@ pub struct Performance {
     client: Option<SupervisorClient>,
     /// The supervisor did not answer when it was asked last.
     is_silent: bool,
+    /// Whether the fault that was asked for last has begun is not known.
+    is_unsure: bool,
     /// Even to a protected cluster.
     yes: bool,
     tape: Tape,
@@ -83,13 +85,14 @@ impl Performance {
         let client = SupervisorClient::connect(supervisor).await?;
         let status = client.status().await?;
         let mut timeline = Timeline::new(scenario);
-        timeline.first_leader = status.leader;
+        timeline.leads(Duration::ZERO, status.leader);
         let sight = Sight { writes: tape.progress().writes, ..Sight::default() };
         Ok(Performance {
             scenario: Arc::clone(scenario),
             supervisor: supervisor.clone(),
             client: Some(client),
             is_silent: false,
+            is_unsure: false,
             yes,
             tape: tape.clone(),
             began: Instant::now(),
@@ -166,8 +169,15 @@ impl Performance {
         Ok(())
     }
 
+    /// Somebody leads, and every member follows closely: one that is stopped, too, for which the
+    /// supervisor does not wait.
     fn is_ready(&self, status: &ClusterStatus, now: Duration) -> bool {
-        status.ready && now >= self.touched + STALE
+        let runs = |id: &NodeId| {
+            status.nodes.iter().any(|it| it.node == *id && it.state == State::Running)
+        };
+        let leader = leader_of(status);
+        let members = leader.into_iter().flat_map(|it| it.voters.iter().chain(&it.learners));
+        status.ready && now >= self.touched + STALE && members.copied().all(|id| runs(&id))
     }
 
     fn see(&mut self, status: &ClusterStatus, now: Duration, told: &mut Vec<Told>) {
@@ -178,9 +188,9 @@ impl Performance {
             self.timeline.elections.push((now, leader));
             told.push((now, format!("node {leader} leads in term {}", status.term)));
         }
+        self.timeline.leads(now, status.leader);
         self.timeline.is_ready(now, self.is_ready(status, now));
-        let of = |node| status.nodes.iter().find(|state| Some(state.node) == node);
-        if let Some(report) = of(status.leader).and_then(|state| state.report.as_ref())
+        if let Some(report) = leader_of(status)
             && report.outgoing.is_empty()
         {
             self.timeline.has_voters(now, report.voters.len() as u64);
@@ -189,7 +199,7 @@ impl Performance {
 
     fn end_faults(&mut self, now: Duration, told: &mut Vec<Told>) {
         for fault in self.faults.extract_if(.., |fault| fault.ends <= now) {
-            self.timeline.ended(fault.step, now);
+            self.timeline.ended(fault.step, fault.ends);
             self.timeline.is_ready(now, false);
             self.touched = now;
             told.push((now, format!("no longer: {}", fault.what)));
@@ -230,22 +240,35 @@ impl Performance {
         let left = self.scenario.lasts.saturating_sub(self.elapsed());
         let lasts = step.lasts.map_or(left, |lasts| lasts.min(left));
         let millis = (lasts.as_millis() as u64).max(1);
+        let millis = wish.natural_millis().map_or(millis, |natural| natural.min(millis));
         let injection = Injection {
             wish: wish.clone(),
             flap: step.flap,
-            duration_millis: Some(millis).filter(|_| !wish.is_momentary()),
+            duration_millis: Some(millis),
             by: by(&self.scenario),
             blind: false,
         };
-        let injected = client.inject(&injection, self.yes).await?;
-        let fault = &injected.fault;
+        let (fault, unheard) = match self.begun_unheard(client).await? {
+            Some(fault) => (fault, Vec::new()),
+            None => {
+                // Until its answer is here, nobody knows whether it has begun.
+                self.is_unsure = true;
+                let injected = client.inject(&injection, self.yes).await;
+                self.is_unsure = !matches!(&injected, Ok(_) | Err(ControlError::Refused(_)));
+                let injected = injected?;
+                (injected.fault, injected.unheard)
+            }
+        };
+        let fault = &fault;
         let lasts = fault.until_millis.map_or(millis, |until| until - fault.since_millis);
         let what = fault.to_string();
         told.push((self.elapsed(), what.clone()));
-        let unheard =
-            injected.unheard.iter().map(|node| format!("node {node} does not answer yet"));
+        let unheard = unheard.iter().map(|node| format!("node {node} does not answer yet"));
         told.extend(unheard.map(|said| (self.elapsed(), said)));
-        let ends = self.elapsed() + Duration::from_millis(lasts);
+        // The nodes end it at that moment of the calendar.
+        let unix_millis = self.tape.began_unix_millis() + self.tape.now() / 1_000_000;
+        let left = fault.until_millis.map_or(lasts, |until| until.saturating_sub(unix_millis));
+        let ends = self.elapsed() + Duration::from_millis(left);
         self.injuries.push(Injury {
             kind: step.text.split(' ').next().unwrap_or_default().to_owned(),
             what: what.clone(),
@@ -256,6 +279,22 @@ impl Performance {
         });
         self.faults.push(InForce { step: place, id: fault.id, ends, what });
         Ok(())
+    }
+
+    /// The fault that this step had asked for already, if its answer was lost.
+    async fn begun_unheard(
+        &self,
+        client: &SupervisorClient,
+    ) -> Result<Option<Fault>, ControlError> {
+        if !self.is_unsure {
+            return Ok(None);
+        }
+        let is_new = |fault: &Fault| {
+            fault.by == by(&self.scenario)
+                && fault.since_millis >= self.tape.began_unix_millis()
+                && !self.injuries.iter().any(|injury| injury.id == Some(fault.id))
+        };
+        Ok(client.faults().await?.into_iter().find(is_new))
     }
 
     fn begin_errand(&mut self, errand: Errand, text: &str) {
@@ -278,7 +317,7 @@ impl Performance {
     async fn heal(&mut self) -> Result<(), ControlError> {
         let now = self.elapsed();
         let Some(client) = &self.client else { return Ok(()) };
-        for fault in std::mem::take(&mut self.faults) {
+        while let Some(fault) = self.faults.last() {
             match client.heal(&[fault.id]).await {
                 // It is over by itself meanwhile.
                 Ok(_) | Err(ControlError::Refused(_)) => {
@@ -290,20 +329,28 @@ impl Performance {
                 }
                 Err(error) => return Err(error),
             }
+            self.faults.pop();
         }
         Ok(())
     }
 
-    /// Ends what is in force, and starts what was stopped.
-    pub async fn end(&mut self) -> Result<(), ControlError> {
+    /// Ends what is in force, and starts what was stopped. Says what could not be started.
+    pub async fn end(&mut self) -> Result<Vec<String>, ControlError> {
         self.timeline.lasted = self.elapsed().min(self.scenario.lasts);
         self.errands.drain(..).for_each(|errand| errand.abort());
-        let client = SupervisorClient::connect(&self.supervisor).await?;
+        self.client = Some(SupervisorClient::connect(&self.supervisor).await?);
+        self.heal().await?;
+        let mut refused = Vec::new();
+        let Some(client) = &self.client else { return Ok(refused) };
         for node in std::mem::take(&mut self.stopped) {
-            client.act(Some(node), Action::Start, true).await?;
+            match client.act(Some(node), Action::Start, true).await {
+                Ok(_) => {}
+                // It was removed, for one.
+                Err(ControlError::Refused(why)) => refused.push(why),
+                Err(error) => return Err(error),
+            }
         }
-        self.client = Some(client);
-        self.heal().await
+        Ok(refused)
     }
 
     /// The faults that were injected.
@@ -332,11 +379,19 @@ fn by(scenario: &Scenario) -> String {
     format!("scenario {}", scenario.name)
 }
 
+/// What the leader says.
+fn leader_of(status: &ClusterStatus) -> Option<&NodeStatus> {
+    let leader = status.nodes.iter().find(|state| Some(state.node) == status.leader)?;
+    leader.report.as_ref()
+}
+
 /// What an order means, as things stand.
 fn resolve(order: &Order, status: &ClusterStatus) -> Result<Errand, String> {
     let all: BTreeSet<NodeId> = status.nodes.iter().map(|state| state.node).collect();
     let leader = status.leader;
-    let view = View { voters: all.clone(), all, leader, standing: Standing::default() };
+    let voters = leader_of(status)
+        .map_or_else(|| all.clone(), |report| report.voters.iter().copied().collect());
+    let view = View { voters, all, leader, standing: Standing::default() };
     let act = |whos: &[Who], action| {
         let nodes = view.resolve_all(whos)?.into_iter().collect();
         Ok(Errand::Act { nodes, action })

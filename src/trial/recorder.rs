@@ -63,6 +63,8 @@ pub struct Recording {
     /// XXH3 (64 bits) of the lines, hexadecimal.
     pub hash: String,
     pub lines: u64,
+    /// Why it is not whole, if it is not.
+    pub trouble: Option<String>,
 }
 
 impl Recorder {
@@ -140,18 +142,22 @@ impl Recorder {
         self.progress
     }
 
+    /// Why the history is not whole, if it is not. What is in it is true all the same: what is
+    /// missing at its end counts as unknown.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// The whole; what is under way stays unknown.
-    pub fn finish(mut self) -> Result<Recording, String> {
+    pub fn finish(mut self) -> Recording {
         if let Some(Err(error)) = self.out.as_mut().map(|out| out.flush()) {
             self.trouble.get_or_insert(format!("the history cannot be written: {error}"));
         }
-        match self.trouble {
-            Some(trouble) => Err(trouble),
-            None => Ok(Recording {
-                history: self.reader.finish(),
-                hash: format!("{:016x}", self.hash.digest()),
-                lines: self.lines,
-            }),
+        Recording {
+            history: self.reader.finish(),
+            hash: format!("{:016x}", self.hash.digest()),
+            lines: self.lines,
+            trouble: self.trouble,
         }
     }
 }
@@ -221,8 +227,8 @@ mod tests {
         let progress = recorder.progress();
         assert_eq!((progress.begun, progress.ok, progress.failed, progress.unknown), (7, 3, 2, 2));
         assert_eq!(progress.acknowledged, Some(1));
-        let recording = recorder.finish().unwrap();
-        assert_eq!(recording.lines, 14);
+        let recording = recorder.finish();
+        assert_eq!((recording.lines, recording.trouble), (14, None));
         for (operation, (asked, ended)) in recording.history.operations.iter().zip(&steps) {
             assert_eq!((&operation.call, &operation.outcome), (&asked.call, &ended.outcome));
             assert_eq!((operation.process, operation.node), (asked.process, Some(2)));
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_cannot_be_written_is_not_judged() {
+    fn a_history_that_cannot_be_written_is_known_not_to_be_whole() {
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
@@ -242,6 +248,11 @@ mod tests {
         }
         let mut recorder = Recorder::new(Some(Box::new(Full)));
         recorder.invoke(1, &asked(1, Call::Read));
-        assert!(recorder.finish().unwrap_err().contains("cannot be written"));
+        recorder.complete(2, &asked(1, Call::Read), &ok(None, 1));
+        assert!(recorder.trouble().unwrap().contains("cannot be written"));
+        // It is in memory.
+        let recording = recorder.finish();
+        assert_eq!((recording.history.operations.len(), recording.lines), (1, 2));
+        assert!(recording.trouble.is_some());
     }
 }

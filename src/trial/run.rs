@@ -15,7 +15,6 @@ use super::watch::Watch;
 use super::workload::Workload;
 use crate::config::Address;
 use crate::control::{ControlError, SupervisorClient};
-use crate::scenario::Held;
 use crate::types::NodeId;
 
 /// Why there is no record.
@@ -102,6 +101,11 @@ impl Trial {
         self.tape.progress()
     }
 
+    /// Why there is nothing more to be learned, if there is not.
+    pub fn trouble(&self) -> Option<String> {
+        self.tape.trouble()
+    }
+
     /// How many faults were injected so far, and what is in force now.
     pub fn in_force(&self) -> (usize, Vec<String>) {
         self.nemesis.in_force()
@@ -118,17 +122,13 @@ impl Trial {
         let healed = self.heal().await;
         let healed = healed.map(|()| "none of the faults is in force any more".to_owned());
         let mut expectations = vec![Expectation::new("healing", healed.map_err(Unmet::from))];
-        let recovery = finish::recovers(&self.supervisor).await;
-        let seen = recovery.held != Held::Unknown;
-        expectations.push(recovery);
-        let worked = self.elapsed();
-        self.load.stop().await;
-        let keys = self.tape.keys();
-        let lane = self.workload.clients.into();
-        let (nodes, tape) = (&self.nodes, &self.tape);
-        expectations.push(finish::read_everywhere(&keys, nodes, lane, tape, seen).await);
-        expectations.push(finish::replicas_agree(&self.supervisor).await);
-        expectations.push(self.watch.one_leader_a_term());
+        let (nodes, clients) = (&self.nodes, self.workload.clients);
+        let (tape, watch) = (&self.tape, &self.watch);
+        let (worked, concluded) =
+            finish::conclude(&self.supervisor, nodes, self.load, clients, tape, watch).await;
+        expectations.extend(concluded);
+        let recording = self.tape.finish().map_err(TrialError::Recording)?;
+        expectations.extend(finish::is_whole(&recording));
         Ok(Record {
             seed: self.seed,
             workload: self.workload,
@@ -137,7 +137,7 @@ impl Trial {
             began_unix_millis: self.tape.began_unix_millis(),
             worked,
             lanes: self.tape.lanes(),
-            recording: self.tape.finish().map_err(TrialError::Recording)?,
+            recording,
             injuries: self.nemesis.injuries(),
             leaderships: self.watch.seen(),
             expectations,

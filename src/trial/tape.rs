@@ -87,9 +87,14 @@ impl Tape {
         recorder.as_ref().map(Recorder::progress).unwrap_or_default()
     }
 
+    /// Why the history is not whole, if it is not: then nothing more is to be learned.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.recorder.borrow().as_ref()?.trouble().map(str::to_owned)
+    }
+
     /// The history; nothing is taken after that. The error says why it is of no use.
     pub fn finish(&self) -> Result<Recording, String> {
         let recorder = self.inner.recorder.borrow_mut().take();
-        recorder.ok_or_else(|| "the history was taken before".to_owned())?.finish()
+        recorder.map(Recorder::finish).ok_or_else(|| "the history was taken before".to_owned())
     }
 }

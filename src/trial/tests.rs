@@ -56,7 +56,7 @@ fn record(events: &[Event]) -> Record {
         began_unix_millis: 0,
         worked: Duration::from_secs(10),
         lanes: 15,
-        recording: Recording { history: reader.finish(), hash: "abc".into(), lines },
+        recording: Recording { history: reader.finish(), hash: "abc".into(), lines, trouble: None },
         injuries: Vec::new(),
         leaderships: Vec::new(),
         expectations: vec![Expectation::new("recovery", Ok("it was ready".into()))],

@@ -158,7 +158,8 @@ fn item(place: usize, operation: &Operation) -> Option<Item> {
         },
     };
     // A read of a revision comes right after the write that made it.
-    let witness = rev.map(|rev| rev.saturating_mul(2) + u64::from(action == Action::Get));
+    let witness =
+        rev.map(|rev| rev.saturating_mul(2).saturating_add(u64::from(action == Action::Get)));
     let returned = operation.ended.zip(told).map(|(ended, told)| (ended.line, told));
     let called = operation.called.line;
     Some(Item { place, operation: linearizable::Operation { called, returned, action, witness } })

@@ -107,6 +107,9 @@ pub fn check_within<M: Model>(
 const LOOK_AHEAD: usize = 64;
 /// Beyond so many pairs of states it is not asked which may grow into which: all may.
 const MAX_PAIRS: usize = 20_000_000;
+/// What may be taken next, at all places on the way: beyond so much memory (some 24 bytes each) it
+/// is given up.
+const MAX_HELD: usize = 20_000_000;
 /// The end of a list.
 const NONE: usize = usize::MAX;
 
@@ -244,12 +247,14 @@ impl<'a, M: Model> Search<'a, M> {
 
     fn run(&mut self, budget: &mut Budget<'_>) -> Verdict {
         let mut path = vec![self.choice(self.model.initial(), None)];
+        let mut held = 0_usize;
         while let Some(choice) = path.last_mut() {
             if self.left == 0 {
                 return Verdict::Linearizable;
             }
             let Some((candidate, state)) = choice.candidates.get(choice.next).copied() else {
                 let by = choice.by;
+                held = held.saturating_sub(choice.candidates.len());
                 path.pop();
                 by.into_iter().for_each(|at| self.give_back(at));
                 continue;
@@ -266,7 +271,12 @@ impl<'a, M: Model> Search<'a, M> {
             if !budget.spend() {
                 return Verdict::Undecided;
             }
-            path.push(self.choice(state, Some(candidate)));
+            let choice = self.choice(state, Some(candidate));
+            held += choice.candidates.len();
+            if held > MAX_HELD {
+                return Verdict::Undecided;
+            }
+            path.push(choice);
         }
         Verdict::Violated { stuck: self.furthest.1 }
     }

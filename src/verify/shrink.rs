@@ -90,6 +90,9 @@ impl Shrinking<'_> {
             // From the end: what lies before the contradiction goes last, and is most of it.
             let mut end = items.len();
             while end > 0 {
+                if self.tries == 0 || !(self.go_on)(0) {
+                    return items;
+                }
                 let start = end.saturating_sub(size);
                 let goes = |at: usize| (start..end).contains(&at) && may(&items[at]);
                 let (gone, rest): (Vec<_>, Vec<_>) = (0..items.len()).partition(|at| goes(*at));

@@ -1,6 +1,6 @@
 //! `kvctl chaos drill`: something goes wrong, and nobody says what.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,12 +11,16 @@ use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{self, Format, Progress};
 use crate::cli::units::{self, short_duration};
+use crate::cli::verify;
+use crate::cli::verify::keeper::Keeper;
+use crate::cli::verify::places::{self, Files, Places};
 use crate::cli::{Global, reach};
 use crate::scenario::Held;
+use crate::supervisor::launch::Start;
 use crate::trial::drill::exercise::{EXERCISES, Exercise, exercise};
-use crate::trial::drill::{Drill, Plan, Score, may_begin};
+use crate::trial::drill::{Drill, Plan, Score, call_off, may_begin};
 use crate::trial::statistics::Gap;
-use crate::trial::{Record, Statistics, Verdict};
+use crate::trial::{Record, Statistics, Verdict, report};
 use crate::types::Random;
 use crate::verify::judge::{Judged, Limits};
 
@@ -39,7 +43,7 @@ Exit codes: 0 mended, and nothing was lost; 4 not mended in time, or acknowledge
 JSON fields: schema_version, exercise, what, fault, lesson, noticed_seconds, mended_seconds (null:
 not in time), deeds: time_millis, node, what, helped; needless, seed, acknowledged_writes,
 refused_writes, unknown_writes, longest_gap: seconds, began_seconds; verdict (valid, violation,
-unknown), violated_keys")]
+unknown), violated_keys, history, report")]
 pub struct DrillCommand {
     /// It goes wrong within this time
     #[arg(long, default_value = "30s", value_name = "TIME",
@@ -55,6 +59,8 @@ pub struct DrillCommand {
     /// Draws what goes wrong, and when [default: a new one each time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub files: Files,
     /// On a protected cluster, too
     #[arg(long)]
     pub yes: bool,
@@ -72,6 +78,8 @@ struct Printed<'a> {
     seed: u64,
     #[serde(flatten)]
     cost: Cost,
+    history: String,
+    report: String,
 }
 
 /// What clients noticed.
@@ -88,16 +96,21 @@ struct Cost {
 
 pub async fn run(global: &Global, command: DrillCommand) -> Outcome {
     let seed = command.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    let directory = reach::directory(global)?;
+    // So that the supervisor runs, and an old one is told apart.
+    may_begin(&crate::cli::cluster::supervisor(global).await?).await?;
+    let places = Places::choose(&command.files, &places::of_cluster(&directory), seed)?;
+    let supervisor = directory.supervisor_address();
+    let history = BufWriter::with_capacity(256 << 10, places.claim()?);
     let plan = Plan {
         exercise: chosen(&command, seed),
         seed,
         within: command.within,
         patience: command.patience,
-        supervisor: reach::directory(global)?.supervisor_address(),
+        supervisor: supervisor.clone(),
         yes: command.yes,
+        history: Some(Box::new(history)),
     };
-    // So that the supervisor runs, and an old one is told apart.
-    may_begin(&crate::cli::cluster::supervisor(global).await?).await?;
     let mut interrupt = Interrupt::new()?;
     output::note(format!(
         "a drill: something goes wrong within {}; find out what, and mend it from another terminal \
@@ -111,30 +124,49 @@ pub async fn run(global: &Global, command: DrillCommand) -> Outcome {
         tokio::select! {
             begun = Drill::begin(plan) => begun?,
             () = interrupt.signalled() => {
-                return Err(Failure::new(Exit::Interrupted, "interrupted before it began"));
+                // It may have begun just now.
+                call_off(&supervisor).await?;
+                return Err(Failure::new(Exit::Interrupted, "interrupted before it was told"));
             }
         }
     };
-    let mended = look_on(&mut drill, &mut interrupt).await?;
-    let (score, trial) = drill.end(mended).await;
-    let record = {
+    let mut keeper = Keeper::new(&directory, Start::default());
+    let mended = look_on(&mut drill, &mut keeper, &mut interrupt).await?;
+    let (score, trial, injury) = drill.end(mended).await;
+    let mut record = {
         let _progress = Progress::spinner("it is over; every key is read through every node");
-        trial.finish().await?
+        tokio::select! {
+            record = trial.finish() => record?,
+            () = interrupt.signalled() => return Err(verify::left(&places)),
+        }
     };
-    let (record, cost) = aside(move || {
-        let cost = cost(&record);
-        (record, cost)
+    record.injuries.push(injury);
+    let path = places.history.display().to_string();
+    let (record, cost, html) = aside(move || {
+        let (cost, html) = cost(&record, &path);
+        (record, cost, html)
     })
     .await?;
+    places::write(&places.report, &html)?;
     let code = match cost.verdict {
         Verdict::Valid if mended => 0,
         Verdict::Unknown if mended => Exit::Undecided as u8,
         _ => Exit::Violated as u8,
     };
     match global.output {
-        Format::Json => output::json(&Printed { score: &score, seed, cost })?,
+        Format::Json => output::json(&Printed {
+            score: &score,
+            seed,
+            cost,
+            history: places.history.display().to_string(),
+            report: places.report.display().to_string(),
+        })?,
         Format::Name => output::line(score.exercise)?,
-        Format::Table => tell(&score, &cost, &record)?,
+        Format::Table => {
+            tell(&score, &cost, &record)?;
+            output::line(format!("\nhistory: {}", places.history.display()))?;
+            output::line(format!("report: {}", places.report.display()))?;
+        }
     }
     Ok(code)
 }
@@ -146,14 +178,19 @@ fn chosen(command: &DrillCommand, seed: u64) -> &'static Exercise {
 }
 
 /// True if it is mended; false if time is over, or whoever began it gives up.
-async fn look_on(drill: &mut Drill, interrupt: &mut Interrupt) -> Result<bool, Failure> {
+async fn look_on(
+    drill: &mut Drill,
+    keeper: &mut Keeper<'_>,
+    interrupt: &mut Interrupt,
+) -> Result<bool, Failure> {
     let _progress = Progress::spinner("the drill is under way");
     // Enter is waited for only where somebody can press it: a closed input is no sign.
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut listens = std::io::stdin().is_terminal();
     loop {
         tokio::select! {
-            mended = drill.watch() => return mended.map_err(Failure::from),
+            mended = drill.watch() => return Ok(mended),
+            there = keeper.keep() => if !there { return Ok(false) },
             line = lines.next_line(), if listens => {
                 listens = matches!(line, Ok(Some(_)));
                 drill.notice();
@@ -164,21 +201,22 @@ async fn look_on(drill: &mut Drill, interrupt: &mut Interrupt) -> Result<bool, F
 }
 
 /// What clients noticed. Takes a while: not for an event loop.
-fn cost(record: &Record) -> Cost {
+fn cost(record: &Record, history: &str) -> (Cost, String) {
     /// Steps of the search for each key, as in `kvctl check`.
     const MAX_STEPS: u64 = 10_000_000;
     let judgement = record.judge(Limits { steps: MAX_STEPS, go_on: &mut |_| true });
     let statistics = Statistics::of(record);
     let writes = || statistics.operations.iter().filter(|count| count.f != "read");
     let violated = judgement.verdicts.iter().filter(|it| matches!(it, Judged::Violated(_)));
-    Cost {
+    let cost = Cost {
         acknowledged_writes: writes().map(|count| count.ok).sum(),
         refused_writes: writes().map(|count| count.fail).sum(),
         unknown_writes: writes().map(|count| count.info).sum(),
         longest_gap: statistics.longest_gap,
         verdict: judgement.verdict,
         violated_keys: violated.count(),
-    }
+    };
+    (cost, report::html(record, &judgement, &statistics, history))
 }
 
 fn tell(score: &Score, cost: &Cost, record: &Record) -> Result<(), Failure> {

@@ -128,7 +128,7 @@ fn table(printed: &Printed<'_>, checked: &Checked<'_>) -> Result<(), Failure> {
         printed.keys_violated,
         printed.keys_unknown,
     ))?;
-    hints(printed);
+    hints(printed, "again with");
     Ok(())
 }
 
@@ -155,15 +155,17 @@ pub fn stories(printed: &Printed<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do about what is unknown.
-pub fn hints(printed: &Printed<'_>) {
+/// What to do about what is unknown: `again` judges once more, with options of its own.
+pub fn hints(printed: &Printed<'_>, again: &str) {
     let stopped = printed.unknown.iter().filter(|unknown| unknown.why == "stopped").count();
     if stopped > 0 {
-        output::note(format!("{stopped} keys were not judged in time: try a longer --timeout"));
+        output::note(format!("{stopped} keys were not judged in time: try {again} --timeout 1h"));
     }
     if printed.unknown.len() > stopped {
         let steps = printed.unknown.len() - stopped;
-        output::note(format!("{steps} keys have too many possible orders: try more --max-steps"));
+        output::note(format!(
+            "{steps} keys have too many possible orders: try {again} --max-steps 1000000000"
+        ));
     }
 }
 

@@ -25,7 +25,7 @@ impl Moment {
             Moment::At(unix) => unix,
             Moment::BeforeEnd(time) => end.saturating_sub(time.as_nanos() as u64),
             Moment::TimeOfDay(time) => {
-                let today = end - end % DAY + time;
+                let today = (end - end % DAY).saturating_add(time);
                 if today <= end { today } else { today.saturating_sub(DAY) }
             }
         }

@@ -27,6 +27,12 @@ impl<'d> Keeper<'d> {
         Keeper { directory, how, next: Instant::now() + GLANCE }
     }
 
+    /// Looks when it is time, and returns. False: as of [`Keeper::look`]. May be dropped.
+    pub async fn keep(&mut self) -> bool {
+        tokio::time::sleep_until(self.next).await;
+        self.look().await
+    }
+
     /// Looks, if it is time. False: neither a supervisor nor a node is left.
     pub async fn look(&mut self) -> bool {
         if Instant::now() < self.next {

@@ -162,7 +162,8 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let places = Places::choose(&command.files, &places::of_cluster(&directory), seed)?;
     output::note(format!("seed {seed}, history in {}", places.history.display()));
     let mut interrupt = Interrupt::new()?;
-    let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);
+    let history = BufWriter::with_capacity(256 << 10, places.claim()?);
+    command.junit.iter().try_for_each(|path| places::create(path).map(drop))?;
     let setup = Setup {
         seed,
         workload: command.workload(),
@@ -215,7 +216,7 @@ async fn watch(
             () = interrupt.signalled() => return true,
         }
         let elapsed = trial.elapsed();
-        if elapsed >= duration || !keeper.look().await {
+        if elapsed >= duration || trial.trouble().is_some() || !keeper.look().await {
             return false;
         }
         progress.message(tell::progress(trial, elapsed, duration));
@@ -269,8 +270,10 @@ pub async fn judge(
     }
 }
 
-fn left(places: &Places) -> Failure {
-    Failure::new(Exit::Interrupted, "interrupted; the faults are healed, nothing was judged")
+/// Somebody does not wait for the end.
+pub fn left(places: &Places) -> Failure {
+    let what = "interrupted; no fault is begun any more (kvctl chaos status), nothing was judged";
+    Failure::new(Exit::Interrupted, what)
         .next(format!("judge what was recorded: kvctl check {}", places.history.display()))
 }
 

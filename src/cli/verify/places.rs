@@ -58,6 +58,12 @@ impl Places {
         };
         Ok(Places { history: or(history, "history.jsonl"), report: or(report, "report.html") })
     }
+
+    /// Makes both files, and returns the history's.
+    pub fn claim(&self) -> Result<File, Failure> {
+        create(&self.report)?;
+        create(&self.history)
+    }
 }
 
 /// A new directory for this run; those of runs long ago go.
@@ -77,6 +83,7 @@ fn own(all: &Path, seed: u64) -> Result<PathBuf, Failure> {
     Ok(new)
 }
 
+/// Makes a file: what cannot be written is better known before a run than after it.
 pub fn create(path: &Path) -> Result<File, Failure> {
     File::create(path).map_err(|error| cannot_write(path, &error))
 }

@@ -211,7 +211,7 @@ impl Told<'_> {
         if self.verdict != Verdict::Valid {
             output::line(format!("check it again: {}", self.check_again()))?;
         }
-        tell::hints(check);
+        tell::hints(check, &self.check_again());
         Ok(())
     }
 }

@@ -40,12 +40,16 @@ pub fn refusals(scenario: &Scenario) -> Vec<Mistake> {
 fn cannot(fault: &NodeFault) -> Option<&'static str> {
     match fault {
         NodeFault::Memory { .. } => Some("its nodes have no memory that could be limited"),
+        NodeFault::Corrupt { segment: Some(_) } => Some("the seed says where the bit flips"),
         NodeFault::Disk(trouble) if trouble.read_errors > 0.0 || trouble.write_errors > 0.0 => {
             Some("its disks fail to sync, but not to read or to write")
         }
         _ => None,
     }
 }
+
+/// Which faults of a node.
+type Hinders = fn(&NodeFault) -> bool;
 
 fn place(id: NodeId) -> usize {
     (id.0 - 1) as usize
@@ -173,9 +177,10 @@ impl World {
         self.clock_changed(place);
     }
 
-    /// Ends the faults whose time is over, and lets those come and go that flap.
-    pub(super) fn end_faults(&mut self, stage: &mut Stage, at: Duration) -> Checked {
+    /// Ends the faults whose time is over, and lets those come and go that flap. Whether any ended.
+    pub(super) fn end_faults(&mut self, stage: &mut Stage, at: Duration) -> Result<bool, Broken> {
         let now = millis(self.now);
+        let before = self.injected.len();
         while let Some(over) = self.injected.iter().position(|(_, fault)| fault.is_over(now)) {
             let (step, fault) = self.injected.remove(over);
             stage.timeline.ended(step, at);
@@ -189,7 +194,23 @@ impl World {
         if restarted || stage.changes_at.is_some_and(|change| change <= now) {
             self.carry_out(stage);
         }
-        Ok(())
+        Ok(self.injected.len() < before)
+    }
+
+    /// Somebody starts, kills or stops this node by hand: faults that pause it, or keep it down,
+    /// are over as far as it is concerned, and need not be undone. How many there were.
+    pub(super) fn takes_over(&mut self, stage: &mut Stage, place: usize, is: Hinders) -> u32 {
+        let (id, now) = (self.nodes[place].id, self.now);
+        let hinders = |fault: &mut Fault| fault.on(id).is_some_and(is) && fault.nodes.remove(&id);
+        let count = self.injected.iter_mut().map(|(_, it)| u32::from(hinders(it))).sum();
+        for (step, _) in self
+            .injected
+            .extract_if(.., |(_, it)| matches!(it.wish, Wish::Node { .. }) && it.nodes.is_empty())
+        {
+            let at = stage.began.map_or(Duration::ZERO, |began| now.since(began));
+            stage.timeline.ended(step, at);
+        }
+        count
     }
 
     fn end_on_nodes(&mut self, stage: &mut Stage, fault: &Fault) -> Checked {

@@ -39,6 +39,8 @@ pub struct Stage {
     timeline: Timeline,
     /// When the cluster was ready, and all began.
     began: Option<Instant>,
+    /// When something was last done: whoever was ready until then may not be any more.
+    touched: Instant,
     /// Faults begun so far.
     faults: u64,
     /// Places of the nodes that were stopped.
@@ -68,6 +70,7 @@ impl Stage {
             timeline: Timeline::new(&scenario),
             scenario,
             began: None,
+            touched: Instant::default(),
             faults: 0,
             stopped: BTreeSet::new(),
             chores: Vec::new(),
@@ -79,6 +82,12 @@ impl Stage {
             lives: Vec::new(),
             findings: Vec::new(),
         }
+    }
+
+    /// Something was done, or ended, that may keep the cluster from being ready.
+    fn touch(&mut self, now: Instant, since_the_beginning: Duration) {
+        self.touched = now;
+        self.timeline.is_ready(since_the_beginning, false);
     }
 
     /// What became of the expectations.
@@ -107,12 +116,13 @@ impl World {
     /// Looks at the cluster, and does what is due.
     pub fn scene(&mut self) -> Checked {
         // Out of the world while it acts on it.
+        if self.peace {
+            return Ok(());
+        }
         let Some(mut stage) = self.stage.take() else { return Ok(()) };
         let done = self.look(&mut stage);
         self.stage = Some(stage);
-        if !self.peace {
-            self.arrange(self.now + GLANCE, Happening::Scene);
-        }
+        self.arrange(self.now + GLANCE, Happening::Scene);
         done
     }
 
@@ -129,7 +139,7 @@ impl World {
             if ready {
                 stage.began = Some(self.now);
                 stage.director = Director::new(&sight);
-                stage.timeline.first_leader = self.leading();
+                stage.timeline.leads(Duration::ZERO, self.leading());
                 self.story
                     .tell(self.now, || format!("— the scenario begins: {}", stage.scenario.name));
             }
@@ -137,16 +147,20 @@ impl World {
         };
         sight.now = self.now.since(began);
         stage.timeline.is_ready(sight.now, ready);
+        stage.timeline.leads(sight.now, self.leading());
         if self.members.1.outgoing.is_empty() {
             stage.timeline.has_voters(sight.now, self.members.1.voters.len() as u64);
         }
-        self.end_faults(stage, sight.now)?;
+        if self.end_faults(stage, sight.now)? {
+            stage.touch(self.now, sight.now);
+        }
         self.go_on_with_faults(stage)?;
         self.do_chores(stage)?;
         let scenario = Arc::clone(&stage.scenario);
         if let Some(place) = stage.director.due(&scenario, &sight) {
             match self.begin_step(stage, place, &scenario.steps[place])? {
                 None => {
+                    stage.touch(self.now, sight.now);
                     stage.timeline.begun(place, sight.now);
                     stage.director.begun(&sight);
                 }
@@ -166,6 +180,9 @@ impl World {
     fn is_ready(&self, stage: &mut Stage) -> bool {
         if self.now >= stage.marks.0 + CLOSELY {
             stage.marks = (self.now, self.properties.committed(), stage.marks.1);
+        }
+        if stage.began.is_some() && self.now < stage.touched + CLOSELY {
+            return false;
         }
         let Some(leader) = self.leading() else { return false };
         let follows = |id: &NodeId| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{RESTART, Stage};
-use crate::chaos::Who;
+use crate::chaos::{NodeFault, Who};
 use crate::scenario::deed::{Deed, Order};
 use crate::sim::properties::{Broken, Checked};
 use crate::sim::schedule::{Errand, Target};
@@ -20,6 +20,14 @@ pub enum Chore {
     Join { node: NodeId, learner: bool },
     Promote { node: NodeId },
     Remove { node: NodeId },
+}
+
+/// What is next for a chore.
+enum Next {
+    Done,
+    /// Something else has to happen before.
+    Wait,
+    Ask(Errand),
 }
 
 impl World {
@@ -41,6 +49,7 @@ impl World {
             Order::Kill { nodes } | Order::Restart { nodes } => places(nodes).map(|places| {
                 for place in places {
                     self.crash(place, self.loss(place));
+                    self.wake_by_hand(stage, place);
                     self.arrange(self.now + RESTART, Happening::Start { node: place });
                 }
             }),
@@ -49,14 +58,17 @@ impl World {
                     if stage.stopped.insert(place) {
                         self.nodes[place].held_down += 1;
                         self.crash(place, self.loss(place));
+                        self.wake_by_hand(stage, place);
                     }
                 }
             }),
             Order::Start { nodes } => match places(nodes) {
                 Ok(places) => {
                     for place in places {
-                        if stage.stopped.remove(&place) {
-                            self.nodes[place].held_down -= 1;
+                        let by_faults = self.takes_over(stage, place, NodeFault::keeps_down);
+                        let by_hand = u32::from(stage.stopped.remove(&place));
+                        if by_faults + by_hand > 0 {
+                            self.nodes[place].held_down -= by_faults + by_hand;
                             self.start(place)?;
                         }
                     }
@@ -90,46 +102,54 @@ impl World {
         Ok(planned.err())
     }
 
+    /// A process that is gone does not stand still.
+    fn wake_by_hand(&mut self, stage: &mut Stage, place: usize) {
+        let pauses = self.takes_over(stage, place, |fault| *fault == NodeFault::Pause);
+        self.nodes[place].paused -= pauses;
+    }
+
     /// Operators ask again for what is not done.
     pub(super) fn do_chores(&mut self, stage: &mut Stage) -> Checked {
         let now = self.now;
         for (chore, ask) in std::mem::take(&mut stage.chores) {
-            let wanted = self.wanted(chore);
-            let ask = match wanted {
-                Some(errand) if ask <= now => {
+            let ask = match self.wanted(chore) {
+                Next::Done => continue,
+                Next::Ask(errand) if ask <= now => {
                     self.run_errand(errand)?;
                     now + ASK_AGAIN
                 }
-                Some(_) => ask,
-                None => continue,
+                Next::Ask(_) | Next::Wait => ask,
             };
             stage.chores.push((chore, ask));
         }
         Ok(())
     }
 
-    /// The next errand of a chore; nothing, if it is done.
-    fn wanted(&self, chore: Chore) -> Option<Errand> {
+    /// What is next for a chore.
+    fn wanted(&self, chore: Chore) -> Next {
         let members = &self.members.1;
-        let promote = |node: NodeId| {
-            let nth = members.learners.iter().position(|learner| *learner == node);
-            nth.map(|nth| Errand::Promote { nth: nth as u64 })
+        let promote = |node: NodeId| match members.learners.iter().position(|it| *it == node) {
+            Some(nth) => Next::Ask(Errand::Promote { nth: nth as u64 }),
+            None if members.voters.contains(&node) => Next::Done,
+            // It is only just joining.
+            None => Next::Wait,
         };
+        let unless = |is_done: bool, errand| if is_done { Next::Done } else { Next::Ask(errand) };
         match chore {
             Chore::Transfer { from, to } => {
                 let leader = self.leading();
                 let is_done = if to.is_some() { leader == to } else { leader != from };
-                (!is_done).then_some(Errand::Transfer { to: to.map(Target::Node) })
+                unless(is_done, Errand::Transfer { to: to.map(Target::Node) })
             }
             Chore::Join { node, .. } if !members.members().contains(&node) => {
-                Some(Errand::AddLearner)
+                Next::Ask(Errand::AddLearner)
             }
             Chore::Join { node, learner: false } | Chore::Promote { node } => promote(node),
-            Chore::Join { .. } => None,
-            Chore::Remove { node } => members
-                .members()
-                .contains(&node)
-                .then_some(Errand::Remove { target: Target::Node(node) }),
+            Chore::Join { .. } => Next::Done,
+            Chore::Remove { node } => {
+                let is_gone = !members.members().contains(&node);
+                unless(is_gone, Errand::Remove { target: Target::Node(node) })
+            }
         }
     }
 }

@@ -17,6 +17,7 @@
 pub mod deeds;
 pub mod exercise;
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::deeds::{Deed, deed};
 use self::exercise::Exercise;
+use super::nemesis::Injury;
 use super::run::{Setup, Trial, TrialError};
 use super::workload::Workload;
 use crate::chaos::{Fault, Injection, Who};
@@ -34,6 +36,8 @@ use crate::types::{NodeId, Random};
 
 /// Before a drill, the cluster must be well.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Who wants its faults.
+const BY: &str = "a drill";
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(100);
 /// The fault itself outlives the drill's patience by this, in case nobody is left to end it.
@@ -49,14 +53,19 @@ pub struct Plan {
     pub patience: Duration,
     pub supervisor: Address,
     pub yes: bool,
+    /// Where the history goes, besides.
+    pub history: Option<Box<dyn Write>>,
 }
 
 /// A drill under way.
 pub struct Drill {
     plan: Plan,
     trial: Trial,
-    supervisor: SupervisorClient,
+    /// Until it does not answer.
+    supervisor: Option<SupervisorClient>,
     fault: Fault,
+    /// When it began, on the trial's tape.
+    on_tape: u64,
     begun: Instant,
     /// The last event that was looked at.
     seen: u64,
@@ -82,7 +91,7 @@ pub struct Score {
 
 impl Drill {
     /// Begins, and returns when it has gone wrong. Lives on a `LocalSet`.
-    pub async fn begin(plan: Plan) -> Result<Drill, TrialError> {
+    pub async fn begin(mut plan: Plan) -> Result<Drill, TrialError> {
         let supervisor = SupervisorClient::connect(&plan.supervisor).await?;
         may_begin(&supervisor).await?;
         let trial = Trial::start(Setup {
@@ -91,7 +100,7 @@ impl Drill {
             faults: Vec::new(),
             supervisor: plan.supervisor.clone(),
             yes: plan.yes,
-            history: None,
+            history: plan.history.take(),
         })
         .await?;
         let mut random = Random::from_seed(plan.seed ^ u64::from_le_bytes(*b"a drill!"));
@@ -110,15 +119,16 @@ impl Drill {
             wish: (plan.exercise.wish)(Who::Node(follower)),
             flap: None,
             duration_millis: Some((plan.patience + MARGIN).as_millis() as u64),
-            by: "a drill".to_owned(),
+            by: BY.to_owned(),
             blind: true,
         };
         let fault = supervisor.inject(&injection, plan.yes).await?.fault;
-        let begun = Instant::now();
+        let (begun, on_tape) = (Instant::now(), trial.elapsed().as_nanos() as u64);
         // What its beginning left in the history is nobody's deed.
         let seen = last_event(&supervisor).await?;
         let (noticed, deeds) = (None, Vec::new());
-        Ok(Drill { plan, trial, supervisor, fault, begun, seen, noticed, deeds })
+        let supervisor = Some(supervisor);
+        Ok(Drill { plan, trial, supervisor, fault, on_tape, begun, seen, noticed, deeds })
     }
 
     /// Somebody says that they have noticed.
@@ -127,26 +137,33 @@ impl Drill {
     }
 
     /// Looks on until it is mended, or patience is over. True if it is mended. May be dropped at
-    /// any time and called again.
-    pub async fn watch(&mut self) -> Result<bool, ControlError> {
+    /// any time and called again. A supervisor that does not answer is asked again: whoever mends
+    /// things may have started another.
+    pub async fn watch(&mut self) -> bool {
         let end = self.begun + self.plan.patience;
         loop {
-            self.look().await?;
-            let over = self.supervisor.faults().await?.iter().all(|it| it.id != self.fault.id);
-            if over && self.supervisor.status().await?.ready {
-                self.look().await?;
-                return Ok(true);
+            match self.look().await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(_) => self.supervisor = None,
             }
             if Instant::now() >= end {
-                return Ok(false);
+                return false;
             }
             sleep_until((Instant::now() + GLANCE).min(end)).await;
         }
     }
 
-    /// Notes what was done since the last look.
-    async fn look(&mut self) -> Result<(), ControlError> {
-        let events = self.supervisor.events(self.seen, 1000, Duration::ZERO).await?;
+    /// Notes what was done since the last look. Whether it is mended.
+    async fn look(&mut self) -> Result<bool, ControlError> {
+        let supervisor = match self.supervisor.take() {
+            Some(supervisor) => supervisor,
+            None => SupervisorClient::connect(&self.plan.supervisor).await?,
+        };
+        let over = supervisor.faults().await?.iter().all(|it| it.id != self.fault.id);
+        let mended = over && supervisor.status().await?.ready;
+        let events = supervisor.events(self.seen, 1000, Duration::ZERO).await?;
+        self.supervisor = Some(supervisor);
         for event in &events {
             self.seen = self.seen.max(event.sequence);
             if let Some(deed) = deed(event, &self.fault, self.plan.exercise.remedy) {
@@ -154,14 +171,15 @@ impl Drill {
                 self.deeds.push(deed);
             }
         }
-        Ok(())
+        Ok(mended)
     }
 
-    /// Ends it: what is still wrong is healed. The trial is to be finished and judged.
-    pub async fn end(self, mended: bool) -> (Score, Trial) {
+    /// Ends it: what is still wrong is healed. The trial is to be finished and judged, with what
+    /// went wrong.
+    pub async fn end(self, mended: bool) -> (Score, Trial, Injury) {
         let took = self.begun.elapsed();
         // It may be over; and if it cannot be healed, it ends by itself.
-        let _ = self.supervisor.heal(&[self.fault.id]).await;
+        let _ = call_off(&self.plan.supervisor).await;
         let needless = self.deeds.iter().filter(|deed| !deed.helped).count();
         let Exercise { name, what, lesson, .. } = self.plan.exercise;
         let score = Score {
@@ -174,8 +192,29 @@ impl Drill {
             deeds: self.deeds,
             needless,
         };
-        (score, self.trial)
+        let injury = Injury {
+            kind: (*name).to_owned(),
+            what: score.fault.clone(),
+            id: Some(self.fault.id),
+            begun: self.on_tape,
+            ended: self.on_tape + took.as_nanos() as u64,
+            refused: None,
+        };
+        (score, self.trial, injury)
     }
+}
+
+/// Ends whatever drills have begun, if anything.
+pub async fn call_off(supervisor: &Address) -> Result<(), ControlError> {
+    let supervisor = SupervisorClient::connect(supervisor).await?;
+    for fault in supervisor.faults().await?.iter().filter(|fault| fault.by == BY) {
+        match supervisor.heal(&[fault.id]).await {
+            // It is over by itself meanwhile.
+            Ok(_) | Err(ControlError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the cluster is well, as it must be before a drill.

@@ -26,7 +26,7 @@ use crate::scenario::lint::check_cluster;
 use crate::scenario::{Finding, Held, Scenario, Timeline, judge};
 use crate::supervisor::launch::{self, Start, Until};
 use crate::trial::performance::{GLANCE, Told};
-use crate::trial::verdict::About;
+use crate::trial::verdict::{About, Unmet};
 use crate::trial::{
     Expectation, Judgement, Kind, Load, Performance, Record, Statistics, Tape, Verdict, Watch,
     Workload, finish, report,
@@ -178,7 +178,11 @@ fn workload(scenario: &Scenario) -> Workload {
         rate: (rate as u32).max(1),
         keys: wanted.keys as u32,
         timeout_millis: (wanted.timeout.as_millis() as u64).max(1),
-        read_percent: (wanted.reads * 100.0).round() as u64,
+        // Some is not none, and most is not all.
+        read_percent: match wanted.reads {
+            all if all <= 0.0 || all >= 1.0 => (all * 100.0) as u64,
+            some => ((some * 100.0).round() as u64).clamp(1, 99),
+        },
         ..Workload::default()
     }
 }
@@ -196,11 +200,12 @@ async fn perform(
     let places = Places::choose(&command.files, &runs, seed)?;
     let supervisor = directory.supervisor_address();
     let status = SupervisorClient::connect(&supervisor).await?.status().await?;
+    let runs = status.nodes.iter().filter(|state| state.state.is_alive());
     let nodes: Vec<(NodeId, Address)> =
-        status.nodes.iter().map(|state| (state.node, state.client.clone())).collect();
+        runs.map(|state| (state.node, state.client.clone())).collect();
     let workload = workload(&scenario);
     workload.validate().map_err(Failure::usage)?;
-    let history = BufWriter::with_capacity(256 << 10, places::create(&places.history)?);
+    let history = BufWriter::with_capacity(256 << 10, places.claim()?);
     // Whoever joins meanwhile is read through at the end, too.
     let readers = nodes.len() as u64 + scenario.joins();
     let lanes = u64::from(workload.clients) + readers;
@@ -212,13 +217,23 @@ async fn perform(
     let mut told = Vec::new();
     let mut keeper = Keeper::new(directory, how);
     let interrupted = drive(global, &mut performance, &mut told, &mut keeper, interrupt).await?;
-    performance.end().await?;
+    let healing = healing(&mut performance, &mut told).await;
     if interrupted {
-        return Err(Failure::new(Exit::Interrupted, "interrupted; its faults are healed"));
+        return Err(Failure::new(
+            Exit::Interrupted,
+            match healing {
+                None => "interrupted; its faults are healed",
+                Some(_) => "interrupted; its faults end by themselves",
+            },
+        ));
     }
-    let expectations = vec![finish::recovers(&supervisor).await];
-    let worked = Duration::from_nanos(tape.now());
-    load.stop().await;
+    let clients = workload.clients;
+    let (worked, concluded) = tokio::select! {
+        it = finish::conclude(&supervisor, &nodes, load, clients, &tape, &watch) => it,
+        () = interrupt.signalled() => return Err(verify::left(&places)),
+    };
+    let recording = tape.finish().map_err(Failure::failed)?;
+    let whole = finish::is_whole(&recording);
     let record = Record {
         seed,
         faults: vec![format!("scenario {}", scenario.name)],
@@ -226,8 +241,8 @@ async fn perform(
         began_unix_millis: tape.began_unix_millis(),
         worked,
         lanes,
-        expectations: last(expectations, &supervisor, &workload, &tape, &watch).await?,
-        recording: tape.finish().map_err(Failure::failed)?,
+        expectations: healing.into_iter().chain(concluded).chain(whole).collect(),
+        recording,
         injuries: performance.injuries(),
         leaderships: watch.seen(),
         workload,
@@ -246,7 +261,7 @@ async fn perform(
     })
 }
 
-/// Takes the steps until it is over; true if somebody wanted it to end before.
+/// Takes the steps until it is over, or the cluster gone; true if somebody wanted it to end before.
 async fn drive(
     global: &Global,
     performance: &mut Performance,
@@ -255,13 +270,10 @@ async fn drive(
     interrupt: &mut Interrupt,
 ) -> Result<bool, Failure> {
     let mut tick = tokio::time::interval(GLANCE);
-    while !performance.is_over() {
+    while !performance.is_over() && keeper.look().await {
         tokio::select! {
             _ = tick.tick() => {}
             () = interrupt.signalled() => return Ok(true),
-        }
-        if !keeper.look().await {
-            return Err(Failure::failed("the cluster is gone: there is nothing more to see"));
         }
         for event in performance.glance().await {
             tell::event(global, &event)?;
@@ -271,23 +283,16 @@ async fn drive(
     Ok(false)
 }
 
-/// Reads every key through every node that is a member now, compares the replicas, and looks back
-/// at who led.
-async fn last(
-    mut expectations: Vec<Expectation>,
-    supervisor: &Address,
-    workload: &Workload,
-    tape: &Tape,
-    watch: &Watch,
-) -> Result<Vec<Expectation>, Failure> {
-    let status = SupervisorClient::connect(supervisor).await?.status().await?;
-    let nodes: Vec<(NodeId, Address)> =
-        status.nodes.iter().map(|state| (state.node, state.client.clone())).collect();
-    let lane = workload.clients.into();
-    expectations.push(finish::read_everywhere(&tape.keys(), &nodes, lane, tape, true).await);
-    expectations.push(finish::replicas_agree(supervisor).await);
-    expectations.push(watch.one_leader_a_term());
-    Ok(expectations)
+/// Ends what is in force, and starts what was stopped; said only if it cannot be.
+async fn healing(performance: &mut Performance, told: &mut Vec<Told>) -> Option<Expectation> {
+    let now = performance.elapsed();
+    match performance.end().await {
+        Ok(refused) => {
+            told.extend(refused.into_iter().map(|why| (now, why)));
+            None
+        }
+        Err(error) => Some(Expectation::new("healing", Err(Unmet::from(error)))),
+    }
 }
 
 fn conclude(
