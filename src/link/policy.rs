@@ -2,6 +2,7 @@
 //! a node, shown by `chaos status`.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,19 @@ pub enum Distribution {
     /// Never less than the delay; half of the messages take up to one jitter more, and each further
     /// doubling of that is half as likely, up to 127 jitters. What busy networks look like.
     LongTail,
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Distribution, String> {
+        match text {
+            "uniform" => Ok(Distribution::Uniform),
+            "normal" => Ok(Distribution::Normal),
+            "long-tail" => Ok(Distribution::LongTail),
+            _ => Err("write uniform, normal or long-tail".to_owned()),
+        }
+    }
 }
 
 /// A policy that cannot be put in force.

@@ -340,19 +340,6 @@ fn parse_id(text: &str) -> Result<FaultId, String> {
     text.parse().map(FaultId).map_err(|_| "write the number of a fault".to_owned())
 }
 
-impl std::str::FromStr for Distribution {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Distribution, String> {
-        match text {
-            "uniform" => Ok(Distribution::Uniform),
-            "normal" => Ok(Distribution::Normal),
-            "long-tail" => Ok(Distribution::LongTail),
-            _ => Err("write uniform, normal or long-tail".to_owned()),
-        }
-    }
-}
-
 pub async fn run(global: &Global, command: Chaos) -> Outcome {
     match command {
         Chaos::Status(_) => status::run(global).await,
