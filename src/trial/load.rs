@@ -29,6 +29,9 @@ use crate::verify::history::{Call, Outcome};
 
 /// Operations that a client does at one node before it goes to another.
 const STAY: std::ops::Range<u64> = 20..100;
+/// Refusals in a row after which it goes to another, too: those who stay with a minority are no
+/// measure of what the majority does.
+const REFUSALS: u32 = 3;
 /// Before a client that was not let in goes to another node.
 const PAUSE: Duration = Duration::from_millis(20);
 /// To be let in.
@@ -118,6 +121,7 @@ impl Worker {
         let mut turn = Instant::now() + self.random.duration(Duration::ZERO..interval);
         while let Some((node, client)) = self.let_in().await {
             let stay = STAY.start + self.random.below(STAY.end - STAY.start);
+            let mut refusals = 0;
             for _ in 0..stay {
                 if self.unless_stopped(sleep_until(turn)).await.is_none() {
                     return;
@@ -125,8 +129,15 @@ impl Worker {
                 let ended = self.one(node, &client).await;
                 let pace = self.random.duration(interval / 2..interval * 3 / 2);
                 turn = (turn + pace).max(Instant::now());
-                if ended.outcome == Outcome::Unknown {
-                    self.process = self.tape.process(self.lane);
+                match ended.outcome {
+                    Outcome::Unknown => {
+                        self.process = self.tape.process(self.lane);
+                        break;
+                    }
+                    Outcome::Failed => refusals += 1,
+                    Outcome::Ok { .. } | Outcome::Mismatch => refusals = 0,
+                }
+                if refusals == REFUSALS {
                     break;
                 }
             }
