@@ -5,6 +5,8 @@ mod kvctl_home;
 use std::process::{Child, Stdio};
 
 use kvctl_home::{Home, ended, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// A drill of which something has gone wrong.
@@ -74,4 +76,20 @@ fn what_nobody_mends_is_healed_in_the_end() {
     assert_eq!(home.ok(&["chaos", "status"]), "no fault is in force\n");
     home.ok(&["cluster", "wait", "--ready"]);
     assert_eq!(nodes(&home, "running").len(), 3);
+}
+
+#[test]
+fn a_drill_outlives_its_supervisor_and_leaves_evidence() {
+    let home = Home::with(3);
+    let drill = under_way(&home, "cut-off-leader", "5m");
+    let pid = home.json(&["cluster", "status"])["supervisor_pid"].as_i64().unwrap() as i32;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    // The first command after that starts another; it, too, knows what is hidden.
+    wait_until("it is still there", || home.ok(&["chaos", "status"]).contains("something"));
+    home.ok(&["chaos", "heal"]);
+    let score = score(drill, 0);
+    assert_eq!(score["verdict"], "valid", "{score:#}");
+    home.ok(&["check", score["history"].as_str().unwrap()]);
+    let page = std::fs::read_to_string(score["report"].as_str().unwrap()).unwrap();
+    assert!(page.contains("cut-off-leader"));
 }

@@ -166,3 +166,15 @@ fn whoever_kills_it_leaves_no_fault() {
     home.ok(&["cluster", "wait", "--ready"]);
     home.ok(&["put", "a", "b"]);
 }
+
+#[test]
+fn who_was_stopped_before_takes_no_part() {
+    let home = Home::with(3);
+    home.ok(&["node", "stop", "3"]);
+    let text = "name = \"short\"\nteaches = \"Something.\"\nnodes = 3\nlasts = \"2s\"\n\
+                expect = [\"the verdict holds\", \"at least 5 writes\"]\n\n\
+                [[step]]\nwait = \"1s\"\nexpect = \"no election\"\n";
+    let (_directory, path) = write(text);
+    let told = home.json(&["chaos", "run", &path]);
+    assert_eq!(told["verdict"], "valid", "{told:#}");
+}

@@ -24,8 +24,12 @@ fn live(scenario: &Arc<Scenario>, seed: u64) -> Report {
 fn perform(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/scenarios").join(name);
     let text = std::fs::read_to_string(&path).unwrap();
-    let scenario = Arc::new(parse(&format!("ops/scenarios/{name}"), &text));
-    for seed in 0..SEEDS {
+    holds(parse(&format!("ops/scenarios/{name}"), &text), SEEDS);
+}
+
+fn holds(scenario: Scenario, seeds: u64) {
+    let scenario = Arc::new(scenario);
+    for seed in 0..seeds {
         let report = live(&scenario, seed);
         if let Some((broken, at)) = &report.broken {
             let (file, rule) = (&scenario.file, broken.rule.name);
@@ -34,8 +38,54 @@ fn perform(name: &str) {
                 broken.how
             );
         }
+        let name = &scenario.name;
         assert!(!report.findings.is_empty() && report.acknowledged > 20, "{name}: {report:?}");
     }
+}
+
+/// A scenario of three nodes and eight seconds.
+fn small(name: &str, steps: &str) -> Scenario {
+    let head =
+        "teaches = \"Something.\"\nnodes = 3\nlasts = \"8s\"\nexpect = \"the verdict holds\"";
+    parse(name, &format!("name = \"{name}\"\n{head}\n{steps}"))
+}
+
+/// As on a living cluster: what a person does to a node ends the faults that hinder it.
+#[test]
+fn whoever_is_started_or_killed_by_hand_is_not_hindered_any_more() {
+    for (name, fault, order) in [
+        ("started", "kill 2", "node start 2"),
+        ("killed", "pause 2", "node kill 2"),
+        ("restarted", "pause 2", "node restart 2"),
+    ] {
+        let steps = format!(
+            "[[step]]\ndo = \"{fault}\"\nfor = \"7s\"\n\
+             [[step]]\nwait = \"1s\"\ndo = \"{order}\"\nexpect = \"ready within 4s\"\n"
+        );
+        holds(small(name, &steps), 5);
+    }
+}
+
+#[test]
+fn who_has_just_joined_is_promoted_and_a_learner_is_removed() {
+    let steps = "[[step]]\ndo = \"member add --learner\"\n\
+                 [[step]]\ndo = \"member promote 4\"\nexpect = \"4 voters\"\n";
+    holds(small("promoted", steps), 5);
+    let steps = "[[step]]\ndo = \"member add --learner\"\n\
+                 [[step]]\nwhen = \"ready\"\nwait = \"1s\"\ndo = \"member remove 4\"\n\
+                 [[step]]\nwhen = \"ready\"\nwait = \"1s\"\ndo = \"member add\"\n\
+                 expect = \"4 voters\"\n";
+    holds(small("removed", steps), 5);
+}
+
+/// Who was ready when everybody was killed is not ready for that.
+#[test]
+fn ready_is_who_is_ready_again() {
+    let steps = "[[step]]\nwhen = \"ready\"\nwait = \"1s\"\ndo = \"node kill all\"\n\
+                 expect = \"ready within 1ms\"\n";
+    let report = live(&Arc::new(small("at-once", steps)), 0);
+    let (broken, _) = report.broken.expect("nobody is ready within a millisecond");
+    assert!(broken.how.contains("everybody followed closely after"), "{}", broken.how);
 }
 
 /// A test for each, so that they run side by side.

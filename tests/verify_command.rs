@@ -182,6 +182,21 @@ fn a_violation_is_told_and_can_be_checked_again() {
 }
 
 #[test]
+fn whoever_writes_meanwhile_breaks_no_promise() {
+    let home = Home::with(3);
+    let mut bench = home.command(&["bench", "--duration", "30s", "--clients", "2"]);
+    let mut bench = bench.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ended = home.run(&["verify", "--duration", "1s", "--faults", "none", "-o", "json"]);
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    let is_equal = |it: &&Value| it["name"] == "equal replicas";
+    let equal = json["expectations"].as_array().unwrap().iter().find(is_equal).unwrap();
+    assert!(["yes", "unknown"].contains(&equal["held"].as_str().unwrap()), "{equal}");
+    assert_ne!(json["verdict"], "violation", "{json:#}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_before_anything_begins() {
     let home = Home::new();
     let said = home.fails(2, &["verify", "--faults", "earthquake"]);

@@ -125,7 +125,11 @@ impl Drill {
         let fault = supervisor.inject(&injection, plan.yes).await?.fault;
         let (begun, on_tape) = (Instant::now(), trial.elapsed().as_nanos() as u64);
         // What its beginning left in the history is nobody's deed.
-        let seen = last_event(&supervisor).await?;
+        let seen = match last_event(&supervisor).await {
+            Ok(seen) => seen,
+            // Something is wrong from here on: a drill does not end because its supervisor did.
+            Err(_) => last_event_again(&plan.supervisor).await?,
+        };
         let (noticed, deeds) = (None, Vec::new());
         let supervisor = Some(supervisor);
         Ok(Drill { plan, trial, supervisor, fault, on_tape, begun, seen, noticed, deeds })
@@ -231,6 +235,18 @@ pub async fn may_begin(supervisor: &SupervisorClient) -> Result<(), TrialError> 
         .await
         .map_err(|error| TrialError::NotNow(error.to_string()))?;
     Ok(())
+}
+
+/// The last event, as soon as a supervisor answers again.
+async fn last_event_again(supervisor: &Address) -> Result<u64, ControlError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let seen = async { last_event(&SupervisorClient::connect(supervisor).await?).await };
+        match seen.await {
+            Err(_) if Instant::now() < end => sleep(GLANCE).await,
+            done => return done,
+        }
+    }
 }
 
 async fn last_event(supervisor: &SupervisorClient) -> Result<u64, ControlError> {
