@@ -126,7 +126,7 @@ async fn read_at(
     0
 }
 
-/// The name of what [`replicas_agree`] finds.
+/// The name of what says whether the replicas are equal.
 pub const EQUAL: &str = "equal replicas";
 
 /// Whether all replicas that have applied the same log have the same state.
