@@ -15,6 +15,9 @@
 //!   Whoever asked is not kept waiting, but told who has not heard.
 //! - *A pause outlives us.* A timed one has a [guard](mod@super::guard). One that somebody else
 //!   ended, or that its process did not survive, is over.
+//! - *One fault ends while another begins* that wants the same of a node. The first leaves the node
+//!   as it is, to the second, which takes it over so; if that is taken back after all, it lets the
+//!   node go, too.
 //! - *This process dies after 1.* The next one finds a fault that was perhaps never done: what was
 //!   to be stopped and runs is over, and everything else is done now.
 //! - *A node hears nothing*, because this process died after 3, or the order was lost: its status
@@ -130,7 +133,7 @@ impl Daemon {
         chaos.last = id;
         chaos.version += 1;
         chaos.faults.push(fault.clone());
-        inner.beginning.insert(id);
+        inner.beginning.insert(id, BTreeSet::new());
         Ok((fault, warning))
     }
 
@@ -194,7 +197,8 @@ impl Daemon {
             }
             _ => None,
         };
-        let is_over = |fault: &mut Fault| !beginning.contains(&fault.id) && why(fault).is_some();
+        let is_over =
+            |fault: &mut Fault| !beginning.contains_key(&fault.id) && why(fault).is_some();
         let over: Vec<Fault> = state.chaos.faults.extract_if(.., is_over).collect();
         over.into_iter().filter_map(|fault| why(&fault).map(|why| (fault, why))).collect()
     }
@@ -205,7 +209,7 @@ impl Daemon {
         ids: &[FaultId],
     ) -> Result<(Vec<Healed>, Vec<NodeId>), String> {
         let is_meant = |id: &FaultId| ids.is_empty() || ids.contains(id);
-        let begins = || self.inner.borrow().beginning.iter().any(is_meant);
+        let begins = || self.inner.borrow().beginning.keys().any(is_meant);
         self.wait_until(BEGINNING_PATIENCE, || !begins()).await;
         if begins() {
             return Err("a fault is still beginning: ask again when it has begun".to_owned());

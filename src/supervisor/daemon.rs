@@ -58,8 +58,9 @@ pub struct Daemon {
 pub(super) struct Inner {
     pub state: StateFile,
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Faults of which not everything is done yet that they do to processes.
-    pub beginning: BTreeSet<FaultId>,
+    /// Faults of which not everything is done yet that they do to processes; and for each, the nodes
+    /// that another fault let go meanwhile only because this one wants them.
+    pub beginning: BTreeMap<FaultId, BTreeSet<NodeId>>,
     pub leader: Option<NodeId>,
     pub term: Term,
     pub events: EventLog,
@@ -136,7 +137,7 @@ impl Daemon {
         let inner = Inner {
             nodes: nodes.collect(),
             state,
-            beginning: BTreeSet::new(),
+            beginning: BTreeMap::new(),
             leader: None,
             term: Term(0),
             events,

@@ -45,9 +45,10 @@ impl Daemon {
             None => Ok(()),
             Some(why) => {
                 {
-                    let chaos = &mut self.inner.borrow_mut().state.chaos;
-                    chaos.version += 1;
-                    chaos.faults.retain(|other| other.id != fault.id);
+                    let inner = &mut *self.inner.borrow_mut();
+                    inner.state.chaos.version += 1;
+                    inner.state.chaos.faults.retain(|other| other.id != fault.id);
+                    harmed.extend(inner.beginning.remove(&fault.id).unwrap_or_default());
                 }
                 self.undo(&[Fault { nodes: harmed, ..fault.clone() }]).await;
                 Err(why)
@@ -60,7 +61,9 @@ impl Daemon {
         let mut others = self.faults_on(id);
         others.retain(|(other, _)| other.id != fault.id);
         let is = |test: fn(&NodeFault) -> bool| others.iter().any(|(_, other)| test(other));
-        let (paused, down) = (is(|other| *other == NodeFault::Pause), is(NodeFault::keeps_down));
+        let was_left = self.was_left_to(fault.id, id);
+        let paused = is(|other| *other == NodeFault::Pause) || was_left;
+        let down = is(NodeFault::keeps_down) || was_left;
         let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
         match kind {
             NodeFault::Pause if state == Some(State::Paused) && !paused => {
@@ -145,7 +148,12 @@ impl Daemon {
 
     async fn undo_one(self: &Rc<Self>, id: NodeId, ended: &NodeFault) {
         let others = self.faults_on(id);
-        let still = |test: fn(&NodeFault) -> bool| others.iter().any(|(_, other)| test(other));
+        let still = |test: fn(&NodeFault) -> bool| {
+            let wants = others.iter().filter(|(_, other)| test(other));
+            let wants: Vec<FaultId> = wants.map(|(fault, _)| fault.id).collect();
+            self.leave_to(&wants, id);
+            !wants.is_empty()
+        };
         let state = self.inner.borrow().nodes.get(&id).map(|node| node.lifecycle.state());
         let done = match ended {
             NodeFault::Pause if !still(|other| *other == NodeFault::Pause) => {
@@ -181,6 +189,21 @@ impl Daemon {
         {
             tracing::warn!(node = %id, why, "does not start again");
         }
+    }
+
+    /// A node is not let go, because these want the same of it: those of them that begin must know
+    /// that it is theirs now.
+    fn leave_to(&self, faults: &[FaultId], id: NodeId) {
+        let inner = &mut *self.inner.borrow_mut();
+        for fault in faults {
+            if let Some(left) = inner.beginning.get_mut(fault) {
+                left.insert(id);
+            }
+        }
+    }
+
+    fn was_left_to(&self, fault: FaultId, id: NodeId) -> bool {
+        self.inner.borrow().beginning.get(&fault).is_some_and(|left| left.contains(&id))
     }
 
     /// A process of `id` was started: what starves its like starves it, too.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvraft::chaos::{NodeFault, Who, Wish};
+use kvraft::chaos::{Injection, NodeFault, Who, Wish};
 use kvraft::control::State;
 use kvraft::supervisor::process::Identity;
 use kvraft::testing::Cluster;
@@ -169,6 +169,43 @@ fn a_slow_node_stands_still_for_a_part_of_its_time() {
     cluster.down().unwrap();
 }
 
+/// The first leaves the node to the second, and the second has to take it over.
+#[test]
+fn one_fault_ends_while_another_begins_that_wants_the_same() {
+    let cluster = Cluster::start(5).unwrap();
+    let victim = NodeId(2);
+    for (kind, held) in [
+        (NodeFault::Kill, State::Stopped),
+        (NodeFault::Terminate, State::Stopped),
+        (NodeFault::Pause, State::Paused),
+    ] {
+        let wish = || on(Who::Node(victim), kind.clone());
+        let first = cluster.inject(wish()).unwrap().fault;
+        let injection = Injection {
+            wish: wish(),
+            flap: None,
+            duration_millis: Some(60_000),
+            by: "a test".to_owned(),
+            blind: false,
+        };
+        // Asked for one right after the other: the second is written down, not yet done, when the
+        // first is ended.
+        let (second, healed) = cluster.block_on(async {
+            let supervisor = cluster.supervisor().await.unwrap();
+            let (first, ids) = (supervisor.inject(&injection, true), [first.id]);
+            tokio::join!(first, supervisor.heal(&ids))
+        });
+        assert_eq!(healed.unwrap().healed.len(), 1, "{kind}");
+        let second = second.unwrap().fault;
+        assert_eq!(cluster.faults().unwrap().len(), 1, "{kind}");
+        assert_eq!(state(&cluster, victim), held, "{kind}");
+        cluster.heal(&[second.id]).unwrap();
+        until("it runs", || state(&cluster, victim) == State::Running);
+    }
+    nothing_is_left(&cluster);
+    cluster.down().unwrap();
+}
+
 /// A fault is written down before it is done, and a supervisor may die in between.
 #[test]
 fn what_was_written_down_and_not_done_is_done_later_or_over() {
@@ -247,7 +284,7 @@ fn what_makes_no_sense_is_refused_and_breaks_nothing() {
         (NodeFault::SlowCpu { share: 1.5 }, "1 % to 99 %"),
         (NodeFault::CrashLoop { every_millis: 0 }, "every 10 ms at most"),
         (NodeFault::Memory { bytes: 0 }, "without memory"),
-        (NodeFault::Corrupt { segment: Some(77) }, "there is no segment 77"),
+        (NodeFault::Corrupt { segment: Some(77) }, "no segment 77"),
     ] {
         let refused = cluster.inject(on(Who::Node(NodeId(1)), wrong)).unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
