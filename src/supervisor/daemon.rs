@@ -58,8 +58,8 @@ pub struct Daemon {
 pub(super) struct Inner {
     pub state: StateFile,
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Faults of which not everything is done yet that they do to processes; and for each, the nodes
-    /// that another fault let go meanwhile only because this one wants them.
+    /// Faults of which not everything is done yet that they do to processes; and for each, the
+    /// nodes that another fault did not let go meanwhile only because this one wants them.
     pub beginning: BTreeMap<FaultId, BTreeSet<NodeId>>,
     pub leader: Option<NodeId>,
     pub term: Term,
