@@ -126,6 +126,20 @@ fn a_protected_cluster_wants_to_be_asked_twice() {
     home.ok(&["node", "start", "1"]);
 }
 
+/// As somebody types who copies two lines: an election is waited for.
+#[test]
+fn a_leader_that_is_just_being_elected_is_waited_for() {
+    let home = Home::with(3);
+    home.ok(&["chaos", "kill", "leader", "--for", "30s"]);
+    home.ok(&["chaos", "delay", "1ms", "--links", "leader-all"]);
+    home.ok(&["chaos", "heal"]);
+    home.ok(&["cluster", "wait", "--ready"]);
+    home.ok(&["node", "stop", "1"]);
+    home.ok(&["node", "stop", "2"]);
+    let said = home.fails(1, &["chaos", "pause", "leader"]);
+    assert!(said.contains("no leader is known"), "{said}");
+}
+
 #[test]
 fn faults_of_nodes_are_asked_for_shown_and_healed() {
     let home = Home::with(3);

@@ -10,9 +10,13 @@ use crate::chaos::{Injection, Links, Named, NodeFault, Pointed, Wish, groups, li
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, Format};
 use crate::cli::{Global, cluster};
-use crate::control::Injected;
+use crate::control::{ControlError, Injected};
 use crate::link::Policy;
+use crate::supervisor::launch::{self, Until};
 use crate::types::NodeId;
+
+/// For an election to end.
+const LEADER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A wish, read against who there is: a mistake is pointed at where it stands.
 struct Reader {
@@ -134,7 +138,15 @@ pub async fn run(global: &Global, command: Chaos) -> Outcome {
         by: lease.by.unwrap_or_else(you),
         blind: false,
     };
-    let injected = supervisor.inject(&injection, lease.yes).await.map_err(Failure::from)?;
+    let injected = match supervisor.inject(&injection, lease.yes).await {
+        // Perhaps for want of a leader, while an election is under way: as with `node kill leader`,
+        // that is waited for. Whatever else it was will be so again.
+        Err(ControlError::Refused(_)) => {
+            let _ = launch::wait(&supervisor, Until::Leader, LEADER_PATIENCE, |_| {}).await;
+            supervisor.inject(&injection, lease.yes).await?
+        }
+        other => other?,
+    };
     report(global, &injected)?;
     Ok(0)
 }
