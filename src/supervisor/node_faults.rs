@@ -28,9 +28,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Does to the nodes of `fault`, which is in the list already, what it says: to all of them, or
-    /// to none, and then it is taken out again. At the same moment:
-    /// if one were killed after the other had vanished, the last would have synced what the first
-    /// lost, and a power cut would be none.
+    /// to none, and then it is taken out again. At the same moment: if one were killed after the
+    /// other had vanished, the last would have synced what the first lost, and a power cut would be
+    /// none.
     pub(super) async fn harm(self: &Rc<Self>, fault: &Fault) -> Result<(), String> {
         let harm = fault.nodes.iter().map(|id| async { (*id, self.harm_one(fault, *id).await) });
         let mut harmed = BTreeSet::new();

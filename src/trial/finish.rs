@@ -93,10 +93,11 @@ async fn read_everywhere(
     });
     let missing: Vec<String> = join_all(readers).await.into_iter().flatten().collect();
     let (count, all) = (keys.len(), nodes.len());
-    let done = match missing.is_empty() {
+    let done = match missing.is_empty() && !nodes.is_empty() {
         true => Ok(format!("{count} keys were read through each of {all} nodes")),
         false => {
-            let why = format!("of {count} keys that were read, {}", missing.join(", "));
+            let missing = if nodes.is_empty() { "no node runs".into() } else { missing.join(", ") };
+            let why = format!("of {count} keys that were read, {missing}");
             Err(if seen { Unmet::Broken(why) } else { Unmet::Unseen(why) })
         }
     };
@@ -147,7 +148,7 @@ async fn compare(supervisor: &Address) -> Result<String, Unmet> {
             let last = applied(&status);
             let goes_on =
                 |(node, at): (&NodeId, &LogIndex)| first.get(node).is_some_and(|it| it < at);
-            if last.iter().all(goes_on) {
+            if !last.is_empty() && last.iter().all(goes_on) {
                 let why = "somebody else writes: the replicas never stood still to be compared";
                 return Err(Unmet::Unseen(why.to_owned()));
             }

@@ -249,7 +249,10 @@ impl Performance {
             blind: false,
         };
         let (fault, unheard) = match self.begun_unheard(client).await? {
-            Some(fault) => (fault, Vec::new()),
+            Some(fault) => {
+                self.is_unsure = false;
+                (fault, Vec::new())
+            }
             None => {
                 // Until its answer is here, nobody knows whether it has begun.
                 self.is_unsure = true;

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::deeds::{Deed, deed};
 use self::exercise::Exercise;
-use super::nemesis::Injury;
+use super::nemesis::{Injury, heal_all_of};
 use super::run::{Setup, Trial, TrialError};
 use super::workload::Workload;
 use crate::chaos::{Fault, Injection, Who};
@@ -210,15 +210,7 @@ impl Drill {
 
 /// Ends whatever drills have begun, if anything.
 pub async fn call_off(supervisor: &Address) -> Result<(), ControlError> {
-    let supervisor = SupervisorClient::connect(supervisor).await?;
-    for fault in supervisor.faults().await?.iter().filter(|fault| fault.by == BY) {
-        match supervisor.heal(&[fault.id]).await {
-            // It is over by itself meanwhile.
-            Ok(_) | Err(ControlError::Refused(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    heal_all_of(supervisor, BY).await
 }
 
 /// Whether the cluster is well, as it must be before a drill.

@@ -100,7 +100,7 @@ impl Nemesis {
         if let Some(task) = self.task.take() {
             let _ = task.await;
         }
-        self.shared.heal().await?;
+        heal_all_of(&self.shared.supervisor, &self.shared.by).await?;
         let now = self.shared.tape.now();
         for injury in &mut *self.shared.injuries.borrow_mut() {
             injury.ended = injury.ended.min(now.max(injury.begun));
@@ -196,18 +196,18 @@ impl Shared {
         };
         Ok(supervisor.inject(&injection, self.yes).await?.fault)
     }
+}
 
-    /// Ends what is in force and was asked for by us: all of it, though an answer was lost.
-    async fn heal(&self) -> Result<(), ControlError> {
-        let supervisor = SupervisorClient::connect(&self.supervisor).await?;
-        let faults = supervisor.faults().await?;
-        for fault in faults.iter().filter(|fault| fault.by == self.by) {
-            match supervisor.heal(&[fault.id]).await {
-                // It is over by itself meanwhile.
-                Ok(_) | Err(ControlError::Refused(_)) => {}
-                Err(error) => return Err(error),
-            }
+/// Ends what is in force and was asked for by this one: all of it, though an answer was lost.
+pub async fn heal_all_of(supervisor: &Address, by: &str) -> Result<(), ControlError> {
+    let supervisor = SupervisorClient::connect(supervisor).await?;
+    let faults = supervisor.faults().await?;
+    for fault in faults.iter().filter(|fault| fault.by == by) {
+        match supervisor.heal(&[fault.id]).await {
+            // It is over by itself meanwhile.
+            Ok(_) | Err(ControlError::Refused(_)) => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
 }
