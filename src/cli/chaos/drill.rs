@@ -1,6 +1,7 @@
 //! `kvctl chaos drill`: something goes wrong, and nobody says what.
 
 use std::io::{BufWriter, IsTerminal};
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -119,18 +120,23 @@ pub async fn run(global: &Global, command: DrillCommand) -> Outcome {
         short_duration(command.patience),
         if std::io::stdin().is_terminal() { "; press Enter as soon as you notice" } else { "" }
     ));
+    let mut keeper = Keeper::new(&directory, Start::default());
     let mut drill = {
         let _progress = Progress::spinner("clients are at work; all is well so far");
-        tokio::select! {
-            begun = Drill::begin(plan) => begun?,
-            () = interrupt.signalled() => {
-                // It may have begun just now.
-                call_off(&supervisor).await?;
-                return Err(Failure::new(Exit::Interrupted, "interrupted before it was told"));
+        let mut beginning = pin!(Drill::begin(plan));
+        loop {
+            tokio::select! {
+                begun = &mut beginning => break begun?,
+                // Whether the cluster is gone, the beginning itself will notice.
+                _ = keeper.keep() => {}
+                () = interrupt.signalled() => {
+                    // It may have begun just now.
+                    call_off(&supervisor).await?;
+                    return Err(Failure::new(Exit::Interrupted, "interrupted before it was told"));
+                }
             }
         }
     };
-    let mut keeper = Keeper::new(&directory, Start::default());
     let mended = look_on(&mut drill, &mut keeper, &mut interrupt).await?;
     let (score, trial, injury) = drill.end(mended).await;
     let mut record = {

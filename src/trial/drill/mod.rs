@@ -92,8 +92,7 @@ pub struct Score {
 impl Drill {
     /// Begins, and returns when it has gone wrong. Lives on a `LocalSet`.
     pub async fn begin(mut plan: Plan) -> Result<Drill, TrialError> {
-        let supervisor = SupervisorClient::connect(&plan.supervisor).await?;
-        may_begin(&supervisor).await?;
+        may_begin(&SupervisorClient::connect(&plan.supervisor).await?).await?;
         let trial = Trial::start(Setup {
             seed: plan.seed,
             workload: Workload { clients: 5, rate: 100, ..Workload::default() },
@@ -106,7 +105,7 @@ impl Drill {
         let mut random = Random::from_seed(plan.seed ^ u64::from_le_bytes(*b"a drill!"));
         let least = Duration::from_millis(100).min(plan.within);
         sleep(random.duration(least..plan.within + Duration::from_millis(1))).await;
-        let status = supervisor.status().await?;
+        let (supervisor, status) = persist(&plan.supervisor, async |it| it.status().await).await?;
         let nodes = status.nodes.iter().filter(|node| node.state == State::Running);
         let followers: Vec<NodeId> =
             nodes.map(|node| node.node).filter(|node| Some(*node) != status.leader).collect();
@@ -122,13 +121,24 @@ impl Drill {
             by: BY.to_owned(),
             blind: true,
         };
-        let fault = supervisor.inject(&injection, plan.yes).await?.fault;
+        let (supervisor, fault) = match supervisor.inject(&injection, plan.yes).await {
+            Ok(injected) => (supervisor, injected.fault),
+            // It may have begun: its fault is written down before anything is done.
+            Err(ControlError::Broken { .. } | ControlError::Timeout { .. }) => {
+                let faults = persist(&plan.supervisor, async |it| it.faults().await);
+                let (supervisor, faults) = faults.await?;
+                let begun = faults.into_iter().find(|fault| fault.by == BY);
+                let why = || "the supervisor ended before anything went wrong".to_owned();
+                (supervisor, begun.ok_or_else(|| TrialError::NotNow(why()))?)
+            }
+            Err(error) => return Err(error.into()),
+        };
         let (begun, on_tape) = (Instant::now(), trial.elapsed().as_nanos() as u64);
         // What its beginning left in the history is nobody's deed.
         let seen = match last_event(&supervisor).await {
             Ok(seen) => seen,
             // Something is wrong from here on: a drill does not end because its supervisor did.
-            Err(_) => last_event_again(&plan.supervisor).await?,
+            Err(_) => persist(&plan.supervisor, last_event).await?.1,
         };
         let (noticed, deeds) = (None, Vec::new());
         let supervisor = Some(supervisor);
@@ -229,12 +239,19 @@ pub async fn may_begin(supervisor: &SupervisorClient) -> Result<(), TrialError> 
     Ok(())
 }
 
-/// The last event, as soon as a supervisor answers again.
-async fn last_event_again(supervisor: &Address) -> Result<u64, ControlError> {
+/// Asks whatever supervisor there is, until one answers.
+async fn persist<T>(
+    address: &Address,
+    ask: impl AsyncFn(&SupervisorClient) -> Result<T, ControlError>,
+) -> Result<(SupervisorClient, T), ControlError> {
     let end = Instant::now() + PATIENCE;
+    let once = async || {
+        let supervisor = SupervisorClient::connect(address).await?;
+        let answer = ask(&supervisor).await?;
+        Ok((supervisor, answer))
+    };
     loop {
-        let seen = async { last_event(&SupervisorClient::connect(supervisor).await?).await };
-        match seen.await {
+        match once().await {
             Err(_) if Instant::now() < end => sleep(GLANCE).await,
             done => return done,
         }
