@@ -78,6 +78,36 @@ fn a_violation_ends_with_4_and_is_told_on_every_channel() {
 }
 
 #[test]
+fn transactions_leases_locks_and_watches_are_judged() {
+    let home = Home::new();
+    let plan = Plan {
+        operations: 400,
+        unknown_percent: 2,
+        keys: 3,
+        revisions: true,
+        everything: true,
+        ..Plan::default()
+    };
+    let lines: String = generate(&plan).iter().map(|event| event.to_line()).collect();
+    let checked = home.run_with(&["check", "-"], lines.as_bytes());
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
+    for f in ["txn", "lease", "lock", "watch"] {
+        assert!(checked.out.contains(&format!("\n{f} ")), "{}", checked.out);
+    }
+    let two = r#"{"process":1,"type":"invoke","f":"lock","key":"door","value":["acquire","a"]}
+{"process":1,"type":"ok","f":"lock","key":"door","rev":2}
+{"process":2,"type":"invoke","f":"lock","key":"door","value":["acquire","b"]}
+{"process":2,"type":"ok","f":"lock","key":"door","rev":3}
+"#;
+    let xml = home.path().join("report.xml");
+    let checked = home.run_with(&["check", "-", "--junit", xml.to_str().unwrap()], two.as_bytes());
+    assert_eq!(checked.code, 4, "{}{}", checked.out, checked.err);
+    assert!(checked.out.contains("locks of `door` is violated:\n"), "{}", checked.out);
+    let xml = std::fs::read_to_string(xml).unwrap();
+    assert!(xml.contains("<testsuite name=\"locks\"") && !xml.contains("watches"), "{xml}");
+}
+
+#[test]
 fn what_cannot_be_decided_ends_with_5_and_is_not_valid() {
     let home = Home::new();
     let checked = home.run_with(&["check", "-", "--max-steps", "5"], valid().as_bytes());

@@ -22,7 +22,7 @@ use super::workload::Reads;
 use crate::client::{Client, ClientError, Swap};
 use crate::kv::Expected;
 use crate::types::Revision;
-use crate::verify::history::{Call, Outcome};
+use crate::verify::history::{Call, Found, Outcome};
 
 /// Swaps that an append tries; with so much competition it fails.
 const SWAPS: usize = 8;
@@ -30,14 +30,21 @@ const SWAPS: usize = 8;
 /// Does it.
 pub async fn perform(client: &Client, key: &str, call: &Call, reads: Reads) -> Ended {
     let done = match call {
-        Call::Read => read(client, key, reads).await.map(|(found, rev)| ok(found, rev)),
-        Call::Write(value) => {
-            client.put(key.to_owned(), value.clone()).await.map(|put| ok(None, put.revision))
+        Call::Read => {
+            read(client, key, reads).await.map(|(found, rev)| ok(Found::Value(found), rev))
         }
+        Call::Write(value) => client
+            .put(key.to_owned(), value.clone())
+            .await
+            .map(|put| ok(Found::Nothing, put.revision)),
         Call::Cas { old, new } => swap(client, key, old, new.clone().unwrap_or_default()).await,
         Call::Append(more) => return append(client, key, more).await,
         Call::Delete => {
-            client.delete(key.to_owned()).await.map(|deleted| ok(None, deleted.revision))
+            client.delete(key.to_owned()).await.map(|deleted| ok(Found::Nothing, deleted.revision))
+        }
+        other => {
+            let error = format!("the native client knows no {}", other.name());
+            return Ended { outcome: Outcome::Failed, error: Some(error) };
         }
     };
     ended(done)
@@ -60,7 +67,7 @@ async fn swap(
 ) -> Result<Outcome, ClientError> {
     let expected = old.clone().map_or(Expected::Absent, Expected::Value);
     Ok(match client.compare_and_swap(key.to_owned(), expected, new).await? {
-        Swap::Swapped { revision } => ok(None, revision),
+        Swap::Swapped { revision } => ok(Found::Nothing, revision),
         Swap::Unchanged { .. } => Outcome::Mismatch,
     })
 }
@@ -82,7 +89,7 @@ async fn append(client: &Client, key: &str, more: &Bytes) -> Ended {
     Ended { outcome: Outcome::Failed, error: Some(error) }
 }
 
-fn ok(found: Option<Bytes>, revision: Revision) -> Outcome {
+fn ok(found: Found, revision: Revision) -> Outcome {
     Outcome::Ok { found, rev: Some(revision.0) }
 }
 

@@ -164,7 +164,7 @@ mod tests {
             let value = match call {
                 Call::Write(value) | Call::Append(value) => Some(value),
                 Call::Cas { new, .. } => new,
-                Call::Read | Call::Delete => None,
+                _ => None,
             };
             assert!(value.is_none_or(|value| values.insert(value)));
         }

@@ -25,7 +25,7 @@ use super::workload::Workload;
 use crate::client::{Client, Options};
 use crate::config::Address;
 use crate::types::{NodeId, Random};
-use crate::verify::history::{Call, Outcome};
+use crate::verify::history::{Call, Found, Outcome};
 
 /// Operations that a client does at one node before it goes to another.
 const STAY: std::ops::Range<u64> = 20..100;
@@ -174,11 +174,11 @@ impl Worker {
         let ended = perform(client, &asked.key, &asked.call, self.workload.reads).await;
         self.tape.complete(&asked, &ended);
         if let Outcome::Ok { found, .. } = &ended.outcome {
-            let value = match &asked.call {
-                Call::Read => found.clone(),
-                Call::Write(value) => Some(value.clone()),
-                Call::Cas { new, .. } => new.clone(),
-                Call::Append(_) | Call::Delete => None,
+            let value = match (&asked.call, found) {
+                (_, Found::Value(found)) => found.clone(),
+                (Call::Write(value), _) => Some(value.clone()),
+                (Call::Cas { new, .. }, _) => new.clone(),
+                _ => None,
             };
             self.keys.borrow_mut().heard(&asked.key, value);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::verify::history::{Call, Event, History, Outcome, Reader, Type};
+use crate::verify::history::{Call, Event, Found, History, Outcome, Reader, Type};
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +104,8 @@ impl Recorder {
         match &ended.outcome {
             Outcome::Ok { found, rev } => {
                 event.rev = *rev;
-                match asked.call {
-                    Call::Read => event.value = Some(text(found.as_ref())),
+                match found {
+                    Found::Value(value) => event.value = Some(text(value.as_ref())),
                     _ => {
                         self.progress.acknowledged = Some(now);
                         self.progress.writes += 1;
@@ -167,8 +167,9 @@ fn event(now: u64, kind: Type, asked: &Asked) -> Event {
         process: asked.process,
         kind,
         f: asked.call.name().to_owned(),
-        key: asked.key.clone(),
+        key: Some(asked.key.clone()),
         value: None,
+        lease: None,
         time: Some(now),
         node: Some(asked.node),
         rev: None,
@@ -182,6 +183,8 @@ fn argument(call: &Call) -> Option<Value> {
         Call::Read | Call::Delete => None,
         Call::Write(value) | Call::Append(value) => Some(text(Some(value))),
         Call::Cas { old, new } => Some(json!([text(old.as_ref()), text(new.as_ref())])),
+        // No trial asks for these; the reader would refuse them.
+        _ => None,
     }
 }
 
@@ -198,8 +201,12 @@ mod tests {
         Asked { process, node: 2, key: "k".into(), call }
     }
 
+    fn done(rev: u64) -> Ended {
+        Ended { outcome: Outcome::Ok { found: Found::Nothing, rev: Some(rev) }, error: None }
+    }
+
     fn ok(found: Option<&str>, rev: u64) -> Ended {
-        let found = found.map(|text| Bytes::from(text.to_owned()));
+        let found = Found::Value(found.map(|text| Bytes::from(text.to_owned())));
         Ended { outcome: Outcome::Ok { found, rev: Some(rev) }, error: None }
     }
 
@@ -211,7 +218,7 @@ mod tests {
         let failed = Ended { outcome: Outcome::Failed, error: Some("nobody leads".into()) };
         let mismatch = Ended { outcome: Outcome::Mismatch, error: None };
         let steps = [
-            (asked(1, Call::Write(a.clone())), ok(None, 2)),
+            (asked(1, Call::Write(a.clone())), done(2)),
             (asked(1, Call::Read), ok(Some("a"), 2)),
             (asked(1, Call::Read), ok(None, 3)),
             (asked(1, swap.clone()), mismatch),

@@ -17,8 +17,8 @@ use super::statistics::{Curves, Statistics};
 use super::verdict::{About, Expectation, Judgement, Record, Verdict};
 use super::workload::Workload;
 use crate::observe::VERSION;
-use crate::verify::history::{Call, FUNCTIONS, History, Operation, Outcome};
-use crate::verify::judge::{Judged, Violation};
+use crate::verify::history::{Call, FUNCTIONS, Found, History, Operation, Outcome};
+use crate::verify::judge::{Judged, Subject, Violation};
 
 const FRAME: &str = include_str!("report.html");
 const PROGRAM: &str = include_str!("report.js");
@@ -48,7 +48,7 @@ struct Data<'a> {
     /// Where the timeline ends; seconds.
     end: f64,
     lanes: Vec<String>,
-    operations: Drawn<'a>,
+    operations: Drawn,
     injuries: Vec<Value>,
     leaderships: Vec<Value>,
     violations: Vec<Told<'a>>,
@@ -58,13 +58,13 @@ struct Data<'a> {
 
 /// The operations that are drawn.
 #[derive(Serialize)]
-struct Drawn<'a> {
+struct Drawn {
     /// Of the history.
     count: usize,
     /// In words; empty if nothing is.
     left_out: String,
-    functions: [&'static str; 5],
-    keys: &'a [String],
+    functions: [&'static str; FUNCTIONS.len()],
+    keys: Vec<String>,
     /// Lane, process, function, outcome, beginning and end (microseconds; -1: never), key, node,
     /// line, value, whether it is part of a contradiction (0, 1).
     rows: Vec<Value>,
@@ -72,7 +72,7 @@ struct Drawn<'a> {
 
 #[derive(Serialize)]
 struct Told<'a> {
-    key: &'a str,
+    key: String,
     property: &'static str,
     story: &'a [String],
     why: &'a str,
@@ -126,7 +126,7 @@ fn data<'a>(
         operations: drawn(record, &part),
         injuries: record.injuries.iter().map(injury).collect(),
         leaderships: record.leaderships.iter().map(leadership).collect(),
-        violations: violations.iter().map(|(key, it)| told(history, *key, it)).collect(),
+        violations: violations.iter().map(|(subject, it)| told(history, subject, it)).collect(),
         history: json!({ "path": path, "lines": record.recording.lines,
                          "xxh3": record.recording.hash }),
         check_again: format!("kvctl check {path}"),
@@ -134,20 +134,20 @@ fn data<'a>(
 }
 
 /// The violated keys that are told.
-fn violations(judgement: &Judgement) -> Vec<(usize, &Violation)> {
-    let violated = judgement.verdicts.iter().enumerate().filter_map(|(key, judged)| match judged {
-        Judged::Violated(violation) => Some((key, &**violation)),
+fn violations(judgement: &Judgement) -> Vec<(&Subject, &Violation)> {
+    let violated = judgement.subjects.iter().filter_map(|subject| match &subject.verdict {
+        Judged::Violated(violation) => Some((subject, &**violation)),
         _ => None,
     });
     violated.take(MAX_TOLD).collect()
 }
 
-fn told<'a>(history: &'a History, key: usize, violation: &'a Violation) -> Told<'a> {
+fn told<'a>(history: &History, subject: &Subject, violation: &'a Violation) -> Told<'a> {
     let operations = || violation.part.iter().map(|place| &history.operations[*place]);
     let began = operations().filter_map(|it| it.called.time).min();
     let ended = operations().filter_map(|it| it.ended?.time).max();
     Told {
-        key: &history.keys[key],
+        key: subject.name(history),
         property: violation.property.name(),
         story: &violation.story.lines,
         why: &violation.story.why,
@@ -165,7 +165,7 @@ fn lanes(record: &Record) -> Vec<String> {
     (0..record.lanes).map(lane).collect()
 }
 
-fn drawn<'a>(record: &'a Record, part: &BTreeSet<usize>) -> Drawn<'a> {
+fn drawn(record: &Record, part: &BTreeSet<usize>) -> Drawn {
     let history = record.history();
     let count = history.operations.len();
     let telling = |(place, operation): &(usize, &Operation)| {
@@ -203,7 +203,8 @@ fn drawn<'a>(record: &'a Record, part: &BTreeSet<usize>) -> Drawn<'a> {
              of the rest, one of {other}."
         ),
     };
-    Drawn { count, left_out, functions: FUNCTIONS, keys: &history.keys, rows }
+    let keys = history.keys.iter().map(ToString::to_string).collect();
+    Drawn { count, left_out, functions: FUNCTIONS, keys, rows }
 }
 
 fn is_slow(operation: &Operation) -> bool {
@@ -243,10 +244,10 @@ fn row(operation: &Operation, lanes: u64, is_told: bool) -> Value {
 fn value(operation: &Operation) -> String {
     let some = |value: &Option<Bytes>| value.as_ref().map_or("nothing".to_owned(), text);
     match (&operation.call, &operation.outcome) {
-        (Call::Read, Outcome::Ok { found, .. }) => format!("found {}", some(found)),
-        (Call::Read | Call::Delete, _) => String::new(),
+        (_, Outcome::Ok { found: Found::Value(found), .. }) => format!("found {}", some(found)),
         (Call::Write(value) | Call::Append(value), _) => text(value),
         (Call::Cas { old, new }, _) => format!("{} → {}", some(old), some(new)),
+        _ => String::new(),
     }
 }
 

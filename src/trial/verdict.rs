@@ -12,7 +12,7 @@ use crate::control::{ClusterStatus, ControlError};
 use crate::scenario::Held;
 use crate::supervisor::launch::LaunchError;
 use crate::verify::history::History;
-use crate::verify::judge::{Judged, Limits, judge};
+use crate::verify::judge::{Judged, Limits, Subject, judge};
 
 /// Something that must be so, besides that the history makes sense.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,9 +112,9 @@ impl Record {
 
     /// Looks for contradictions. Takes a while: not for an event loop.
     pub fn judge(&self, limits: Limits<'_>) -> Judgement {
-        let verdicts = judge(self.history(), limits);
-        let verdict = Verdict::of(&verdicts, &self.expectations);
-        Judgement { verdicts, verdict }
+        let subjects = judge(self.history(), limits);
+        let verdict = Verdict::of(&subjects, &self.expectations);
+        Judgement { subjects, verdict }
     }
 }
 
@@ -140,8 +140,8 @@ impl Verdict {
     }
 
     /// One violated key, or one broken expectation, is enough; what is unknown is never valid.
-    pub fn of(verdicts: &[Judged], expectations: &[Expectation]) -> Verdict {
-        let any = |is: fn(&Judged) -> bool| verdicts.iter().any(is);
+    pub fn of(subjects: &[Subject], expectations: &[Expectation]) -> Verdict {
+        let any = |is: fn(&Judged) -> bool| subjects.iter().any(|it| is(&it.verdict));
         let some = |held| expectations.iter().any(|it| it.held == held);
         if any(|it| matches!(it, Judged::Violated(_))) || some(Held::No) {
             return Verdict::Violation;
@@ -153,11 +153,10 @@ impl Verdict {
     }
 }
 
-/// The verdict on each key, and on the whole.
+/// The verdict on each subject, and on the whole.
 #[derive(Clone, Debug)]
 pub struct Judgement {
-    /// In the order of [`History::keys`].
-    pub verdicts: Vec<Judged>,
+    pub subjects: Vec<Subject>,
     pub verdict: Verdict,
 }
 
@@ -171,11 +170,13 @@ mod tests {
         let held = || Expectation::new("recovery", Ok(String::new()));
         let broken = || Expectation::new("recovery", Err(Unmet::Broken(String::new())));
         let unseen = || Expectation::new("recovery", Err(Unmet::Unseen(String::new())));
-        let unknown = || Judged::Unknown(Why::Stopped);
-        assert_eq!(Verdict::of(&[Judged::Valid], &[held()]), Verdict::Valid);
-        assert_eq!(Verdict::of(&[Judged::Valid, unknown()], &[held()]), Verdict::Unknown);
+        let subject = |verdict| Subject { keys: vec![0], verdict };
+        let valid = || subject(Judged::Valid);
+        let unknown = || subject(Judged::Unknown(Why::Stopped));
+        assert_eq!(Verdict::of(&[valid()], &[held()]), Verdict::Valid);
+        assert_eq!(Verdict::of(&[valid(), unknown()], &[held()]), Verdict::Unknown);
         assert_eq!(Verdict::of(&[unknown()], &[held(), broken()]), Verdict::Violation);
-        assert_eq!(Verdict::of(&[Judged::Valid], &[held(), unseen()]), Verdict::Unknown);
-        assert_eq!(Verdict::of(&[Judged::Valid], &[broken(), unseen()]), Verdict::Violation);
+        assert_eq!(Verdict::of(&[valid()], &[held(), unseen()]), Verdict::Unknown);
+        assert_eq!(Verdict::of(&[valid()], &[broken(), unseen()]), Verdict::Violation);
     }
 }

@@ -9,6 +9,11 @@ pub trait Model {
     type State: Copy + Ord;
     type Action: Ord;
     type Result;
+    /// Something that can be looked for: a part of a state.
+    type Facet: Ord;
+
+    /// Whether it says what is looked for, what is shown and what must precede what.
+    const HAS_FACETS: bool = false;
 
     /// Before anything happened.
     fn initial(&self) -> Self::State;
@@ -52,6 +57,36 @@ pub trait Model {
     /// of every answer that some state refuses and junk does not.
     fn refuses(&self, _: &Self::Action, _: &Self::Result) -> Option<Self::State> {
         None
+    }
+
+    /// What it looks for: if none of this is shown anew, it cannot tell the difference.
+    fn seeks(&self, _: &Self::Action, _: Option<&Self::Result>) -> Vec<Self::Facet> {
+        Vec::new()
+    }
+
+    /// What it must find to be answered so. Whatever shows that says so.
+    fn must_find(&self, _: &Self::Action, _: &Self::Result) -> Vec<Self::Facet> {
+        Vec::new()
+    }
+
+    /// What was there before an operation, and is not any more.
+    fn gone(&self, _: Self::State, _: Self::State, _: &Self::Action) -> Vec<Self::Facet> {
+        Vec::new()
+    }
+
+    /// What it may leave for others to see.
+    fn shows(&self, _: &Self::Action) -> Vec<Self::Facet> {
+        Vec::new()
+    }
+
+    /// What it must not come after, or it might do another thing, besides what others look for.
+    fn fears(&self, _: &Self::Action) -> Vec<Self::Facet> {
+        Vec::new()
+    }
+
+    /// What of that it is itself.
+    fn spoils(&self, _: &Self::Action) -> Vec<Self::Facet> {
+        Vec::new()
     }
 }
 

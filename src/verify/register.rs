@@ -1,22 +1,13 @@
 //! The model of one key: a register with compare-and-swap, to which one can append.
 //!
-//! # States without their bytes
-//! The search compares and remembers states by the million, and a string that grows by appends
-//! would be copied at each. So a history's values are looked at once, before. *Mentioned* are those
-//! that some read found or some compare-and-swap asked for: only they can tell one state from
-//! another. They are sorted, and a state is then one of three things:
-//!
-//! - the key is absent;
-//! - it has a value that some mentioned one begins with: those that do are neighbours in the sorted
-//!   list, so the state is their range and a length, and an append makes the range narrower;
-//! - it has any other value, *junk*: no append makes a mentioned one of it, so that no answer can
-//!   tell it from other junk.
+//! Its states are those of [`values`](super::values).
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use super::linearizable::{self, Budget, Model, Operation, Verdict};
+use super::values::{State, Values};
 
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,25 +56,7 @@ pub fn check_within(history: &[Operation<Action, Told>], budget: &mut Budget<'_>
 
 /// One key of the store, as far as one history can tell.
 struct Register {
-    /// The values that are mentioned, sorted.
-    mentioned: Vec<Bytes>,
-    /// What is appended. Where nothing is, what a mentioned value begins with is junk.
-    pieces: BTreeSet<Bytes>,
-    /// How long those are.
-    lengths: BTreeSet<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    Absent,
-    Junk,
-    /// The first `length` bytes of the mentioned values from `first` to before `end`, and of no
-    /// others.
-    Begins {
-        first: u32,
-        end: u32,
-        length: u32,
-    },
+    values: Values,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,25 +91,23 @@ impl Register {
                 pieces.insert(more.clone());
             }
         }
-        mentioned.sort();
-        mentioned.dedup();
-        let lengths = pieces.iter().map(Bytes::len).collect();
-        Register { mentioned, pieces, lengths }
+        Register { values: Values::new(mentioned, pieces) }
     }
 
     fn compile(&self, operation: &Operation<Action, Told>) -> Operation<Step, Answer> {
         let action = match &operation.action {
             Action::Get => Step::Get,
-            Action::Put(value) => Step::Set(self.state(Some(value))),
+            Action::Put(value) => Step::Set(self.values.state(Some(value))),
             Action::Delete => Step::Set(State::Absent),
             Action::Append(more) => Step::Append(more.clone()),
             Action::CompareAndSwap { expected, value } => {
-                let (expected, value) = (self.state(expected.as_ref()), self.state(value.as_ref()));
+                let (expected, value) =
+                    (self.values.state(expected.as_ref()), self.values.state(value.as_ref()));
                 Step::Swap { expected, value }
             }
         };
         let answer = |told: &Told| match told {
-            Told::Found(value) => Answer::Found(self.state(value.as_ref())),
+            Told::Found(value) => Answer::Found(self.values.state(value.as_ref())),
             Told::Written { existed } => Answer::Written { existed: *existed },
             Told::Done => Answer::Done,
             Told::Swapped => Answer::Swapped,
@@ -145,63 +116,14 @@ impl Register {
         let returned = operation.returned.as_ref().map(|(at, told)| (*at, answer(told)));
         Operation { called: operation.called, returned, action, witness: operation.witness }
     }
-
-    fn state(&self, value: Option<&Bytes>) -> State {
-        let Some(value) = value else { return State::Absent };
-        let all = State::Begins { first: 0, end: self.mentioned.len() as u32, length: 0 };
-        let state = self.longer(all, value);
-        if !self.pieces.is_empty() || self.is_whole(state) { state } else { State::Junk }
-    }
-
-    /// The state with `more` at the end of its value.
-    fn longer(&self, state: State, more: &[u8]) -> State {
-        let (first, end, length) = match state {
-            State::Absent => (0, self.mentioned.len() as u32, 0),
-            State::Junk => return State::Junk,
-            State::Begins { first, end, length } => (first, end, length),
-        };
-        let range = &self.mentioned[first as usize..end as usize];
-        // All have the same beginning, so that what follows it is sorted, too; a value that ends
-        // before `more` does stands in front of those that begin with it.
-        let next = |value: &Bytes| {
-            let rest = &value[length as usize..];
-            rest.get(..more.len()).unwrap_or(rest).cmp(more)
-        };
-        let skip = range.partition_point(|value| next(value).is_lt());
-        let count = range[skip..].partition_point(|value| next(value).is_eq());
-        let first = first + skip as u32;
-        match count {
-            0 => State::Junk,
-            count => State::Begins {
-                first,
-                end: first + count as u32,
-                length: length + more.len() as u32,
-            },
-        }
-    }
-
-    /// Whether some append could have been the first of those that added `rest`.
-    fn may_be_appended(&self, rest: &[u8]) -> bool {
-        let begins = |length: &usize| rest.get(..*length).is_some_and(|r| self.pieces.contains(r));
-        rest.is_empty() || self.lengths.range(..=rest.len()).any(begins)
-    }
-
-    /// Whether it is a mentioned value itself: then that is the shortest, and first, of its range.
-    fn is_whole(&self, state: State) -> bool {
-        match state {
-            State::Absent => true,
-            State::Junk => false,
-            State::Begins { first, length, .. } => {
-                self.mentioned[first as usize].len() == length as usize
-            }
-        }
-    }
 }
 
 impl Model for Register {
     type State = State;
     type Action = Step;
     type Result = Answer;
+    /// There is but one key.
+    type Facet = ();
 
     fn initial(&self) -> State {
         State::Absent
@@ -212,7 +134,7 @@ impl Model for Register {
             (_, Some(Answer::Found(found))) => (state, *found == state),
             (Step::Get, _) => (state, true),
             (Step::Set(value), _) => (*value, true),
-            (Step::Append(more), _) => (self.longer(state, more), true),
+            (Step::Append(more), _) => (self.values.longer(state, more), true),
             (Step::Swap { expected, value }, Some(Answer::Swapped)) => (*value, *expected == state),
             (Step::Swap { expected, .. }, Some(_)) => (state, *expected != state),
             (Step::Swap { expected, value }, None) => {
@@ -254,14 +176,7 @@ impl Model for Register {
     }
 
     fn may_grow(&self, from: State, to: State) -> bool {
-        let State::Begins { first: whole, length: longer, .. } = to else { return false };
-        let length = match from {
-            State::Absent => 0,
-            State::Begins { first, end, length } if (first..end).contains(&whole) => length,
-            _ => return false,
-        };
-        let value = &self.mentioned[whole as usize][..longer as usize];
-        value.get(length as usize..).is_some_and(|rest| self.may_be_appended(rest))
+        self.values.may_grow(from, to)
     }
 
     fn is_junk(&self, state: State) -> bool {

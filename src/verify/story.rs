@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::history::{Call, History, Moment, Operation, Outcome};
-use super::judge::Property;
-use super::register::{Action, Told};
+use super::cells::ALIVE;
+use super::history::{Call, Change, Deed, Found, History, Kind, Moment, Operation, Outcome, Step};
+use super::judge::{Expiry, Property};
+use super::register::{self, Action};
 use super::shrink::Item;
 
 /// What happened, one operation a line, and why that cannot be.
@@ -19,28 +20,56 @@ const MAX_TOLD: usize = 20;
 /// Characters of a value that are shown.
 const MAX_SHOWN: usize = 40;
 
-/// Tells a contradiction.
-pub fn tell(history: &History, property: Property, part: &[Item]) -> Story {
+/// An operation, as far as a contradiction needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its place in the history; after the last, the end of a lease.
+    pub place: usize,
+    pub called: u64,
+    /// `None`: what it was told is not needed, or came after all the rest.
+    pub ended: Option<u64>,
+}
+
+impl Told {
+    /// The operation as it stands in a history.
+    pub fn whole(history: &History, place: usize) -> Told {
+        let operation = &history.operations[place];
+        let ended = operation.ended.filter(|_| operation.outcome != Outcome::Unknown);
+        Told { place, called: operation.called.line, ended: ended.map(|ended| ended.line) }
+    }
+}
+
+/// Tells a contradiction; with `names`, of which key each operation is.
+pub fn tell(
+    history: &History,
+    expiries: &[Expiry],
+    part: &[Told],
+    names: bool,
+    why: String,
+) -> Story {
     let skipped = part.len().saturating_sub(MAX_TOLD);
     let mut lines = Vec::new();
     if skipped > 0 {
         lines.push(format!("({skipped} operations before these are not shown)"));
     }
     let told = &part[skipped..];
-    for (at, item) in told.iter().enumerate() {
+    for (at, one) in told.iter().enumerate() {
         let number = skipped + at + 1;
-        let when = relation(skipped, &told[..at], item);
-        let operation = &history.operations[item.place];
-        lines.push(format!("{number}. {when}{}", sentence(operation, item)));
+        let when = relation(skipped, &told[..at], one);
+        let what = match history.operations.get(one.place) {
+            Some(operation) => sentence(history, operation, one.ended.is_some(), names),
+            None => expiries
+                .get(one.place - history.operations.len())
+                .map_or_else(String::new, |expiry| end_of_lease(history, expiry)),
+        };
+        lines.push(format!("{number}. {when}{what}"));
     }
-    Story { lines, why: why(history, property, part) }
+    Story { lines, why }
 }
 
 /// How a call lies to those that are told before it.
-fn relation(skipped: usize, before: &[Item], item: &Item) -> String {
-    let has_ended = |other: &Item| {
-        other.operation.returned.as_ref().is_some_and(|(at, _)| *at < item.operation.called)
-    };
+fn relation(skipped: usize, before: &[Told], one: &Told) -> String {
+    let has_ended = |other: &Told| other.ended.is_some_and(|at| at < one.called);
     let ended: Vec<String> = (skipped + 1..)
         .zip(before)
         .filter(|(_, other)| has_ended(other))
@@ -54,39 +83,97 @@ fn relation(skipped: usize, before: &[Item], item: &Item) -> String {
     }
 }
 
-fn sentence(operation: &Operation, item: &Item) -> String {
+fn sentence(history: &History, operation: &Operation, answered: bool, names: bool) -> String {
     let who = match operation.node {
         Some(node) => format!("process {} (at node {node})", operation.process),
         None => format!("process {}", operation.process),
     };
+    let what = deed(history, operation, names);
     let called = moment(operation.called);
     let ended = operation.ended.map_or_else(String::new, moment);
-    let what = match (&operation.call, &operation.outcome) {
-        (Call::Read, _) => "read".to_owned(),
-        (Call::Write(value), _) => format!("wrote {}", text(value)),
-        (Call::Append(more), _) => format!("appended {}", text(more)),
-        (Call::Delete, _) => "deleted the key".to_owned(),
-        (Call::Cas { old, new }, Outcome::Ok { .. }) => {
-            format!("changed {} into {} (cas)", value(old), value(new))
-        }
-        (Call::Cas { old, new }, _) => {
-            format!("tried to change {} into {} (cas)", value(old), value(new))
-        }
-    };
-    let rev = match operation.outcome {
-        Outcome::Ok { rev: Some(rev), .. } => format!(" (revision {rev})"),
-        _ => String::new(),
-    };
-    let told = match &item.operation.returned {
-        Some((_, Told::Found(found))) => format!("and was told {}{rev} {ended}", value(found)),
-        Some((_, Told::Mismatch)) => format!("and was told {ended} that it was something else"),
-        Some(_) => format!("and was told ok{rev} {ended}"),
-        None if operation.outcome == Outcome::Unknown => {
-            "and never learned what became of it".to_owned()
-        }
-        None => "and had no answer yet".to_owned(),
+    let rev = operation.outcome.rev().map_or_else(String::new, |rev| format!(" (revision {rev})"));
+    let told = match &operation.outcome {
+        Outcome::Unknown => "and never learned what became of it".to_owned(),
+        _ if !answered => "and had no answer yet".to_owned(),
+        Outcome::Mismatch => format!("and was told {ended} that it was something else"),
+        Outcome::Failed => format!("and was told {ended} that it had failed"),
+        Outcome::Ok { found, .. } => match found {
+            Found::Value(found) => format!("and was told {}{rev} {ended}", shown_value(found)),
+            Found::Values(found) if !found.is_empty() => {
+                let found: Vec<String> = found.iter().map(shown_value).collect();
+                format!("and was told {}{rev} {ended}", found.join(", "))
+            }
+            Found::Changes { changes, upto } => {
+                format!("and was told {} up to revision {upto} {ended}", seen(history, changes))
+            }
+            _ => format!("and was told ok{rev} {ended}"),
+        },
     };
     format!("{who} {what} {called} {told}")
+}
+
+/// What somebody wanted.
+fn deed(history: &History, operation: &Operation, names: bool) -> String {
+    let key = history.keys[operation.key].to_string();
+    let of = |what: &str| if names { format!("{what} {key}") } else { what.to_owned() };
+    let to = if names { format!(" to {key}") } else { String::new() };
+    let attached =
+        operation.lease.map_or_else(String::new, |lease| format!(" with {}", history.keys[lease]));
+    match &operation.call {
+        Call::Read => of("read"),
+        Call::Write(value) => format!("wrote {}{to}{attached}", text(value)),
+        Call::Append(more) => format!("appended {}{to}{attached}", text(more)),
+        Call::Delete => format!("deleted {}", if names { &key } else { "the key" }),
+        Call::Cas { old, new } => {
+            let verb = if operation.outcome.is_ok() { "changed" } else { "tried to change" };
+            let what = if names { format!(" {key} from") } else { String::new() };
+            format!("{verb}{what} {} into {} (cas){attached}", shown_value(old), shown_value(new))
+        }
+        Call::Txn(steps) => {
+            let step = |step: &Step| {
+                let key = &history.keys[step.key];
+                match &step.deed {
+                    Deed::Check(expected) => format!("check {key} for {}", shown_value(expected)),
+                    Deed::Read => format!("read {key}"),
+                    Deed::Write(value) => format!("write {} to {key}", text(value)),
+                    Deed::Append(more) => format!("append {} to {key}", text(more)),
+                    Deed::Delete => format!("delete {key}"),
+                }
+            };
+            let shown: Vec<String> = steps.iter().take(MAX_TOLD).map(step).collect();
+            format!("began a transaction ({})", shown.join("; "))
+        }
+        Call::Grant(life) => format!("asked for {key} of {life:?}"),
+        Call::KeepAlive => format!("kept {key} alive"),
+        Call::Revoke => format!("revoked {key}"),
+        Call::Acquire(holder) => format!("wanted lock {key} for {}{attached}", text(holder)),
+        Call::Release(holder) => format!("released lock {key} of {}", text(holder)),
+        Call::Watch { from } => format!("began a {key} from revision {from}"),
+    }
+}
+
+fn seen(history: &History, changes: &[Change]) -> String {
+    /// Changes that are shown, the last ones.
+    const MAX_SEEN: usize = 6;
+    let skipped = changes.len().saturating_sub(MAX_SEEN);
+    let change = |it: &Change| {
+        format!("{} {} = {}", it.revision, history.keys[it.key], shown_value(&it.value))
+    };
+    let shown: Vec<String> = changes[skipped..].iter().map(change).collect();
+    match (changes.is_empty(), skipped) {
+        (true, _) => "nothing".to_owned(),
+        (_, 0) => format!("[{}]", shown.join("; ")),
+        _ => format!("[{skipped} more; {}]", shown.join("; ")),
+    }
+}
+
+fn end_of_lease(history: &History, expiry: &Expiry) -> String {
+    let Expiry { lease, from, life } = expiry;
+    format!(
+        "{} may have ended from {} on, {life:?} after it was last kept alive",
+        history.keys[*lease],
+        moment(*from).trim_start_matches("at ")
+    )
 }
 
 fn moment(moment: Moment) -> String {
@@ -114,45 +201,39 @@ fn text(value: &Bytes) -> String {
     format!("`{}…{}` ({count} characters)", head.escape_debug(), tail.escape_debug())
 }
 
-fn value(value: &Option<Bytes>) -> String {
+/// A value, as people are shown it.
+pub fn shown_value(value: &Option<Bytes>) -> String {
     value.as_ref().map_or_else(|| "nothing".to_owned(), text)
 }
 
-/// Why it cannot be.
-fn why(history: &History, property: Property, part: &[Item]) -> String {
+/// Why what was done to one key cannot be.
+pub fn why_not(history: &History, key: usize, property: Property, part: &[Item]) -> String {
     match (property, part) {
-        (Property::Revisions, _) => {
-            "The second began after the first had ended, and its revision is not higher.".to_owned()
-        }
         (Property::Durability, _) => "What was acknowledged is not there when it is read \
             afterwards, and nobody ever sees it again: it is lost."
             .to_owned(),
-        (Property::Linearizability, [only]) => alone(history, only),
-        (Property::Linearizability, _) => "There is no order of these, each at one moment between \
+        (Property::Locks, _) => format!(
+            "There is no order of these in which nobody holds the lock {} while another does.",
+            history.keys[key]
+        ),
+        (_, [only]) => alone(history, key, only),
+        _ => "There is no order of these, each at one moment between \
             its call and its answer, that explains what they were told."
             .to_owned(),
     }
 }
 
 /// Why an operation contradicts itself.
-fn alone(history: &History, item: &Item) -> String {
+fn alone(history: &History, key: usize, item: &Item) -> String {
     let needed = match (&item.operation.action, &item.operation.returned) {
-        (_, Some((_, Told::Found(value)))) => value,
-        (Action::CompareAndSwap { expected, .. }, Some((_, Told::Swapped))) => expected,
+        (_, Some((_, register::Told::Found(value)))) => value,
+        (Action::CompareAndSwap { expected, .. }, Some((_, register::Told::Swapped))) => expected,
         _ => return "No value of the key explains this answer.".to_owned(),
     };
-    let key = history.operations[item.place].key;
-    let wrote = |operation: &&Operation| {
-        let written = match &operation.call {
-            Call::Write(value) | Call::Append(value) => Some(value),
-            Call::Cas { new, .. } => new.as_ref(),
-            Call::Read | Call::Delete => None,
-        };
-        operation.key == key && written.is_some() && written == needed.as_ref()
-    };
-    let mut writers = history.operations.iter().filter(wrote);
-    let shown = value(needed);
+    let shown = shown_value(needed);
+    let mut writers = history.operations.iter().filter(|it| writes(it, key, needed));
     match writers.next() {
+        None if history.keys[key].kind == Kind::Lease => "Nobody was granted it.".to_owned(),
         None => format!("Nobody ever wrote {shown}."),
         Some(writer) if matches!(writer.outcome, Outcome::Failed | Outcome::Mismatch) => format!(
             "{shown} comes from a {} of process {} (line {}), which was told that it had failed.",
@@ -167,4 +248,21 @@ fn alone(history: &History, item: &Item) -> String {
             writer.called.line,
         ),
     }
+}
+
+/// Whether an operation wants a key to have this value.
+fn writes(operation: &Operation, key: usize, needed: &Option<Bytes>) -> bool {
+    let written = match &operation.call {
+        Call::Txn(steps) => {
+            return steps.iter().any(|step| match &step.deed {
+                Deed::Write(value) => step.key == key && Some(value) == needed.as_ref(),
+                _ => false,
+            });
+        }
+        Call::Write(value) | Call::Append(value) | Call::Acquire(value) => Some(value),
+        Call::Cas { new, .. } => new.as_ref(),
+        Call::Grant(_) => Some(&ALIVE),
+        _ => None,
+    };
+    operation.key == key && written.is_some() && written == needed.as_ref()
 }

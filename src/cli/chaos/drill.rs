@@ -213,7 +213,8 @@ fn cost(record: &Record, history: &str) -> (Cost, String) {
     let judgement = record.judge(Limits { steps: MAX_STEPS, go_on: &mut |_| true });
     let statistics = Statistics::of(record);
     let writes = || statistics.operations.iter().filter(|count| count.f != "read");
-    let violated = judgement.verdicts.iter().filter(|it| matches!(it, Judged::Violated(_)));
+    let violated = judgement.subjects.iter();
+    let violated = violated.filter(|it| matches!(it.verdict, Judged::Violated(_)));
     let cost = Cost {
         acknowledged_writes: writes().map(|count| count.ok).sum(),
         refused_writes: writes().map(|count| count.fail).sum(),

@@ -19,13 +19,14 @@ use super::interrupt::Interrupt;
 use super::output::Progress;
 use super::units;
 use crate::verify::history::{History, MAX_LINE, Reader};
-use crate::verify::judge::{Judged, Limits, judge};
+use crate::verify::judge::{Judged, Limits, Subject, judge};
 
 /// Is a recorded history linearizable?
 ///
 /// Reads what clients did and were told, as JSON Lines, and looks for an order of the operations,
 /// each at one moment between its call and its answer, that explains every answer. If there is
-/// none, the smallest contradictory part is told.
+/// none, the smallest contradictory part is told. Transactions, leases and locks are judged with
+/// the keys that they touch; watches by the revisions of what they were told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,16 +39,29 @@ A line of a history, and its answer:
   {\"process\":3,\"type\":\"invoke\",\"f\":\"write\",\"key\":\"k\",\"value\":\"a\",\"time\":12}
   {\"process\":3,\"type\":\"ok\",\"f\":\"write\",\"key\":\"k\",\"time\":19,\"rev\":7}
 type: invoke, and then ok, fail (certainly no effect) or info (nobody knows; the process ends).
-f: read (the ok has the value), write, append (a string), cas ([old, new]; one that found something
-else is fail with \"error\":\"mismatch\"), delete. null is absent. Lines stand in the order in which
-things happened; time (nanoseconds), node and rev may be left out.
+Lines stand in the order in which things happened; time (nanoseconds), node and rev (the store's
+revision, in an ok) may be left out. null is absent. f, and its value:
+  read    in the ok: what was found         write   a string
+  delete  none                              append  a string, added to the end
+  cas     [old, new]
+  txn     without a key, a list of steps: [\"check\",KEY,VALUE] first, then [\"read\",KEY],
+          [\"write\",KEY,STRING], [\"append\",KEY,STRING], [\"delete\",KEY]; in the ok each read
+          with what it found: [\"read\",KEY,VALUE]
+  lease   [\"grant\",MILLISECONDS], [\"keep-alive\"] or [\"revoke\"]; the key is its name.
+          A write, cas, append or lock with \"lease\":NAME attaches its key to it
+  lock    [\"acquire\",HOLDER] or [\"release\",HOLDER]
+  watch   {\"from\":REVISION,\"prefix\":BOOL}; in the ok {\"events\":[[REVISION,KEY,VALUE],...],
+          \"upto\":REVISION}: all that it was told of these revisions
+What was not as a cas, a check, a keep-alive or a release wanted it is fail with
+\"error\":\"mismatch\". The whole format: cargo doc, kvraft::verify::history.
 
 Exit codes: 0 valid, 4 violation, 5 unknown (out of time or steps), 2 the history makes no sense.
 
 JSON fields: schema_version, verdict (valid, violation, unknown), operations: f, ok, fail, mismatch,
 info; keys, keys_valid, keys_violated, keys_unknown, seconds, unknown: key, why (steps, stopped);
-violations: key, property (linearizability, durability, revisions), story, why, part: process, f,
-line (of its call), ended_line")]
+violations: key (or keys that were judged together), property (linearizability, durability,
+revisions, transactions, leases, locks, watches), story, why, part: process, f, line (of its call),
+ended_line")]
 pub struct Check {
     /// The history; `-` reads standard input
     #[arg(value_name = "HISTORY")]
@@ -56,7 +70,7 @@ pub struct Check {
     #[arg(long, default_value = "60s", value_name = "TIME",
           value_parser = units::parse_positive_duration)]
     pub timeout: Duration,
-    /// Steps of the search for each key; each takes some 64 bytes of memory
+    /// Steps of the search for each key, or keys that are judged together; each takes some 64 bytes
     #[arg(long, default_value_t = 10_000_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub max_steps: u64,
@@ -68,8 +82,7 @@ pub struct Check {
 /// What became of a history.
 pub struct Checked<'a> {
     pub history: &'a History,
-    /// In the order of its keys.
-    pub verdicts: &'a [Judged],
+    pub subjects: &'a [Subject],
     pub elapsed: Duration,
 }
 
@@ -87,15 +100,15 @@ pub async fn run(global: &Global, command: Check) -> Outcome {
             is_done.store(keys, Ordering::Relaxed);
             Instant::now() < deadline && !is_stopped.load(Ordering::Relaxed)
         };
-        let verdicts = judge(&history, Limits { steps, go_on: &mut go_on });
-        (history, verdicts)
+        let subjects = judge(&history, Limits { steps, go_on: &mut go_on });
+        (history, subjects)
     });
     tokio::pin!(work);
     let progress = Progress::count("checking keys", total);
     let mut interrupt = Interrupt::new()?;
     let mut interrupted = false;
     let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let (history, verdicts) = loop {
+    let (history, subjects) = loop {
         tokio::select! {
             judged = &mut work => break judged?,
             _ = tick.tick() => progress.position(done.load(Ordering::Relaxed) as u64),
@@ -109,7 +122,7 @@ pub async fn run(global: &Global, command: Check) -> Outcome {
     if interrupted {
         return Err(Failure::new(Exit::Interrupted, "interrupted"));
     }
-    let checked = Checked { history: &history, verdicts: &verdicts, elapsed: began.elapsed() };
+    let checked = Checked { history: &history, subjects: &subjects, elapsed: began.elapsed() };
     if let Some(path) = &command.junit {
         tell::write_junit(&tell::junit("kvctl check", &checked), path)?;
     }
@@ -118,8 +131,10 @@ pub async fn run(global: &Global, command: Check) -> Outcome {
 }
 
 impl Checked<'_> {
+    /// The keys of all subjects of which it is so.
     fn count(&self, is: impl Fn(&Judged) -> bool) -> usize {
-        self.verdicts.iter().filter(|judged| is(judged)).count()
+        let subjects = self.subjects.iter().filter(|subject| is(&subject.verdict));
+        subjects.map(|subject| subject.keys.len()).sum()
     }
 
     fn violated(&self) -> usize {

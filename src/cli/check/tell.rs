@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
 use crate::verify::history::Count;
-use crate::verify::judge::{Judged, Property, Violation, Why};
+use crate::verify::judge::{Judged, Property, Subject, Violation, Why};
 
 #[derive(Serialize)]
 pub struct Printed<'a> {
@@ -23,12 +23,12 @@ pub struct Printed<'a> {
     pub keys_unknown: usize,
     seconds: f64,
     violations: Vec<Violated<'a>>,
-    unknown: Vec<Unknown<'a>>,
+    unknown: Vec<Unknown>,
 }
 
 #[derive(Serialize)]
 pub struct Violated<'a> {
-    key: &'a str,
+    key: String,
     property: &'static str,
     story: &'a [String],
     why: &'a str,
@@ -44,8 +44,8 @@ struct Part {
 }
 
 #[derive(Serialize)]
-pub struct Unknown<'a> {
-    key: &'a str,
+pub struct Unknown {
+    key: String,
     why: &'static str,
 }
 
@@ -54,19 +54,19 @@ pub fn verdict(global: &Global, checked: &Checked<'_>) -> Result<(), Failure> {
     let printed = printed(checked);
     match global.output {
         Format::Json => output::json(&printed),
-        Format::Name => printed.violations.iter().try_for_each(|found| output::line(found.key)),
+        Format::Name => printed.violations.iter().try_for_each(|found| output::line(&found.key)),
         Format::Table => table(&printed, checked),
     }
 }
 
 pub fn printed<'a>(checked: &Checked<'a>) -> Printed<'a> {
-    let named = || checked.history.keys.iter().zip(checked.verdicts);
-    let violations = named().filter_map(|(key, judged)| match judged {
-        Judged::Violated(violation) => Some(violated(checked, key, violation)),
+    let named = |subject: &Subject| subject.name(checked.history);
+    let violations = checked.subjects.iter().filter_map(|subject| match &subject.verdict {
+        Judged::Violated(violation) => Some(violated(checked, named(subject), violation)),
         _ => None,
     });
-    let unknown = named().filter_map(|(key, judged)| match judged {
-        Judged::Unknown(why) => Some(Unknown { key, why: reason(*why) }),
+    let unknown = checked.subjects.iter().filter_map(|subject| match &subject.verdict {
+        Judged::Unknown(why) => Some(Unknown { key: named(subject), why: reason(*why) }),
         _ => None,
     });
     Printed {
@@ -76,7 +76,7 @@ pub fn printed<'a>(checked: &Checked<'a>) -> Printed<'a> {
             _ => "violation",
         },
         operations: checked.history.counts(),
-        keys: checked.verdicts.len(),
+        keys: checked.count(|_| true),
         keys_valid: checked.count(|judged| matches!(judged, Judged::Valid)),
         keys_violated: checked.violated(),
         keys_unknown: checked.unknown(),
@@ -86,7 +86,7 @@ pub fn printed<'a>(checked: &Checked<'a>) -> Printed<'a> {
     }
 }
 
-fn violated<'a>(checked: &Checked<'a>, key: &'a str, violation: &'a Violation) -> Violated<'a> {
+fn violated<'a>(checked: &Checked<'a>, key: String, violation: &'a Violation) -> Violated<'a> {
     let part = violation.part.iter().map(|place| {
         let operation = &checked.history.operations[*place];
         Part {
@@ -174,10 +174,14 @@ pub fn hints(printed: &Printed<'_>, again: &str) {
 pub fn junit(name: &str, checked: &Checked<'_>) -> Report {
     let mut report = Report::new(name);
     report.set_time(checked.elapsed);
-    for property in Property::ALL {
+    let counts = checked.history.counts();
+    let says_something = |property: &Property| {
+        property.needs().is_none_or(|f| counts.iter().any(|count| count.f == f))
+    };
+    for property in Property::ALL.into_iter().filter(says_something) {
         let mut suite = TestSuite::new(property.name());
-        for (key, judged) in checked.history.keys.iter().zip(checked.verdicts) {
-            let status = match judged {
+        for subject in checked.subjects {
+            let status = match &subject.verdict {
                 Judged::Violated(violation) if violation.property == property => {
                     let story = &violation.story;
                     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
@@ -197,7 +201,10 @@ pub fn junit(name: &str, checked: &Checked<'_>) -> Report {
                 }
                 _ => continue,
             };
-            suite.add_test_case(TestCase::new(format!("key {key}"), status));
+            suite.add_test_case(TestCase::new(
+                format!("key {}", subject.name(checked.history)),
+                status,
+            ));
         }
         let valid = checked.count(|judged| matches!(judged, Judged::Valid));
         if valid > 0 || suite.test_cases.is_empty() {

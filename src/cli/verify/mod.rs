@@ -181,7 +181,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let path = places.history.display().to_string();
     places::write(&places.report, &report::html(&record, &judgement, &statistics, &path))?;
     let checked =
-        Checked { history: record.history(), verdicts: &judgement.verdicts, elapsed: took };
+        Checked { history: record.history(), subjects: &judgement.subjects, elapsed: took };
     if let Some(path) = &command.junit {
         checked::write_junit(&tell::junit(&checked, &record), path)?;
     }

@@ -26,10 +26,15 @@ pub struct Event {
     pub kind: Type,
     /// The function's name, one of [`FUNCTIONS`](super::FUNCTIONS).
     pub f: String,
-    pub key: String,
-    /// By the function: a string, `null`, or a pair. `None`: there is no such field.
+    /// What it is about; a transaction names its keys in its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// By the function. `None`: there is no such field.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// What it writes is attached to this lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
     /// Nanoseconds since some moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<u64>,

@@ -17,98 +17,73 @@
 //! | `cas` | in the `invoke`: `[old, new]`, each a string, or `null` for absent |
 //! | `append` | in the `invoke`: the string that is added to the end; absent is as good as empty |
 //! | `delete` | none |
+//! | `txn` | a list of steps that take effect together: see below |
+//! | `lease` | `["grant", milliseconds]`, `["keep-alive"]` or `["revoke"]`; the key is its name |
+//! | `lock` | `["acquire", holder]` or `["release", holder]`; the key is the lock's name |
+//! | `watch` | what was asked for, and in the `ok` what was seen: see below |
 //!
 //! A `cas` that found something else is `fail` with `"error":"mismatch"`. That is an answer, too:
 //! at some moment meanwhile the value was *not* `old`.
 //!
 //! `time` (nanoseconds), `node` and `rev` (of an `ok`: the store's revision) may be left out, and
 //! fields that nobody knows are skipped. The order of the *lines* is the order in which things
-//! happened; times are for people, and may not go back. Keys and values are UTF-8.
+//! happened; times are for people, and may not go back. Keys and values are UTF-8. Leases apart:
+//! how long they must live is judged by `time`.
+//!
+//! ## Transactions
+//! (Each of these on one line.)
+//! ```json
+//! {"process":1,"type":"invoke","f":"txn",
+//!  "value":[["check","a","1"],["read","b"],["write","a","2"]]}
+//! {"process":1,"type":"ok","f":"txn",
+//!  "value":[["check","a","1"],["read","b",null],["write","a","2"]]}
+//! ```
+//! Steps are `["check",key,value]` (`null`: absent), `["read",key]` (in the `ok` with what it
+//! found), `["write",key,string]`, `["append",key,string]` and `["delete",key]`. Checks stand
+//! first, and see what was there before; each other step sees those before it. If a check did not
+//! hold, the whole is `fail` with `"error":"mismatch"`. A `txn` has no `key`.
+//!
+//! ## Leases
+//! `"lease":NAME` beside a `write`, a `cas`, an `append` or a `lock` attaches the key to a lease:
+//! it goes when the lease goes. Each other write of the key detaches it. A lease is granted once;
+//! another one has another name. To keep alive or revoke a
+//! lease that is gone is `fail` with `"error":"mismatch"`; to attach something to it is a plain
+//! `fail`. The `ok` of a grant may say another time than was asked for.
+//!
+//! ## Locks
+//! A lock is a key with the holder's name in it: to acquire it is to write that while the key is
+//! absent, to release it is to delete it while it is one's own (else `mismatch`). Holders' names
+//! are unique. The `rev` of an acquired lock is its fencing token.
+//!
+//! ## Watches
+//! ```json
+//! {"process":9,"type":"invoke","f":"watch","key":"a/","value":{"from":7,"prefix":true}}
+//! {"process":9,"type":"ok","f":"watch","key":"a/",
+//!  "value":{"events":[[8,"a/x","1"],[9,"a/x",null]],"upto":9}}
+//! ```
+//! It was asked for changes from the revision `from` on, of the key or of all that begin with it,
+//! and from there to the revision `upto` these are *all* that it was told: each with its revision,
+//! its key, and its value (`null`: it was deleted). Whoever watches for long writes a `watch` now
+//! and then, and goes on with the next from `upto` + 1 on.
 //!
 //! # Bounds
 //! A line has at most [`MAX_LINE`] bytes and a history at most [`MAX_OPERATIONS`] operations.
 
+mod call;
 mod count;
 mod event;
 mod reader;
+mod types;
 
 pub use count::Count;
 pub use event::{Event, Type};
 pub use reader::{BadLine, Reader};
-
-use bytes::Bytes;
+pub use types::*;
 
 /// Bytes of a line, without its end.
 pub const MAX_LINE: usize = 1 << 20;
 /// Operations of a history.
 pub const MAX_OPERATIONS: usize = 10_000_000;
-/// What can be done. Transactions, watches, leases and locks will stand beside these.
-pub const FUNCTIONS: [&str; 5] = ["read", "write", "cas", "append", "delete"];
-
-/// A moment of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
-    /// The line, from 1. It decides what came first.
-    pub line: u64,
-    /// Nanoseconds, for people.
-    pub time: Option<u64>,
-}
-
-/// What was asked for. `None` is an absent value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    Read,
-    Write(Bytes),
-    Cas { old: Option<Bytes>, new: Option<Bytes> },
-    Append(Bytes),
-    Delete,
-}
-
-/// What became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done; what a read found.
-    Ok {
-        found: Option<Bytes>,
-        rev: Option<u64>,
-    },
-    /// A `cas` found something else.
-    Mismatch,
-    /// Certainly no effect.
-    Failed,
-    Unknown,
-}
-
-/// One operation, from its call to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    pub process: u64,
-    pub node: Option<u64>,
-    /// Its place among [`History::keys`].
-    pub key: usize,
-    pub call: Call,
-    pub called: Moment,
-    pub outcome: Outcome,
-    /// `None`: it was under way when the history ended.
-    pub ended: Option<Moment>,
-}
-
-impl Call {
-    /// Its name in the format.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Call::Read => "read",
-            Call::Write(_) => "write",
-            Call::Cas { .. } => "cas",
-            Call::Append(_) => "append",
-            Call::Delete => "delete",
-        }
-    }
-}
-
-/// A whole history; operations stand in the order of their calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    pub keys: Vec<String>,
-    pub operations: Vec<Operation>,
-}
+/// What can be done.
+pub const FUNCTIONS: [&str; 9] =
+    ["read", "write", "cas", "append", "delete", "txn", "lease", "lock", "watch"];

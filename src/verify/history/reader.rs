@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use serde_json::Value;
 use thiserror::Error;
 
+use super::call::{asked, attached, repeats, told};
 use super::{
-    Call, Event, FUNCTIONS, History, MAX_LINE, MAX_OPERATIONS, Moment, Operation, Outcome, Type,
+    Call, Deed, Event, FUNCTIONS, History, Key, MAX_LINE, MAX_OPERATIONS, Moment, Operation,
+    Outcome, Type,
 };
 
 /// A line that cannot be taken.
@@ -23,8 +23,10 @@ pub struct BadLine {
 #[derive(Debug, Default)]
 pub struct Reader {
     history: History,
-    keys: BTreeMap<String, usize>,
+    places: BTreeMap<Key, usize>,
     processes: BTreeMap<u64, Process>,
+    /// The lines on which leases were asked for, by their places.
+    granted: BTreeMap<usize, u64>,
     line: u64,
     time: Option<u64>,
 }
@@ -101,17 +103,22 @@ impl Reader {
         if place == MAX_OPERATIONS {
             return Err(format!("these are more than {MAX_OPERATIONS} operations"));
         }
-        let call = call(&event)?;
+        let places = &mut |key| place_of(key, &mut self.places, &mut self.history.keys);
+        let (key, call) = asked(&event, places)?;
+        let lease = attached(&event, &call, places)?;
+        if let Call::Grant(_) = call
+            && let Some(line) = self.granted.insert(key, self.line)
+        {
+            return Err(format!(
+                "this lease was granted on line {line} already: another one needs a new name"
+            ));
+        }
         *process = Process::Busy(place);
-        let keys = &mut self.history.keys;
-        let key = *self.keys.entry(event.key).or_insert_with_key(|key| {
-            keys.push(key.clone());
-            keys.len() - 1
-        });
         self.history.operations.push(Operation {
             process: number,
             node: event.node,
             key,
+            lease,
             call,
             called: Moment { line: self.line, time: event.time },
             outcome: Outcome::Unknown,
@@ -125,29 +132,45 @@ impl Reader {
         let Some(process @ &mut Process::Busy(place)) = self.processes.get_mut(&number) else {
             return Err(format!("process {number} ends a {} that it never began", event.f));
         };
-        let operation = &mut self.history.operations[place];
-        let began = (operation.call.name(), &self.history.keys[operation.key]);
-        if began != (event.f.as_str(), &event.key) {
+        let History { keys, operations } = &mut self.history;
+        let operation = &mut operations[place];
+        let began = operation.call.name();
+        // The name; what kind of thing it is of follows from the function.
+        let same_key = event.key.is_none() || event.key.as_ref() == Some(&keys[operation.key].name);
+        if began != event.f || !(same_key || began == "txn") {
             return Err(format!(
-                "process {number} ends a {} of `{}`, and what it began on line {} is a {} of `{}`",
-                event.f, event.key, operation.called.line, began.0, began.1,
+                "process {number} ends a {}, and what it began on line {} is a {}",
+                about(&event.f, event.key.as_deref()),
+                operation.called.line,
+                about(began, Some(&keys[operation.key].name)),
             ));
         }
-        // A value that is repeated is the same; one of a read is what it found.
-        let reads = operation.call == Call::Read;
-        if !reads && event.value.is_some() && call(&event)? != operation.call {
+        let places = &mut |key| place_of(key, &mut self.places, keys);
+        if !repeats(&event, &operation.call, places)? {
             let line = operation.called.line;
             return Err(format!("the value is not that of the invocation on line {line}"));
         }
         operation.outcome = match event.kind {
-            Type::Ok if reads => Outcome::Ok { found: found(&event)?, rev: event.rev },
-            Type::Ok => Outcome::Ok { found: None, rev: event.rev },
-            Type::Fail => match (&operation.call, event.error.as_deref()) {
-                (Call::Cas { .. }, Some("mismatch")) => Outcome::Mismatch,
+            Type::Ok => {
+                Outcome::Ok { found: told(&event, &operation.call, places)?, rev: event.rev }
+            }
+            Type::Fail if event.error.as_deref() == Some("mismatch") => match operation.call {
+                Call::Txn(ref steps) if !matches!(steps[0].deed, Deed::Check(_)) => {
+                    return Err("a txn without a check cannot be a mismatch".to_owned());
+                }
+                Call::Cas { .. }
+                | Call::Txn(_)
+                | Call::KeepAlive
+                | Call::Revoke
+                | Call::Release(_) => Outcome::Mismatch,
                 _ => Outcome::Failed,
             },
+            Type::Fail => Outcome::Failed,
             Type::Info | Type::Invoke => Outcome::Unknown,
         };
+        if let (Call::Grant(_), Outcome::Failed) = (&operation.call, &operation.outcome) {
+            self.granted.remove(&operation.key);
+        }
         operation.ended = Some(Moment { line: self.line, time: event.time });
         operation.node = operation.node.or(event.node);
         *process = match event.kind {
@@ -158,45 +181,22 @@ impl Reader {
     }
 }
 
-/// What an invocation asks for.
-fn call(event: &Event) -> Result<Call, String> {
-    match (event.f.as_str(), &event.value) {
-        ("write", Some(Value::String(value))) => Ok(Call::Write(bytes(value))),
-        ("append", Some(Value::String(value))) => Ok(Call::Append(bytes(value))),
-        ("write" | "append", _) => {
-            Err(format!("a {} needs a \"value\", and it is a string", event.f))
-        }
-        ("cas", Some(Value::Array(pair))) if pair.len() == 2 => {
-            let value = |value: &Value| {
-                optional(value).ok_or("of a cas, old and new are strings or null".to_owned())
-            };
-            Ok(Call::Cas { old: value(&pair[0])?, new: value(&pair[1])? })
-        }
-        ("cas", _) => Err("a cas needs a \"value\", and it is [old, new]".to_owned()),
-        ("delete", _) => Ok(Call::Delete),
-        _ => Ok(Call::Read),
+/// Where something stands among the keys; something new comes to their end.
+fn place_of(key: Key, places: &mut BTreeMap<Key, usize>, keys: &mut Vec<Key>) -> usize {
+    if let Some(place) = places.get(&key) {
+        return *place;
     }
+    keys.push(key.clone());
+    places.insert(key, keys.len() - 1);
+    keys.len() - 1
 }
 
-/// What a read found.
-fn found(event: &Event) -> Result<Option<Bytes>, String> {
-    let value = event.value.as_ref().and_then(optional);
-    value.ok_or_else(|| {
-        "a read that is ok needs a \"value\": the string that it found, or null".to_owned()
-    })
-}
-
-/// A string, or `null`; nothing if it is neither.
-fn optional(value: &Value) -> Option<Option<Bytes>> {
-    match value {
-        Value::Null => Some(None),
-        Value::String(text) => Some(Some(bytes(text))),
-        _ => None,
+/// A function, and what it is about.
+fn about(f: &str, key: Option<&str>) -> String {
+    match key {
+        Some(key) if f != "txn" => format!("{f} of `{key}`"),
+        _ => f.to_owned(),
     }
-}
-
-fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
 }
 
 /// What is wrong with a line, by its column: it stands on line 1 of itself.

@@ -3,10 +3,13 @@
 mod generated;
 mod oracle;
 mod planted;
+mod planted_together;
 mod reader;
+mod together;
+mod watches;
 
 use super::history::{BadLine, History, Reader};
-use super::judge::{Judged, Limits, judge};
+use super::judge::{Judged, Limits, Subject, judge};
 
 fn read(text: &str) -> Result<History, BadLine> {
     let mut reader = Reader::default();
@@ -15,5 +18,9 @@ fn read(text: &str) -> Result<History, BadLine> {
 }
 
 fn judged(history: &History) -> Vec<Judged> {
-    judge(history, Limits { steps: 1_000_000, go_on: &mut |_| true })
+    verdicts(judge(history, Limits { steps: 1_000_000, go_on: &mut |_| true }))
+}
+
+fn verdicts(subjects: Vec<Subject>) -> Vec<Judged> {
+    subjects.into_iter().map(|subject| subject.verdict).collect()
 }

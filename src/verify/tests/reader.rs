@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::verify::generate::{Plan, generate};
-use crate::verify::history::{Event, MAX_LINE, Outcome, Reader};
+use crate::verify::history::{Event, Found, MAX_LINE, Outcome, Reader};
 
 const BEGIN: &str = r#"{"process":1,"type":"invoke","f":"write","key":"k","value":"a","time":5}"#;
 
@@ -27,7 +27,7 @@ fn fields_that_nobody_knows_are_skipped_and_most_may_lack() {
     )
     .unwrap();
     let outcomes: Vec<_> = history.operations.iter().map(|o| o.outcome.clone()).collect();
-    let found = Outcome::Ok { found: None, rev: None };
+    let found = Outcome::Ok { found: Found::Value(None), rev: None };
     assert_eq!(outcomes, [found, Outcome::Mismatch, Outcome::Unknown]);
     assert_eq!(history.operations[2].called.line, 6);
     assert_eq!(history.operations[2].ended, None);
@@ -37,11 +37,12 @@ fn fields_that_nobody_knows_are_skipped_and_most_may_lack() {
 fn what_makes_no_sense_is_refused_with_its_line() {
     for (second, why) in [
         ("{", "line 2: this is no JSON: EOF while parsing an object (column 1)"),
-        ("[]", "line 2: invalid length 0, expected struct Event with 9 elements (column 2)"),
+        ("[]", "line 2: invalid length 0, expected struct Event with 10 elements (column 2)"),
         (r#"{"process":1}"#, "line 2: missing field `type` (column 13)"),
         (
-            r#"{"process":2,"type":"invoke","f":"lock","key":"k"}"#,
-            "line 2: `lock` is no function that is known: read, write, cas, append, delete",
+            r#"{"process":2,"type":"invoke","f":"seek","key":"k"}"#,
+            "line 2: `seek` is no function that is known: read, write, cas, append, delete, txn, \
+             lease, lock, watch",
         ),
         (
             r#"{"process":2,"type":"ok","f":"read","key":"k","value":null}"#,

@@ -304,7 +304,7 @@ fn conclude(
     places: Places,
 ) -> Performed {
     let (mut timeline, never_began) = performance.timeline(record.history());
-    let any = |is: fn(&Judged) -> bool| judgement.verdicts.iter().any(is);
+    let any = |is: fn(&Judged) -> bool| judgement.subjects.iter().any(|it| is(&it.verdict));
     timeline.verdict = match any(|it| matches!(it, Judged::Violated(_))) {
         true => Some(false),
         false => (!any(|it| matches!(it, Judged::Unknown(_)))).then_some(true),

@@ -115,7 +115,7 @@ fn page(performed: &Performed, took: Duration) -> Result<(), Failure> {
         output::line(format!("{}:{line}: this step never began: {why}", scenario.file))?;
     }
     let history = record.history();
-    let checked = Checked { history, verdicts: &judgement.verdicts, elapsed: took };
+    let checked = Checked { history, subjects: &judgement.subjects, elapsed: took };
     tell::stories(&tell::printed(&checked))?;
     output::line(format!("history: {}", places.history.display()))?;
     output::line(format!("report: {}", places.report.display()))?;

@@ -1,107 +1,11 @@
-//! Is a history linearizable? (Herlihy & Wing 1990; the search is Wing & Gong's, with Lowe's memory
-//! of states seen.)
-//!
-//! # The problem
-//! Each operation took some time, and took effect at one moment within it, if the store keeps its
-//! promise. Nobody saw those moments. So a history is right if *some* order of its operations, each
-//! between its call and its return, explains every answer.
-//!
-//! # The rule
-//! Take any operation that was called before the first return among those not yet taken, let the
-//! model do it, and go on if the model answers the same; else take it back and try another. What
-//! was tried is remembered as (set of operations taken, state): to come there twice by two orders
-//! brings nothing new.
-//!
-//! An operation whose outcome nobody knows may take effect at any time after its call, or never.
-//!
-//! # What need not be tried
-//! The search is exponential in the worst case. A model that gives the hints of [`Model`] spares it
-//! most of that. Each rule leaves out orders only where, if any order works, so does one that is
-//! left:
-//!
-//! 1. *A look costs nothing.* An answered operation that changes no state and fits the present one
-//!    is taken at once, and nothing else is tried. Whatever order works with it later works with it
-//!    now: it was called, and the others do not notice.
-//! 2. *No way back.* If an answered operation that is left needs a state that is gone and that
-//!    nothing left can make, this branch is dead, however many orders it still has.
-//! 3. *Twins.* Of unknown operations that do the same, the one called first is taken first: swap
-//!    them in any order that works, and it still does.
-//! 4. *Junk.* A state that nobody ever needs is as good as any other such state. An unknown
-//!    operation that leads there is worth taking only for an answer that the present state refuses
-//!    ("it was something else"), and that comes before the next operation that forgets the state:
-//!    if there is none, leave the unknown one out, and nobody notices. Where nothing *grows* a
-//!    state (as an append does), what comes between changes nothing, and the unknown operation may
-//!    as well be put off until right before that answer.
-//!
-//! Besides, each operation may bring a *witness*, such as the revision that its answer carried: the
-//! search tries candidates in the order of the witnesses, and for a right history hardly ever has
-//! to go back.
-//!
-//! # Caveats
-//! It gives up after so many steps, or when it is told to ([`Verdict::Undecided`]): giving up is
-//! not an answer. A set of operations is remembered by the sum of its members' 128-bit hashes: that
-//! two sets met in one search share it is less likely (10⁻²⁴ for ten million) than that the memory
-//! which holds them errs.
+//! The search itself; why each rule is enough stands [above](super).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use super::model::{Model, Operation};
-
-/// What the search found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// There is an order that explains everything.
-    Linearizable,
-    /// There is none. The longest order that could be found stopped before the operation at this
-    /// place returned.
-    Violated { stuck: usize },
-    /// Too many orders to try them all.
-    Undecided,
-}
-
-/// How long a search may take. Each step is one state remembered, some 64 bytes.
-pub struct Budget<'a> {
-    /// Steps that are left; searches that share a budget share them.
-    pub steps: u64,
-    /// Asked now and then, with the steps that are left: false ends the search.
-    pub go_on: &'a mut dyn FnMut(u64) -> bool,
-}
-
-impl Budget<'_> {
-    fn spend(&mut self) -> bool {
-        let asks = self.steps.is_multiple_of(1024);
-        if self.steps == 0 || (asks && !(self.go_on)(self.steps)) {
-            return false;
-        }
-        self.steps -= 1;
-        true
-    }
-}
-
-/// Judges a history, giving up after `steps`. Operations may stand in any order.
-pub fn check<M: Model>(
-    model: &M,
-    history: &[Operation<M::Action, M::Result>],
-    steps: u64,
-) -> Verdict {
-    check_within(model, history, &mut Budget { steps, go_on: &mut |_| true })
-}
-
-/// Judges a history, giving up as `budget` says.
-pub fn check_within<M: Model>(
-    model: &M,
-    history: &[Operation<M::Action, M::Result>],
-    budget: &mut Budget<'_>,
-) -> Verdict {
-    let mut search = Search::new(model, history);
-    match search.never_possible() {
-        Some(stuck) => Verdict::Violated { stuck },
-        None => search.run(budget),
-    }
-}
+use super::{Budget, Model, Operation, Verdict};
 
 /// How many operations ahead are looked at for one that has become impossible.
 const LOOK_AHEAD: usize = 64;
@@ -120,6 +24,13 @@ struct Node {
     grows: bool,
     needs: Option<usize>,
     makes: Option<usize>,
+    /// What it looks for, what of that it must find, and what it may leave for others to see.
+    seeks: Vec<usize>,
+    musts: Vec<usize>,
+    shows: Vec<usize>,
+    /// What it must not come after, if it is unknown; and what it is itself of that.
+    fears: Vec<usize>,
+    spoils: Vec<usize>,
     /// The unknown operation that does the same and was called before.
     twin: Option<usize>,
     taken: bool,
@@ -136,7 +47,7 @@ struct Known<S> {
     roots: Vec<usize>,
 }
 
-struct Search<'a, M: Model> {
+pub(super) struct Search<'a, M: Model> {
     model: &'a M,
     history: &'a [Operation<M::Action, M::Result>],
     /// In the order of their calls.
@@ -145,6 +56,12 @@ struct Search<'a, M: Model> {
     first: usize,
     known: Vec<Known<M::State>>,
     places: BTreeMap<M::State, usize>,
+    /// The numbers of what can be looked for.
+    facets: BTreeMap<M::Facet, usize>,
+    /// By number: how many of those left look for it, must find it, may show it.
+    seekers: Vec<usize>,
+    needed: Vec<usize>,
+    shown: Vec<usize>,
     /// Where `roots` was too much work.
     any_root: bool,
     /// Of those not taken: how many returned, and how many grow.
@@ -167,7 +84,7 @@ struct Choice<S> {
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(model: &'a M, history: &'a [Operation<M::Action, M::Result>]) -> Self {
+    pub fn new(model: &'a M, history: &'a [Operation<M::Action, M::Result>]) -> Self {
         let mut search = Search {
             model,
             history,
@@ -175,6 +92,10 @@ impl<'a, M: Model> Search<'a, M> {
             first: if history.is_empty() { NONE } else { 0 },
             known: Vec::new(),
             places: BTreeMap::new(),
+            facets: BTreeMap::new(),
+            seekers: Vec::new(),
+            needed: Vec::new(),
+            shown: Vec::new(),
             any_root: false,
             left: 0,
             growing: 0,
@@ -197,6 +118,14 @@ impl<'a, M: Model> Search<'a, M> {
                 grows: !looks && makes.is_none(),
                 needs: needs.map(|state| search.known(state)),
                 makes: makes.map(|state| search.known(state)),
+                seeks: search.numbers(model.seeks(action, result)),
+                musts: match result {
+                    Some(result) => search.numbers(model.must_find(action, result)),
+                    None => Vec::new(),
+                },
+                shows: if looks { Vec::new() } else { search.numbers(model.shows(action)) },
+                fears: search.numbers(model.fears(action)),
+                spoils: if looks { Vec::new() } else { search.numbers(model.spoils(action)) },
                 twin: if result.is_none() { twins.insert(action, at) } else { None },
                 taken: true,
                 before: at.checked_sub(1).unwrap_or(NONE),
@@ -219,6 +148,19 @@ impl<'a, M: Model> Search<'a, M> {
         place
     }
 
+    /// The numbers of what can be looked for.
+    fn numbers(&mut self, facets: Vec<M::Facet>) -> Vec<usize> {
+        let number = |facet| {
+            let next = self.facets.len();
+            *self.facets.entry(facet).or_insert(next)
+        };
+        let numbers = facets.into_iter().map(number).collect();
+        for counts in [&mut self.seekers, &mut self.needed, &mut self.shown] {
+            counts.resize(self.facets.len(), 0);
+        }
+        numbers
+    }
+
     fn find_roots(&mut self) {
         if self.growing == 0 {
             return;
@@ -239,13 +181,13 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// An operation that needs what never was and never will be.
-    fn never_possible(&self) -> Option<usize> {
+    pub fn never_possible(&self) -> Option<usize> {
         let initial = self.model.initial();
         let lost = |node: &&Node| node.needs.is_some_and(|needs| self.is_lost(needs, initial));
         self.nodes.iter().find(lost).map(|node| node.place)
     }
 
-    fn run(&mut self, budget: &mut Budget<'_>) -> Verdict {
+    pub fn run(&mut self, budget: &mut Budget<'_>) -> Verdict {
         let mut path = vec![self.choice(self.model.initial(), None)];
         let mut held = 0_usize;
         while let Some(choice) = path.last_mut() {
@@ -262,7 +204,7 @@ impl<'a, M: Model> Search<'a, M> {
             choice.next += 1;
             let before = choice.state;
             self.take(candidate);
-            if (state != before && self.is_dead(before, state))
+            if (state != before && self.is_dead(candidate, before, state))
                 || !self.seen.insert((self.set, state))
             {
                 self.give_back(candidate);
@@ -311,6 +253,8 @@ impl<'a, M: Model> Search<'a, M> {
     fn candidates(&self, state: M::State, called: &[usize]) -> Vec<(usize, M::State)> {
         let mut candidates = Vec::new();
         let wants = OnceCell::new();
+        let wanted = OnceCell::new();
+        let timely = || wanted.get_or_init(|| self.wanted(called));
         let wants_junk = || *wants.get_or_init(|| self.wants_junk(state, called));
         for &at in called {
             let (node, operation) = (&self.nodes[at], self.operation(at));
@@ -324,7 +268,8 @@ impl<'a, M: Model> Search<'a, M> {
                 }
             } else {
                 let useless = self.model.is_junk(after) && !wants_junk();
-                if after == state || useless {
+                let in_vain = || M::HAS_FACETS && !self.is_timely(node, timely());
+                if after == state || useless || in_vain() {
                     continue;
                 }
             }
@@ -339,6 +284,29 @@ impl<'a, M: Model> Search<'a, M> {
         };
         candidates.sort_by_key(rank);
         candidates
+    }
+
+    /// What those look for, and what they spoil: sorted.
+    fn wanted(&self, called: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let nodes = || called.iter().map(|at| &self.nodes[*at]);
+        let mut sought: Vec<usize> = nodes().flat_map(|node| &node.seeks).copied().collect();
+        let mut spoilt: Vec<usize> = nodes().flat_map(|node| &node.spoils).copied().collect();
+        sought.sort_unstable();
+        spoilt.sort_unstable();
+        (sought, spoilt)
+    }
+
+    /// Rules 5 and 6: whether an unknown operation makes something that somebody looks for, and may
+    /// have to come before one of those that were called.
+    fn is_timely(&self, node: &Node, (sought, spoilt): &(Vec<usize>, Vec<usize>)) -> bool {
+        let count = |facet: &usize| {
+            let first = spoilt.partition_point(|it| it < facet);
+            spoilt[first..].iter().take_while(|it| *it == facet).count()
+        };
+        let by_others = |facet: &usize| count(facet) > usize::from(node.spoils.contains(facet));
+        node.shows.iter().any(|facet| self.seekers[*facet] > 0)
+            && (node.shows.iter().any(|facet| sought.binary_search(facet).is_ok())
+                || node.fears.iter().any(by_others))
     }
 
     fn operation(&self, at: usize) -> &'a Operation<M::Action, M::Result> {
@@ -385,7 +353,12 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Rule 2: whether, now that `before` has become `state`, something left can never be answered.
-    fn is_dead(&mut self, before: M::State, state: M::State) -> bool {
+    fn is_dead(&mut self, taken: usize, before: M::State, state: M::State) -> bool {
+        let gone = self.model.gone(before, state, &self.operation(taken).action);
+        let gone = gone.iter().filter_map(|facet| self.facets.get(facet));
+        if gone.into_iter().any(|facet| self.needed[*facet] > 0 && self.shown[*facet] == 0) {
+            return true;
+        }
         let gone = self.places.get(&before).copied().filter(|gone| self.is_lost(*gone, state));
         if gone.is_none() && self.growing == 0 {
             return false;
@@ -457,6 +430,11 @@ impl<'a, M: Model> Search<'a, M> {
         }
         if let Some(makes) = node.makes {
             add(&mut self.known[makes].made, true);
+        }
+        let lists = [&node.seeks, &node.musts, &node.shows];
+        let counts = [&mut self.seekers, &mut self.needed, &mut self.shown];
+        for (list, counts) in lists.into_iter().zip(counts) {
+            list.iter().for_each(|facet| add(&mut counts[*facet], true));
         }
         let hash = xxh3_128(&(at as u64).to_le_bytes());
         self.set = match out {
