@@ -333,6 +333,13 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
             Meaning::Done(Told::Found(found), revision, false)
         }
         Effect::Raised { .. } => return Err(unsound("a client raised the version".into())),
+        Effect::Transaction(_)
+        | Effect::Compacted
+        | Effect::LeaseGranted
+        | Effect::LeaseRevoked { .. }
+        | Effect::LeasesCheckpointed => {
+            return Err(unsound("a client was told what it did not ask for".into()));
+        }
         Effect::Refused(why) => return Err(unsound(format!("a command was refused: {why}"))),
     })
 }
