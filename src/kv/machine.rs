@@ -160,7 +160,17 @@ impl Machine {
     /// Every change from `from` on that was made so far, in order: what a watch tells. Refused if
     /// not all of them are kept any more.
     pub fn changes(&self, from: Revision) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
-        self.store.changes(from)
+        self.store.changes((from, 0))
+    }
+
+    /// The same, from the change of number `sub` of that revision on: a transaction may have made
+    /// more changes than anybody wants to take at once.
+    pub fn changes_from(
+        &self,
+        revision: Revision,
+        sub: u32,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        self.store.changes((revision, sub))
     }
 
     /// What the changed key was right before, if it was there and that is still known.

@@ -183,9 +183,9 @@ impl History {
         self.log.range((lower, Bound::Unbounded))
     }
 
-    /// The changes from this revision on.
-    pub fn log_from(&self, revision: Revision) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
-        self.log.range((revision, 0)..)
+    /// The changes from this one on.
+    pub fn log_from(&self, at: Position) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
+        self.log.range(at..)
     }
 
     /// The past versions behind this one, or all.

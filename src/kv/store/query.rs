@@ -1,7 +1,7 @@
 //! Answering queries, and telling what changed.
 
-use super::Store;
 use super::item::Item;
+use super::{Position, Store};
 use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES};
 use crate::kv::{Answer, Change, KeyValue, LeaseStatus, Query, Refusal};
 use crate::types::{LeaseId, Revision};
@@ -75,13 +75,13 @@ impl Store {
         }
     }
 
-    /// Every change from `from` on that was made so far, in order.
-    pub fn changes(&self, from: Revision) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+    /// Every change from this one on that was made so far, in order.
+    pub fn changes(&self, from: Position) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
         let history = self.history.as_ref().ok_or(Refusal::UnknownVersion)?;
-        if from < history.compacted() {
+        if from.0 < history.compacted() {
             return Err(Refusal::Compacted);
         }
-        let show = |((_, sub), item): (&(Revision, u32), &Arc<Item>)| Change {
+        let show = |((_, sub), item): (&Position, &Arc<Item>)| Change {
             sub: *sub,
             is_delete: item.is_tombstone(),
             item: item.show(true),

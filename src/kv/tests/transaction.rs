@@ -158,6 +158,8 @@ fn all_changes_bear_one_revision_and_later_reads_see_earlier_writes() {
     let changes = machine.changes(Revision(3)).unwrap();
     let changes: Vec<_> = changes.map(|it| (it.item.mod_revision.0, it.sub, it.item.key)).collect();
     assert_eq!(changes, [(3, 0, bytes("a")), (3, 1, bytes("b")), (3, 2, bytes("c"))]);
+    let rest = machine.changes_from(Revision(3), 1).unwrap();
+    assert_eq!(rest.map(|it| it.sub).collect::<Vec<_>>(), [1, 2]);
     // One that changes nothing consumes nothing.
     let (revision, _) = transact(&mut machine, all_of(vec![range_op("", ""), delete_op("x", "y")]));
     assert_eq!(revision, Revision(3));
