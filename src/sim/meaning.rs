@@ -1,4 +1,5 @@
-//! What an answer means to the client that asked: what it was told, and what it still does not know.
+//! What an answer means to the client that asked: what it was told, and what it still does not
+//! know.
 
 use super::properties::Broken;
 use super::world::unsound;

@@ -49,9 +49,9 @@ use crate::types::Revision;
 /// Where in the log: the revision, and which of its changes, from 0.
 pub type Position = (Revision, u32);
 
-/// Changes that one entry sweeps, at most: a fraction of a millisecond. More than most entries make,
-/// so that the broom arrives. Part of what replicas agree on: it changes only with the machine's
-/// version.
+/// Changes that one entry sweeps, at most: a fraction of a millisecond. More than most entries
+/// make, so that the broom arrives. Part of what replicas agree on: it changes only with the
+/// machine's version.
 pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
 
 #[derive(Clone, Debug)]
