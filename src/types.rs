@@ -58,6 +58,12 @@ number! {
 }
 
 number! {
+    /// A lease's name, drawn by whoever asks for the lease. Zero is "no lease". etcd's are signed;
+    /// these are the same bits.
+    LeaseId(u64)
+}
+
+number! {
     /// Which cluster: drawn at random when it is created, written in every segment and sent with
     /// every batch between nodes, so that two clusters can never mix.
     ClusterId(u64)

@@ -212,6 +212,7 @@ mod tests {
             create_revision: Revision(2),
             mod_revision: Revision(u64::MAX),
             version: 3,
+            lease: Default::default(),
         };
         let json = serde_json::to_string(&JsonItem { item: &item, key_only: false }).unwrap();
         assert_eq!(

@@ -62,8 +62,8 @@ pub use error::{ClientError, EndpointState, EndpointStatus, Trouble};
 
 use crate::config::Address;
 use crate::kv::{
-    Answer, Command, Effect, Expected, KeyValue, Operation, Outcome, Query, Refusal, SessionId,
-    SessionStamp,
+    Answer, Command, Effect, Expected, KeyValue, Operation, Outcome, Query, RangeRequest, Refusal,
+    SessionId, SessionStamp,
 };
 use crate::replica::{Consistency, Request, Response};
 use crate::rpc::client::Hello;
@@ -290,7 +290,9 @@ impl Client {
         consistency: Consistency,
     ) -> Result<Ranged, ClientError> {
         let Range { start, end, limit, keys_only, count_only } = range;
-        let query = Query::Range { start, end, limit, keys_only, count_only };
+        let request =
+            RangeRequest { start, end, limit, keys_only, count_only, ..Default::default() };
+        let query = Query::Range(request);
         let (answer, node) = self.read(&query, consistency).await?;
         Ok(Ranged { node, answer })
     }
@@ -336,6 +338,7 @@ impl Client {
         let reply = self.execute(&request, want, &mut attempts).await?;
         match reply.response {
             Response::Answer(bytes) => match Answer::decode(&bytes) {
+                Ok(Answer { refused: Some(why), .. }) => Err(ClientError::Refused(why.to_string())),
                 Ok(answer) => Ok((answer, reply.node)),
                 Err(error) => Err(ClientError::Refused(format!("the answer is damaged: {error}"))),
             },

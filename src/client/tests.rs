@@ -98,7 +98,7 @@ fn obey(request: &Request) -> Response {
     match request {
         Request::Write { .. } => outcome(Effect::Put { existed: false }),
         Request::Read { .. } => {
-            let answer = Answer { revision: Revision(7), items: vec![], more: false, count: 0 };
+            let answer = Answer { revision: Revision(7), ..Answer::default() };
             Response::Answer(answer.encode())
         }
     }

@@ -1,8 +1,11 @@
 //! What clients ask of the state machine, and what it answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::types::{LogIndex, Revision};
+use super::{Transaction, TransactionResult};
+use crate::types::{LeaseId, LogIndex, Revision};
 
 /// One command of the log: an operation, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +31,7 @@ pub struct SessionStamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u128);
 
-/// A change to one key, or to the state machine itself.
+/// A change to keys or leases, or to the state machine itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Put {
@@ -48,6 +51,35 @@ pub enum Operation {
     RaiseVersion {
         to: u16,
     },
+    /// From version 3 on, as all that follow: several operations at one revision, if what they
+    /// compare is as they want it.
+    Transaction(Transaction),
+    /// What was before this revision may be forgotten.
+    Compact {
+        revision: Revision,
+    },
+    /// A lease begins. Whoever proposes it draws the id, because no replica may draw anything.
+    LeaseGrant {
+        id: LeaseId,
+        /// In seconds.
+        ttl: u64,
+    },
+    /// A lease ends, and every key that is attached to it goes. No machine knows what time it is:
+    /// it ends when somebody says so.
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    /// How long leases last if another leader takes over now. Only the cluster itself proposes it,
+    /// never a client.
+    LeaseCheckpoint(Vec<LeaseCheckpoint>),
+}
+
+/// What one lease has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseCheckpoint {
+    pub id: LeaseId,
+    /// In seconds; 0: as long as it was granted for.
+    pub remaining: u64,
 }
 
 /// What compare-and-swap wants to find.
@@ -70,15 +102,34 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// The key was set; whether it existed before.
-    Put { existed: bool },
+    Put {
+        existed: bool,
+    },
     /// Whether there was such a key.
-    Deleted { existed: bool },
+    Deleted {
+        existed: bool,
+    },
     /// Compare-and-swap found what it wanted.
     Swapped,
     /// Compare-and-swap found this instead.
-    Unchanged { found: Option<KeyValue> },
+    Unchanged {
+        found: Option<KeyValue>,
+    },
     /// The state machine is of this version now.
-    Raised { version: u16 },
+    Raised {
+        version: u16,
+    },
+    /// What the transaction's operations found and did. Behind a pointer, because a session that
+    /// keeps it is copied now and then.
+    Transaction(Arc<TransactionResult>),
+    Compacted,
+    LeaseGranted,
+    /// The lease is gone, and so many keys with it.
+    LeaseRevoked {
+        deleted: u64,
+    },
+    /// Of those that are still there, it is noted.
+    LeasesCheckpointed,
     /// The command was not applied.
     Refused(Refusal),
 }
@@ -96,6 +147,40 @@ pub enum Refusal {
     SessionFull,
     #[error("the result was already acknowledged by the client and is forgotten")]
     StaleSequence,
+    #[error("mvcc: required revision has been compacted")]
+    Compacted,
+    #[error("mvcc: required revision is a future revision")]
+    FutureRevision,
+    #[error("key not found")]
+    KeyNotFound,
+    #[error("requested lease not found")]
+    LeaseNotFound,
+    #[error("lease already exists")]
+    LeaseExists,
+    #[error("the transaction would answer more than one answer may hold: ask for less at once")]
+    ResultTooLarge,
+}
+
+impl Refusal {
+    /// Every one of them, each at its number: what a snapshot and the state's hash know it by.
+    /// Never renumbered.
+    pub(super) const NUMBERED: [Refusal; 11] = [
+        Refusal::UnknownVersion,
+        Refusal::Malformed,
+        Refusal::SessionExpired,
+        Refusal::SessionFull,
+        Refusal::StaleSequence,
+        Refusal::Compacted,
+        Refusal::FutureRevision,
+        Refusal::KeyNotFound,
+        Refusal::LeaseNotFound,
+        Refusal::LeaseExists,
+        Refusal::ResultTooLarge,
+    ];
+
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
 }
 
 /// A key as it stands.
@@ -107,35 +192,6 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// Changes since the key was created, from 1.
     pub version: u64,
-}
-
-/// A question to the state machine; it changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
-    Get {
-        key: Bytes,
-    },
-    Range {
-        /// Inclusive; empty: from the first key.
-        start: Bytes,
-        /// Exclusive; empty: to the last key.
-        end: Bytes,
-        /// At most so many keys; 0: as many as fit one answer.
-        limit: u64,
-        keys_only: bool,
-        count_only: bool,
-    },
-}
-
-/// The answer to a [`Query`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Answer {
-    /// Of the store when it was read.
-    pub revision: Revision,
-    /// Ascending by key; for a get, one or none.
-    pub items: Vec<KeyValue>,
-    /// The range holds more than this answer; go on after the last key.
-    pub more: bool,
-    /// Keys in the whole range.
-    pub count: u64,
+    /// The lease that it is attached to; zero: none.
+    pub lease: LeaseId,
 }

@@ -9,12 +9,12 @@
 //!
 //! # The rule
 //!
-//! Every item of the state (a key with its value and its three numbers, a session, a result that a
-//! session keeps, the counters) is hashed alone by XXH3, 128 bits, and the state's hash is the sum
-//! of them all, modulo 2¹²⁸. A sum does not depend on order and can be undone: changing one key
-//! subtracts its old hash and adds the new one, whatever the size of the store. Every item begins
-//! with a tag of its kind and has a fixed number of words, strings entering as their own hashes, so
-//! no two different items look alike.
+//! Every item of the state (a key with its value and its numbers, a version of the past, a change,
+//! a lease, a session, a result that a session keeps, the counters) is hashed alone by XXH3, 128
+//! bits, and the state's hash is the sum of them all, modulo 2¹²⁸. A sum does not depend on order
+//! and can be undone: changing one key subtracts its old hash and adds the new one, whatever the
+//! size of the store. Every item begins with a tag of its kind and has a fixed number of words,
+//! strings and versions entering as their own hashes, so no two different items look alike.
 //!
 //! XXH3 is defined byte for byte and the words are little-endian: the number is the same on every
 //! machine, and across versions of this program.
@@ -27,8 +27,9 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::snapshot::records;
 use super::{Effect, KeyValue, Outcome, SessionId};
-use crate::types::{LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, Revision};
 
 /// A sum of hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,32 +60,48 @@ enum Tag {
     Result = 3,
     Counters = 4,
     Version = 5,
+    LeasedKey = 6,
+    Change = 7,
+    Past = 8,
+    Compacted = 9,
+    Lease = 10,
 }
 
-/// A key with what is stored under it.
-pub fn of_key(
-    key: &[u8],
-    value: &[u8],
-    create_revision: Revision,
-    mod_revision: Revision,
-    version: u64,
-) -> u128 {
-    let [key_high, key_low] = halves(xxh3_128(key));
-    let [value_high, value_low] = halves(xxh3_128(value));
-    of_words([
-        Tag::Key as u64,
-        key_high,
-        key_low,
-        value_high,
-        value_low,
-        create_revision.0,
-        mod_revision.0,
-        version,
-    ])
+/// A version of a key. One without a lease has no word for it, because programs that knew no leases
+/// hash it so, and must agree with those that do.
+pub fn of_item(item: &KeyValue) -> u128 {
+    let [key_high, key_low] = halves(xxh3_128(&item.key));
+    let [value_high, value_low] = halves(xxh3_128(&item.value));
+    let words = [key_high, key_low, value_high, value_low];
+    let numbers = [item.create_revision.0, item.mod_revision.0, item.version];
+    let ([a, b, c, d], [e, f, g]) = (words, numbers);
+    match item.lease.0 {
+        0 => of_words([Tag::Key as u64, a, b, c, d, e, f, g]),
+        lease => of_words([Tag::LeasedKey as u64, a, b, c, d, e, f, g, lease]),
+    }
 }
 
-fn of_item(item: &KeyValue) -> u128 {
-    of_key(&item.key, &item.value, item.create_revision, item.mod_revision, item.version)
+/// A change in the log: the version whose hash is `item`, or the deletion, was the change of number
+/// `sub` of its revision.
+pub fn of_change(item: u128, sub: u32) -> u128 {
+    let [high, low] = halves(item);
+    of_words([Tag::Change as u64, high, low, u64::from(sub)])
+}
+
+/// The version whose hash is `item`, or the deletion, is in the past.
+pub fn of_past(item: u128) -> u128 {
+    let [high, low] = halves(item);
+    of_words([Tag::Past as u64, high, low])
+}
+
+/// Where history begins.
+pub fn of_compacted(revision: Revision) -> u128 {
+    of_words([Tag::Compacted as u64, revision.0])
+}
+
+/// A lease without its keys, each of which names it.
+pub fn of_lease(id: LeaseId, granted: u64, remaining: u64) -> u128 {
+    of_words([Tag::Lease as u64, id.0, granted, remaining])
 }
 
 /// A session without its results.
@@ -102,9 +119,13 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
         Effect::Swapped => (3, [0, 0]),
         Effect::Unchanged { found: None } => (4, [0, 0]),
         Effect::Unchanged { found: Some(found) } => (5, halves(of_item(found))),
-        // No session keeps these; were it so, the order of the refusals would have to be fixed.
-        Effect::Refused(refusal) => (6, [*refusal as u64, 0]),
+        Effect::Refused(refusal) => (6, [u64::from(refusal.number()), 0]),
         Effect::Raised { version } => (7, [u64::from(*version), 0]),
+        Effect::Transaction(result) => (8, halves(xxh3_128(&records::of_result(result)))),
+        Effect::Compacted => (9, [0, 0]),
+        Effect::LeaseGranted => (10, [0, 0]),
+        Effect::LeaseRevoked { deleted } => (11, [*deleted, 0]),
+        Effect::LeasesCheckpointed => (12, [0, 0]),
     };
     of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])
 }

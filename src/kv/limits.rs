@@ -7,7 +7,11 @@
 //! every replica alike. So a limit that decides what is applied is part of the log's format: it may
 //! change only together with [`COMMAND_VERSION`](super::COMMAND_VERSION).
 
-use super::{Command, Operation, Query, SessionStamp};
+use super::{
+    Command, LeaseCheckpoint, Operation, PutRequest, Query, RequestOp, SessionStamp, Transaction,
+    duplicates,
+};
+use crate::types::LeaseId;
 
 /// Bytes of an encoded command or query: etcd's limit on a request, 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 1536 << 10;
@@ -16,12 +20,35 @@ pub const MAX_REQUEST_BYTES: usize = 1536 << 10;
 /// that crosses the line is left for the next answer, but the first item always goes.
 pub const MAX_ANSWER_PAYLOAD_BYTES: usize = 1 << 20;
 
-/// What an item costs in an answer beside its key and value: five words, a pad for each of the two.
-pub const ITEM_OVERHEAD_BYTES: usize = 56;
+/// What an item costs in an answer beside its key and value: six words, a pad for each of the two.
+pub const ITEM_OVERHEAD_BYTES: usize = 64;
+
+/// What an operation of a transaction costs in its result, whatever it answers.
+pub const RESPONSE_OVERHEAD_BYTES: usize = 64;
+
+/// What a transaction may answer: keys, values and overhead. It is not cut: the transaction that
+/// would answer more is refused as a whole. Twice the largest value, so that a value can always be
+/// exchanged for another.
+pub const MAX_RESULT_PAYLOAD_BYTES: usize = 2 * MAX_REQUEST_BYTES;
+
+/// Bytes of an encoded outcome, and of a result in a snapshot.
+pub const MAX_OUTCOME_BYTES: usize = MAX_RESULT_PAYLOAD_BYTES + (64 << 10);
 
 /// Bytes of an encoded answer or outcome that a client is ready to read: more than any that a
-/// replica writes, which is a full payload or a single item of nearly [`MAX_REQUEST_BYTES`].
+/// replica writes, which is a full payload, a single item of nearly [`MAX_REQUEST_BYTES`], or
+/// [`MAX_OUTCOME_BYTES`].
 pub const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Comparisons and operations of a transaction: etcd's limit. Of the three lists the longest
+/// counts, and a nested transaction may have as many as those around it leave.
+pub const MAX_TRANSACTION_OPS: usize = 128;
+
+/// Transactions within transactions, the outermost counted. etcd's limit follows from the one
+/// above; each level costs stack, so there is one of its own here.
+pub const MAX_TRANSACTION_DEPTH: usize = 16;
+
+/// Seconds that a lease may be granted for: etcd's limit, nearly three centuries.
+pub const MAX_LEASE_TTL: u64 = 9_000_000_000;
 
 /// How much the sessions may keep. All replicas of a cluster must agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +95,20 @@ pub enum Invalid {
     AcknowledgedAhead { sequence: u64, acknowledged: u64 },
     #[error("a command that raises the state machine's version belongs to no session")]
     RaiseInSession,
+    #[error("duplicate key given in txn request")]
+    DuplicateKey,
+    #[error("too many operations in txn request: at most {MAX_TRANSACTION_OPS} are taken")]
+    TooManyOps,
+    #[error("the transaction is nested deeper than {MAX_TRANSACTION_DEPTH} levels")]
+    TooDeep,
+    #[error("value is provided: it is to be ignored, so leave it empty")]
+    ValueProvided,
+    #[error("lease is provided: it is to be ignored, so leave it out")]
+    LeaseProvided,
+    #[error("a lease's id must not be zero: draw one")]
+    ZeroLease,
+    #[error("a lease lasts from 1 to {MAX_LEASE_TTL} seconds, not {ttl}")]
+    LeaseTtl { ttl: u64 },
 }
 
 impl Command {
@@ -76,11 +117,10 @@ impl Command {
         if let Some(stamp) = &self.session {
             stamp.validate()?;
         }
-        match (self.operation.key(), &self.session) {
-            (Some(key), _) => non_empty(key)?,
-            (None, Some(_)) => return Err(Invalid::RaiseInSession),
-            (None, None) => {}
+        if self.session.is_some() && matches!(self.operation, Operation::RaiseVersion { .. }) {
+            return Err(Invalid::RaiseInSession);
         }
+        self.operation.validate()?;
         small_enough(self.encoded_bytes())
     }
 }
@@ -102,14 +142,58 @@ impl SessionStamp {
 }
 
 impl Operation {
-    /// The key that it is about, if it is about one.
-    pub fn key(&self) -> Option<&[u8]> {
+    fn validate(&self) -> Result<(), Invalid> {
         match self {
             Operation::Put { key, .. }
             | Operation::Delete { key }
-            | Operation::CompareAndSwap { key, .. } => Some(key),
-            Operation::RaiseVersion { .. } => None,
+            | Operation::CompareAndSwap { key, .. } => non_empty(key),
+            Operation::Transaction(transaction) => transaction.validate(),
+            Operation::LeaseGrant { id, ttl } => {
+                non_zero(*id)?;
+                let possible = (1..=MAX_LEASE_TTL).contains(ttl);
+                if possible { Ok(()) } else { Err(Invalid::LeaseTtl { ttl: *ttl }) }
+            }
+            Operation::LeaseRevoke { id } => non_zero(*id),
+            Operation::LeaseCheckpoint(checkpoints) => checkpoints.iter().try_for_each(|it| {
+                let LeaseCheckpoint { id, remaining: ttl } = *it;
+                non_zero(id)?;
+                if ttl <= MAX_LEASE_TTL { Ok(()) } else { Err(Invalid::LeaseTtl { ttl }) }
+            }),
+            Operation::RaiseVersion { .. } | Operation::Compact { .. } => Ok(()),
         }
+    }
+}
+
+impl Transaction {
+    /// Whether the transaction makes sense, whatever the keys are.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_within(MAX_TRANSACTION_OPS, MAX_TRANSACTION_DEPTH)?;
+        // Last, because only now it is known to be of a bounded size.
+        duplicates::check(self)
+    }
+
+    fn validate_within(&self, operations: usize, depth: usize) -> Result<(), Invalid> {
+        let depth = depth.checked_sub(1).ok_or(Invalid::TooDeep)?;
+        let most = self.compare.len().max(self.success.len()).max(self.failure.len());
+        let left = operations.checked_sub(most).ok_or(Invalid::TooManyOps)?;
+        self.success.iter().chain(&self.failure).try_for_each(|operation| match operation {
+            RequestOp::Range(_) | RequestOp::DeleteRange(_) => Ok(()),
+            RequestOp::Put(put) => put.validate(),
+            RequestOp::Transaction(inner) => inner.validate_within(left, depth),
+        })
+    }
+}
+
+impl PutRequest {
+    fn validate(&self) -> Result<(), Invalid> {
+        non_empty(&self.key)?;
+        if self.ignore_value && !self.value.is_empty() {
+            return Err(Invalid::ValueProvided);
+        }
+        if self.ignore_lease && self.lease.0 != 0 {
+            return Err(Invalid::LeaseProvided);
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +209,10 @@ impl Query {
 
 fn non_empty(key: &[u8]) -> Result<(), Invalid> {
     if key.is_empty() { Err(Invalid::EmptyKey) } else { Ok(()) }
+}
+
+fn non_zero(id: LeaseId) -> Result<(), Invalid> {
+    if id.0 == 0 { Err(Invalid::ZeroLease) } else { Ok(()) }
 }
 
 fn small_enough(bytes: usize) -> Result<(), Invalid> {

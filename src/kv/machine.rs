@@ -5,9 +5,11 @@ use super::limits::{SESSION_LIMITS, SessionLimits};
 use super::restore::Restore;
 use super::session::Sessions;
 use super::snapshot::MachineSnapshot;
-use super::store::Store;
-use super::version::{FIRST_VERSION, IDLE_SESSIONS_EXPIRE, LATEST_VERSION};
-use super::{Answer, Command, DecodeError, Effect, Operation, Outcome, Query, Refusal};
+use super::store::{History, Store};
+use super::version::{FIRST_VERSION, IDLE_SESSIONS_EXPIRE, KEYS_HAVE_A_PAST, LATEST_VERSION};
+use super::{
+    Answer, Change, Command, DecodeError, Effect, KeyValue, Operation, Outcome, Query, Refusal,
+};
 use crate::museum::{Bug, Bugs};
 use crate::types::{LogIndex, Revision};
 
@@ -81,7 +83,7 @@ impl Machine {
     /// on.
     pub fn apply(&mut self, index: LogIndex, command: &[u8]) -> Outcome {
         self.advance(index);
-        let result = match understand(command) {
+        let result = match understand(command, self.version) {
             Err(refusal) => Err(refusal),
             Ok(Command { operation: Operation::RaiseVersion { to }, .. }) => self.raise(to),
             Ok(Command { session: Some(stamp), operation }) if !self.has(Bug::NoSessions) => {
@@ -114,6 +116,9 @@ impl Machine {
         }
         self.version = to;
         self.expire_sessions();
+        if to == KEYS_HAVE_A_PAST {
+            self.store.keep_history();
+        }
         let revision = self.store.revision();
         Ok(Outcome { revision, effect: Effect::Raised { version: to } })
     }
@@ -137,6 +142,7 @@ impl Machine {
         );
         self.applied = index;
         self.expire_sessions();
+        self.store.sweep();
     }
 
     fn expire_sessions(&mut self) {
@@ -149,6 +155,27 @@ impl Machine {
     /// nothing.
     pub fn query(&self, query: &Query) -> Answer {
         self.store.query(query)
+    }
+
+    /// Every change from `from` on that was made so far, in order: what a watch tells. Refused if
+    /// not all of them are kept any more.
+    pub fn changes(&self, from: Revision) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        self.store.changes((from, 0))
+    }
+
+    /// The same, from the change of number `sub` of that revision on: a transaction may have made
+    /// more changes than anybody wants to take at once.
+    pub fn changes_from(
+        &self,
+        revision: Revision,
+        sub: u32,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        self.store.changes((revision, sub))
+    }
+
+    /// What the changed key was right before, if it was there and that is still known.
+    pub fn previous(&self, change: &Change) -> Option<KeyValue> {
+        self.store.previous(change)
     }
 
     /// The state as it is now, to be written down while writes go on. It costs O(1).
@@ -191,7 +218,22 @@ impl Machine {
         self.store.count() as u64
     }
 
-    /// Bytes of all keys and values.
+    /// What was before this revision can neither be read nor watched; zero: all can.
+    pub fn compacted_revision(&self) -> Revision {
+        self.store.history().map_or(Revision(0), History::compacted)
+    }
+
+    /// How many leases there are.
+    pub fn leases(&self) -> u64 {
+        self.store.leases().count()
+    }
+
+    /// Bytes of all keys and values that are not the latest any more.
+    pub fn past_bytes(&self) -> u64 {
+        self.store.history().map_or(0, History::bytes)
+    }
+
+    /// Bytes of all keys and values as they stand.
     pub fn bytes(&self) -> u64 {
         self.store.bytes()
     }
@@ -237,9 +279,9 @@ impl Machine {
     }
 }
 
-/// The command that the bytes of an entry stand for, or why it is refused.
-fn understand(bytes: &[u8]) -> Result<Command, Refusal> {
-    let command = Command::decode(bytes).map_err(|error| match error {
+/// The command that the bytes of an entry stand for, or why a machine of `version` refuses it.
+fn understand(bytes: &[u8], version: u16) -> Result<Command, Refusal> {
+    let command = Command::decode_for(bytes, version).map_err(|error| match error {
         // A kind that this version does not know was written by a newer client.
         DecodeError::UnknownVersion { .. } | DecodeError::UnknownKind { .. } => {
             Refusal::UnknownVersion

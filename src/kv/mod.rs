@@ -1,12 +1,12 @@
 //! The state machine: what the replicated log *means*.
 //!
 //! Consensus makes every replica see the same commands in the same order. This room makes of them
-//! the same state: an ordered map with a global revision, and a table of client sessions that lets
-//! a retried write take effect once.
+//! the same state: etcd's ordered map of keys with a global revision, its past and its leases, and
+//! a table of client sessions that lets a retried write take effect once.
 //!
 //! ```text
 //!   bytes of the log ──► codec ──► Machine ──┬──► Sessions: seen before? then the old answer
-//!                                            └──► Store:    keys, revision
+//!                                            └──► Store:    keys, their past, leases
 //!                                   │ hash: one sum over both, kept up to date
 //!   Query ────────────► codec ──► Machine::query ──► Answer
 //! ```
@@ -27,24 +27,22 @@
 //! - *A snapshot is damaged, or not the state it says.* It is checked part by part, and at the end
 //!   against the state's hash ([`snapshot`]).
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
-//!   keys themselves are not: a quota comes with the multi-version store.
-//!
-//! # Where the multi-version model docks
-//!
-//! [`Store`](store::Store) holds the latest version of each key with etcd's three numbers (create
-//! revision, mod revision, version). etcd's history goes beside it as a second ordered map, from
-//! (revision, position in the transaction) to what changed; watches and reads of the past walk that
-//! one, and today's map stays the index of the latest. Sessions, hash and codec do not change.
+//!   past goes when somebody compacts it ([`Operation::Compact`]).
+//! - *Clocks differ.* A lease ends by an entry of the log like any other, which the leader proposes
+//!   when its clock says so; no replica asks its own.
 
 mod codec;
 mod command;
+mod duplicates;
 pub mod hash;
 pub mod limits;
 mod machine;
+mod query;
 mod restore;
 pub mod session;
 pub mod snapshot;
 pub mod store;
+mod transaction;
 pub mod version;
 
 #[cfg(test)]
@@ -54,5 +52,7 @@ pub use codec::{COMMAND_VERSION, DecodeError};
 pub use command::*;
 pub use limits::Invalid;
 pub use machine::{Machine, MachineOptions};
+pub use query::*;
 pub use restore::Restore;
 pub use snapshot::{MachineSnapshot, SnapshotError};
+pub use transaction::*;

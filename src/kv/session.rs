@@ -58,8 +58,10 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::hash::{self, Digest};
-use super::limits::{SESSION_LIMITS, SessionLimits};
-use super::{Effect, Outcome, Refusal, SessionId, SessionStamp};
+use super::limits::{ITEM_OVERHEAD_BYTES, RESPONSE_OVERHEAD_BYTES, SESSION_LIMITS, SessionLimits};
+use super::{
+    Effect, KeyValue, Outcome, Refusal, ResponseOp, SessionId, SessionStamp, TransactionResult,
+};
 use crate::types::LogIndex;
 
 /// All sessions. A clone costs O(1) and shares everything until one side changes.
@@ -112,8 +114,22 @@ pub fn result_bytes(outcome: &Outcome) -> usize {
     const RESULT: usize = 128;
     match &outcome.effect {
         Effect::Unchanged { found: Some(found) } => RESULT + found.key.len() + found.value.len(),
+        Effect::Transaction(result) => RESULT + transaction_bytes(result),
         _ => RESULT,
     }
+}
+
+fn transaction_bytes(result: &TransactionResult) -> usize {
+    let of_items = |items: &[KeyValue]| -> usize {
+        items.iter().map(|kv| kv.key.len() + kv.value.len() + ITEM_OVERHEAD_BYTES).sum()
+    };
+    let of_response = |response: &ResponseOp| match response {
+        ResponseOp::Range { items, .. } => of_items(items),
+        ResponseOp::Put { prev } => of_items(prev.as_slice()),
+        ResponseOp::DeleteRange { prev, .. } => of_items(prev),
+        ResponseOp::Transaction(inner) => transaction_bytes(inner),
+    };
+    result.responses.iter().map(|it| RESPONSE_OVERHEAD_BYTES + of_response(it)).sum()
 }
 
 impl Default for Sessions {

@@ -26,12 +26,18 @@
 //!    [`idle_entries`](super::limits::SessionLimits::idle_entries) entries of the log: what one
 //!    burst of clients left behind does not stay until as many others came. Counted in entries, not
 //!    in time, because replicas share a log and no clock.
+//! 3. Keys have a past: etcd's data model. There are transactions, leases, reads at a revision of
+//!    the past, a log of changes, and compaction. Whatever of it is asked for before is refused, in
+//!    the words of a program that does not know it.
 
 /// Of a machine before its log says anything else.
 pub const FIRST_VERSION: u16 = 1;
 
 /// The newest that this program knows.
-pub const LATEST_VERSION: u16 = 2;
+pub const LATEST_VERSION: u16 = 3;
 
 /// From this version on, sessions that are not used expire.
 pub(super) const IDLE_SESSIONS_EXPIRE: u16 = 2;
+
+/// From this version on, there is a history, and whatever builds on it.
+pub(super) const KEYS_HAVE_A_PAST: u16 = 3;

@@ -298,6 +298,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
 fn of_clients(command: Command) -> Result<(), String> {
     match command.operation {
         Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
+        Operation::LeaseCheckpoint(_) => {
+            Err("the cluster notes itself how long its leases last".into())
+        }
         _ => Ok(()),
     }
 }

@@ -11,14 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::coverage::{Coverage, Seen};
+use super::meaning::{Meaning, meaning};
 use super::properties::linearizability::{answer_is_fresh, history_is_linearizable};
 use super::properties::{Broken, Checked};
 use super::schedule::{ClientPlan, Schedule};
 use super::story::Story;
 use super::words;
-use super::world::{Happening, World, unsound};
+use super::world::{Happening, World};
 use crate::kv::{
-    Answer, Command, Effect, Expected, Operation, Outcome, Query, SessionId, SessionStamp,
+    Command, Expected, Operation, PutRequest, Query, RangeRequest, RequestOp, SessionId,
+    SessionStamp, Transaction, after,
 };
 use crate::replica::{Consistency, Refused, Request, Response};
 use crate::types::{Instant, LogIndex, Random, Revision, Ticket};
@@ -241,6 +243,11 @@ impl Client {
             value.resize(value.len() + pad, b'.');
             let value = Bytes::from(value);
             let (action, operation) = self.write(key, name, value);
+            // Nothing follows from it for any key, as if it were a read that nobody answers.
+            let (action, operation) = match self.begun % 16 {
+                15 => (Action::Get, Operation::Compact { revision: seen }),
+                _ => (action, operation),
+            };
             (action, Request::Write { command: self.command(operation) })
         };
         self.doing =
@@ -258,6 +265,9 @@ impl Client {
                     value: value.clone(),
                 };
                 (Action::CompareAndSwap { expected, value: Some(value) }, swap)
+            }
+            _ if self.begun.is_multiple_of(4) => {
+                (Action::Put(value.clone()), put_in_a_transaction(name, value))
             }
             _ => (Action::Put(value.clone()), Operation::Put { key: name, value }),
         }
@@ -277,64 +287,12 @@ impl Client {
     }
 }
 
-/// What an answer means.
-enum Meaning {
-    /// It is done; what was told, as of which revision, and whether it changed something.
-    Done(Told, Revision, bool),
-    /// A stale read is done; nothing follows from it.
-    Stale,
-    /// Certainly no effect.
-    Nothing,
-    /// It may have had an effect.
-    Unknown,
-}
-
-fn meaning(doing: &Doing, response: &Response) -> Result<Meaning, Broken> {
-    let wrong = |what: String| Err(unsound(what));
-    match response {
-        Response::Written(bytes) => match Outcome::decode(bytes) {
-            Ok(outcome) => written(&outcome),
-            Err(error) => wrong(format!("an outcome cannot be decoded: {error}")),
-        },
-        Response::Answer(_) if doing.request.is_write() => {
-            wrong("a write was answered like a read".into())
-        }
-        Response::Answer(bytes) => match Answer::decode(bytes) {
-            Ok(answer) => {
-                let stale =
-                    matches!(doing.request, Request::Read { consistency: Consistency::Stale, .. });
-                let value = answer.items.first().map(|item| item.value.clone());
-                Ok(if stale {
-                    Meaning::Stale
-                } else {
-                    Meaning::Done(Told::Found(value), answer.revision, false)
-                })
-            }
-            Err(error) => wrong(format!("an answer cannot be decoded: {error}")),
-        },
-        Response::Refused { why: Refused::Invalid, message } => wrong(message.clone()),
-        Response::Refused { .. } => Ok(Meaning::Nothing),
-        Response::Unknown(_) => Ok(Meaning::Unknown),
-    }
-}
-
-fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
-    let revision = outcome.revision;
-    Ok(match &outcome.effect {
-        Effect::Put { existed } => {
-            Meaning::Done(Told::Written { existed: *existed }, revision, true)
-        }
-        Effect::Deleted { existed } => {
-            Meaning::Done(Told::Written { existed: *existed }, revision, *existed)
-        }
-        Effect::Swapped => Meaning::Done(Told::Swapped, revision, true),
-        Effect::Unchanged { found } => {
-            let found = found.as_ref().map(|item| item.value.clone());
-            Meaning::Done(Told::Found(found), revision, false)
-        }
-        Effect::Raised { .. } => return Err(unsound("a client raised the version".into())),
-        Effect::Refused(why) => return Err(unsound(format!("a command was refused: {why}"))),
-    })
+/// Says the same as a put: whether the key existed shows in what was there before.
+fn put_in_a_transaction(key: Bytes, value: Bytes) -> Operation {
+    let read = RangeRequest { start: key.clone(), end: after(&key), ..RangeRequest::default() };
+    let put = PutRequest { key, value, prev_kv: true, ..PutRequest::default() };
+    let success = vec![RequestOp::Put(put), RequestOp::Range(read)];
+    Operation::Transaction(Transaction { success, ..Transaction::default() })
 }
 
 /// Clients in the world.
@@ -413,7 +371,7 @@ impl Clients {
         let session = client.session.is_some() && doing.request.is_write();
         story.tell(now, || format!("client {place} is told: {}", words::response(response)));
         let wait = client.random.duration(client.plan.pause.clone());
-        match meaning(&doing, response)? {
+        match meaning(&doing.request, response)? {
             Meaning::Done(told, revision, changes) => {
                 count(coverage, &doing, &told);
                 let what = format!("client {place}'s {:?} of k{}", doing.action, doing.key);
@@ -429,6 +387,10 @@ impl Clients {
             }
             Meaning::Stale => {
                 coverage.count(Seen::StaleRead);
+                return Ok(wait);
+            }
+            Meaning::Unsupported => {
+                record(&mut self.histories, &doing, None, u64::MAX);
                 return Ok(wait);
             }
             Meaning::Nothing => {

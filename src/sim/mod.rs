@@ -34,6 +34,7 @@ pub mod clients;
 pub mod coverage;
 pub mod faults;
 pub mod flavour;
+mod meaning;
 pub mod node;
 pub mod operators;
 pub mod peace;

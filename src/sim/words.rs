@@ -44,6 +44,14 @@ pub fn command(bytes: &[u8]) -> String {
             format!("{} := {} if {expected}", text(&key), text(&value))
         }
         Ok(Operation::RaiseVersion { to }) => format!("state machine version {to}"),
+        Ok(Operation::Transaction(transaction)) => {
+            let (success, failure) = (transaction.success.len(), transaction.failure.len());
+            format!("a transaction of {success} operations, or {failure}")
+        }
+        Ok(Operation::Compact { revision }) => format!("compact to revision {revision}"),
+        Ok(Operation::LeaseGrant { id, ttl }) => format!("lease {id} for {ttl} s"),
+        Ok(Operation::LeaseRevoke { id }) => format!("lease {id} ends"),
+        Ok(Operation::LeaseCheckpoint(leases)) => format!("what {} leases have left", leases.len()),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }

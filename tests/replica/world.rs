@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kvraft::consensus::raft::{Message, Raft};
 use kvraft::consensus::{Change, Config, Configuration};
+use kvraft::kv::version::LATEST_VERSION;
 use kvraft::kv::{Answer, MachineOptions, Query};
 use kvraft::museum::Bugs;
 use kvraft::replica::{
@@ -65,7 +66,7 @@ pub struct Letter {
 impl Node {
     fn of(disk: MemoryDisk) -> Node {
         let (asked, done, ordered) = Default::default();
-        Node { disk, replica: None, asked, starts: 0, done, supports: 2, ordered }
+        Node { disk, replica: None, asked, starts: 0, done, supports: LATEST_VERSION, ordered }
     }
 }
 

@@ -1,3 +1,4 @@
+use super::past::{any_range, any_transaction};
 use super::*;
 use crate::types::Random;
 
@@ -20,6 +21,16 @@ fn any_command() -> impl Strategy<Value = Command> {
         (any_bytes(), expected, any_bytes())
             .prop_map(|(key, expected, value)| Operation::CompareAndSwap { key, expected, value }),
         any::<u16>().prop_map(|to| Operation::RaiseVersion { to }),
+        any_transaction().prop_map(Operation::Transaction),
+        any::<u64>().prop_map(|at| Operation::Compact { revision: Revision(at) }),
+        any::<[u64; 2]>().prop_map(|[id, ttl]| Operation::LeaseGrant { id: LeaseId(id), ttl }),
+        any::<u64>().prop_map(|id| Operation::LeaseRevoke { id: LeaseId(id) }),
+        prop::collection::vec(
+            any::<[u64; 2]>()
+                .prop_map(|[id, remaining]| LeaseCheckpoint { id: LeaseId(id), remaining }),
+            0..4
+        )
+        .prop_map(Operation::LeaseCheckpoint),
     ];
     (session, operation).prop_map(|(session, operation)| Command { session, operation })
 }
@@ -27,56 +38,92 @@ fn any_command() -> impl Strategy<Value = Command> {
 fn any_query() -> impl Strategy<Value = Query> {
     prop_oneof![
         any_bytes().prop_map(|key| Query::Get { key }),
+        any_range().prop_map(Query::Range),
+        (any::<u64>(), any::<bool>(), any_bytes()).prop_map(|(id, keys, after)| Query::Lease {
+            id: LeaseId(id),
+            keys,
+            after
+        }),
+        any::<u64>().prop_map(|after| Query::Leases { after: LeaseId(after) }),
         (any_bytes(), any_bytes(), any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
-            |(start, end, limit, keys_only, count_only)| Query::Range {
+            |(start, end, limit, keys_only, count_only)| Query::Range(RangeRequest {
                 start,
                 end,
                 limit,
                 keys_only,
-                count_only
-            }
+                count_only,
+                ..RangeRequest::default()
+            })
         ),
     ]
 }
 
 fn any_item() -> impl Strategy<Value = KeyValue> {
     let key = any_bytes().prop_map(|key| if key.is_empty() { bytes("k") } else { key });
-    (key, any_bytes(), any::<[u64; 3]>()).prop_map(|(key, value, [a, b, c])| KeyValue {
+    (key, any_bytes(), any::<[u64; 4]>()).prop_map(|(key, value, [a, b, c, d])| KeyValue {
         key,
         value,
         create_revision: Revision(a),
         mod_revision: Revision(b),
         version: c,
+        lease: LeaseId(d),
     })
 }
 
+fn any_refusal() -> impl Strategy<Value = Refusal> {
+    prop::sample::select(Refusal::NUMBERED.to_vec())
+}
+
 fn any_outcome() -> impl Strategy<Value = Outcome> {
-    let refusal = prop::sample::select(vec![
-        Refusal::UnknownVersion,
-        Refusal::Malformed,
-        Refusal::SessionExpired,
-        Refusal::SessionFull,
-        Refusal::StaleSequence,
-    ]);
+    let items = || prop::collection::vec(any_item(), 0..3);
+    let response =
+        prop_oneof![
+            (items(), any::<bool>(), any::<u64>())
+                .prop_map(|(items, more, count)| ResponseOp::Range { items, more, count }),
+            prop::option::of(any_item()).prop_map(|prev| ResponseOp::Put { prev }),
+            (any::<u64>(), items())
+                .prop_map(|(deleted, prev)| ResponseOp::DeleteRange { deleted, prev }),
+        ];
+    let response = response.prop_recursive(3, 8, 3, |inner| {
+        (any::<bool>(), prop::collection::vec(inner, 0..3)).prop_map(|(succeeded, responses)| {
+            ResponseOp::Transaction(TransactionResult { succeeded, responses })
+        })
+    });
+    let result = (any::<bool>(), prop::collection::vec(response, 0..3))
+        .prop_map(|(succeeded, responses)| TransactionResult { succeeded, responses });
     let effect = prop_oneof![
         any::<bool>().prop_map(|existed| Effect::Put { existed }),
         any::<bool>().prop_map(|existed| Effect::Deleted { existed }),
         Just(Effect::Swapped),
         prop::option::of(any_item()).prop_map(|found| Effect::Unchanged { found }),
         any::<u16>().prop_map(|version| Effect::Raised { version }),
-        refusal.prop_map(Effect::Refused),
+        result.prop_map(|result| Effect::Transaction(std::sync::Arc::new(result))),
+        Just(Effect::Compacted),
+        Just(Effect::LeaseGranted),
+        any::<u64>().prop_map(|deleted| Effect::LeaseRevoked { deleted }),
+        Just(Effect::LeasesCheckpointed),
+        any_refusal().prop_map(Effect::Refused),
     ];
     (any::<u64>(), effect).prop_map(|(at, effect)| Outcome { revision: Revision(at), effect })
 }
 
 fn any_answer() -> impl Strategy<Value = Answer> {
     let items = prop::collection::vec(any_item(), 0..5);
-    (any::<u64>(), items, any::<bool>(), any::<u64>()).prop_map(|(at, items, more, count)| Answer {
-        revision: Revision(at),
-        items,
-        more,
-        count,
-    })
+    let lease = (any::<[u64; 3]>(), prop::collection::vec(any_bytes(), 0..3));
+    let lease = lease.prop_map(|([id, granted, remaining], keys)| LeaseStatus {
+        id: LeaseId(id),
+        granted,
+        remaining,
+        keys,
+    });
+    let leases = prop::collection::vec(lease, 0..3);
+    let numbers = (any::<u64>(), any::<bool>(), any::<u64>());
+    (numbers, items, leases, prop::option::of(any_refusal())).prop_map(
+        |((revision, more, count), items, leases, refused)| {
+            let revision = Revision(revision);
+            Answer { revision, items, more, count, leases, refused }
+        },
+    )
 }
 
 /// Decodes as everything: it must not panic, whatever it says.
@@ -236,4 +283,12 @@ fn a_small_message_cannot_become_a_large_value() {
     // Half a billion items of no size at all.
     let error = Answer::decode(&answer_of((1 << 29) - 1, |_| vec![], &[])).unwrap_err();
     assert!(matches!(error, DecodeError::Malformed { .. }), "{error}");
+}
+
+/// A refusal's place is its number, in snapshots and in the state's hash.
+#[test]
+fn refusals_keep_their_numbers() {
+    for (number, refusal) in Refusal::NUMBERED.iter().enumerate() {
+        assert_eq!(usize::from(refusal.number()), number);
+    }
 }

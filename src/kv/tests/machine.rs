@@ -100,7 +100,7 @@ proptest! {
             }
             let (store, sessions) = machine.parts();
             sessions.check();
-            prop_assert!(store.items().eq(model.keys.values().cloned()));
+            prop_assert!(store.items_now().eq(model.keys.values().cloned()));
             prop_assert_eq!(machine.revision().0, model.revision);
             prop_assert_eq!(machine.version(), model.version);
             prop_assert_eq!(machine.sessions(), model.sessions.len() as u64);
@@ -151,7 +151,7 @@ proptest! {
 
 fn range(start: &Bytes, end: &Bytes, limit: u64) -> Query {
     let (start, end) = (start.clone(), end.clone());
-    Query::Range { start, end, limit, keys_only: false, count_only: false }
+    Query::Range(RangeRequest { start, end, limit, ..RangeRequest::default() })
 }
 
 #[test]
@@ -178,8 +178,10 @@ fn only_changes_to_keys_consume_a_revision() {
         create_revision: Revision(2),
         mod_revision: Revision(5),
         version: 3,
+        lease: LeaseId(0),
     };
-    assert_eq!(answer, Answer { revision: Revision(6), items: vec![item], more: false, count: 1 });
+    let (revision, items) = (Revision(6), vec![item]);
+    assert_eq!(answer, Answer { revision, items, count: 1, ..Answer::default() });
     // A key that comes back starts over.
     apply(&mut machine, &alone(put("b", "again")));
     let item = machine.query(&Query::Get { key: bytes("b") }).items.remove(0);
@@ -213,7 +215,8 @@ fn keys_only_and_count_only_leave_out_what_they_say() {
     }
     let ask = |keys_only, count_only| {
         let (start, end) = (bytes("b"), Bytes::new());
-        machine.query(&Query::Range { start, end, limit: 0, keys_only, count_only })
+        let range = RangeRequest { start, end, keys_only, count_only, ..RangeRequest::default() };
+        machine.query(&Query::Range(range))
     };
     let keys = ask(true, false);
     assert!(keys.items.iter().all(|item| item.value.is_empty() && item.version == 1));

@@ -2,16 +2,20 @@
 
 mod codec;
 mod exactly_once;
+mod lease;
 mod machine;
 mod model;
+mod past;
+mod past_model;
 mod snapshot;
+mod transaction;
 mod version;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, Revision};
 
 /// Names as bytes.
 fn bytes(text: &str) -> Bytes {

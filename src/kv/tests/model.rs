@@ -128,7 +128,6 @@ impl Model {
     fn operate(&mut self, operation: &Operation) -> Outcome {
         let effect = match operation.clone() {
             Operation::Put { key, value } => Effect::Put { existed: self.put(key, value) },
-            Operation::RaiseVersion { .. } => unreachable!("not an operation on a key"),
             Operation::Delete { key } => {
                 let existed = self.keys.remove(&key).is_some();
                 self.revision += u64::from(existed);
@@ -149,6 +148,7 @@ impl Model {
                     Effect::Unchanged { found }
                 }
             }
+            _ => unreachable!("this model is of a machine whose keys have no past"),
         };
         Outcome { revision: Revision(self.revision), effect }
     }
@@ -159,8 +159,9 @@ impl Model {
         let before = self.keys.get(&key);
         let (create_revision, version) =
             before.map_or((now, 1), |item| (item.create_revision, item.version + 1));
+        let (lease, mod_revision) = (LeaseId(0), now);
         let item =
-            KeyValue { key: key.clone(), value, create_revision, mod_revision: now, version };
+            KeyValue { key: key.clone(), value, create_revision, mod_revision, version, lease };
         self.keys.insert(key, item).is_some()
     }
 }

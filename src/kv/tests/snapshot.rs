@@ -3,11 +3,15 @@
 use super::*;
 use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
 use crate::kv::snapshot::{MAX_PART_BYTES, PART_BYTES};
+use crate::kv::version::LATEST_VERSION;
 
 /// A machine after `entries`, some of them of sessions.
 fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
     let mut machine = Machine::new();
     for (place, (who, operation)) in entries.iter().enumerate() {
+        if raised && place == entries.len() / 2 {
+            raise_to_latest(&mut machine);
+        }
         let (who, sequence) = (u128::from(*who), place as u64 + 1);
         let command = match who {
             0 => alone(operation.clone()),
@@ -16,10 +20,18 @@ fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
         };
         apply(&mut machine, &command);
     }
-    if raised {
-        apply(&mut machine, &alone(Operation::RaiseVersion { to: 2 }));
+    if raised && entries.is_empty() {
+        raise_to_latest(&mut machine);
     }
     machine
+}
+
+fn raise_to_latest(machine: &mut Machine) {
+    (2..=LATEST_VERSION).for_each(|to| {
+        apply(machine, &alone(Operation::RaiseVersion { to }));
+    });
+    let grant = Operation::LeaseGrant { id: LeaseId(3), ttl: 60 };
+    apply(machine, &alone(grant));
 }
 
 fn any_entries() -> impl Strategy<Value = Vec<(u8, Operation)>> {
@@ -52,7 +64,7 @@ proptest! {
         let mut back = restored(&parts).unwrap();
         let (store, sessions) = back.parts();
         sessions.check();
-        prop_assert!(store.items().eq(machine.parts().0.items()));
+        prop_assert!(store.items_now().eq(machine.parts().0.items_now()));
         prop_assert_eq!(back.applied_index(), machine.applied_index());
         prop_assert_eq!(back.version(), machine.version());
         prop_assert_eq!(back.bytes(), machine.bytes());
@@ -70,8 +82,12 @@ proptest! {
 
     /// A snapshot is of one moment, however long it takes to write.
     #[test]
-    fn writes_go_on_while_it_is_taken(entries in any_entries(), more in any_entries()) {
-        let mut machine = machine_after(&entries, false);
+    fn writes_go_on_while_it_is_taken(
+        entries in any_entries(),
+        more in any_entries(),
+        raised in any::<bool>(),
+    ) {
+        let mut machine = machine_after(&entries, raised);
         let (hash, mut snapshot) = (machine.state_hash(), machine.snapshot().in_parts_of(50));
         let mut parts = Vec::new();
         for (_, operation) in &more {
@@ -86,10 +102,11 @@ proptest! {
     #[test]
     fn damage_never_makes_a_machine(
         entries in any_entries(),
+        raised in any::<bool>(),
         part_bytes in 1..200usize,
         (at, byte, bit) in any::<(prop::sample::Index, prop::sample::Index, u8)>(),
     ) {
-        let machine = machine_after(&entries, false);
+        let machine = machine_after(&entries, raised);
         let parts: Vec<_> = machine.snapshot().in_parts_of(part_bytes).collect();
         let at = at.index(parts.len());
         let byte = byte.index(parts[at].len());
@@ -127,10 +144,10 @@ proptest! {
     /// Rubbish that carries a right checksum meets every check behind it, and breaks nothing.
     #[test]
     fn rubbish_is_an_error(kinds in prop::collection::vec(
-        (0..6u8, prop::collection::vec(any::<u8>(), 0..80)), 0..5
-    )) {
+        (0..10u8, prop::collection::vec(any::<u8>(), 0..80)), 0..5
+    ), raised in any::<bool>()) {
         let mut restore = Machine::new().restore();
-        let real: Vec<_> = machine_after(&[], false).snapshot().collect();
+        let real: Vec<_> = machine_after(&[], raised).snapshot().collect();
         restore.take(&real[0]).unwrap();
         for (position, (kind, body)) in kinds.into_iter().enumerate() {
             let mut part = (position as u64 + 1).to_le_bytes().to_vec();
@@ -182,7 +199,8 @@ fn a_snapshot_of_a_newer_program_is_refused_by_name() {
     let machine = machine_after(&[], true);
     let head = machine.snapshot().next().unwrap();
     let refused = Machine::supporting(1).restore().take(&head);
-    assert_eq!(refused, Err(SnapshotError::UnknownVersion { found: 2, supports: 1 }));
+    let found = LATEST_VERSION;
+    assert_eq!(refused, Err(SnapshotError::UnknownVersion { found, supports: 1 }));
 }
 
 #[test]
@@ -210,4 +228,44 @@ fn the_form_is_what_it_has_always_been() {
         (bytes.len(), format!("{sum:032x}").as_str()),
         (286, "296c8d370f23e4834b671e293a07b18d")
     );
+}
+
+/// The same for what has a history: the bytes, and the hash.
+#[test]
+fn the_form_with_a_history_is_what_it_has_always_been() {
+    let mut machine = Machine::new();
+    apply(&mut machine, &alone(put("key", "value")));
+    raise_to_latest(&mut machine);
+    let (key, lease) = (bytes("leased"), LeaseId(3));
+    let put_leased = PutRequest { key, lease, prev_kv: true, ..PutRequest::default() };
+    let read = RequestOp::Range(RangeRequest::default());
+    let inner = Transaction { success: vec![read], ..Transaction::default() };
+    let everything = DeleteRangeRequest { start: bytes("key"), end: bytes("l"), prev_kv: true };
+    let transaction = Transaction {
+        success: vec![
+            RequestOp::Put(put_leased),
+            RequestOp::Transaction(inner),
+            RequestOp::DeleteRange(everything),
+        ],
+        ..Transaction::default()
+    };
+    let later = [
+        Operation::Transaction(transaction),
+        Operation::Compact { revision: Revision(2) },
+        Operation::Compact { revision: Revision(9) },
+        Operation::LeaseCheckpoint(vec![LeaseCheckpoint { id: LeaseId(3), remaining: 7 }]),
+        Operation::LeaseRevoke { id: LeaseId(3) },
+        Operation::LeaseGrant { id: LeaseId(4), ttl: 9 },
+        Operation::Compact { revision: Revision(3) },
+    ];
+    for (operation, sequence) in later.into_iter().zip(1..) {
+        apply(&mut machine, &stamped(7, sequence, 0, operation));
+    }
+    let bytes: Vec<u8> = machine.snapshot().flatten().collect();
+    let sum = xxhash_rust::xxh3::xxh3_128(&bytes);
+    assert_eq!(
+        (bytes.len(), format!("{sum:032x}").as_str()),
+        (829, "6fd333d8d4d627f27a258be97d7698bd")
+    );
+    assert_eq!(format!("{:032x}", machine.state_hash()), "1fc8fd90875a4afd6a4b9cfcef32a9fb");
 }

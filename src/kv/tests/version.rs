@@ -81,3 +81,72 @@ fn the_museum_s_bugs_do_what_they_say() {
     }
     assert_ne!(one.state_hash(), two.state_hash());
 }
+
+fn later_operations() -> Vec<Operation> {
+    let id = LeaseId(1);
+    vec![
+        Operation::Transaction(Transaction::default()),
+        Operation::Compact { revision: Revision(2) },
+        Operation::LeaseGrant { id, ttl: 5 },
+        Operation::LeaseRevoke { id },
+        Operation::LeaseCheckpoint(vec![LeaseCheckpoint { id, remaining: 3 }]),
+        // What makes no sense is refused for the same reason: an old program cannot tell.
+        Operation::LeaseGrant { id: LeaseId(0), ttl: 5 },
+    ]
+}
+
+#[test]
+fn before_version_three_what_it_brings_is_refused_as_by_a_program_that_does_not_know_it() {
+    let mut machine = Machine::new();
+    apply(&mut machine, &alone(put("a", "1")));
+    for version in 1..3 {
+        let hash = machine.state_hash();
+        for operation in later_operations() {
+            for command in [alone(operation.clone()), stamped(9, 1, 0, operation)] {
+                let outcome = apply(&mut machine, &command);
+                assert_eq!(refused(&outcome), Some(Refusal::UnknownVersion));
+                // Not even the session is taken note of.
+                assert_eq!(machine.state_hash(), hash);
+            }
+        }
+        assert_eq!(machine.changes(Revision(1)).err(), Some(Refusal::UnknownVersion));
+        apply(&mut machine, &raise(version + 1));
+    }
+    // History begins at the raise, and there must be something to forget.
+    apply(&mut machine, &alone(put("a", "2")));
+    for mut operation in later_operations().into_iter().take(5) {
+        if let Operation::Compact { revision } = &mut operation {
+            *revision = machine.revision();
+        }
+        assert_eq!(refused(&apply(&mut machine, &alone(operation))), None);
+    }
+}
+
+#[test]
+fn history_begins_with_version_three() {
+    let mut machine = Machine::new();
+    apply(&mut machine, &raise(2));
+    for value in ["1", "2"] {
+        apply(&mut machine, &alone(put("a", value)));
+    }
+    let old_form = machine.snapshot().next().unwrap();
+    assert_eq!(Machine::supporting(2).restore().take(&old_form), Ok(()));
+    apply(&mut machine, &raise(3));
+    assert_eq!(machine.state_hash(), machine.recompute_state_hash());
+    let new_form = machine.snapshot().next().unwrap();
+    let refused = Machine::supporting(2).restore().take(&new_form);
+    assert_eq!(refused, Err(SnapshotError::UnknownVersion { found: 3, supports: 2 }));
+
+    let at = |machine: &Machine, revision| {
+        let range = RangeRequest { revision: Revision(revision), ..RangeRequest::default() };
+        let answer = machine.query(&Query::Range(range));
+        (answer.refused, answer.items.first().map(|kv| kv.value.clone()))
+    };
+    apply(&mut machine, &alone(put("a", "3")));
+    assert_eq!(at(&machine, 2), (Some(Refusal::Compacted), None));
+    assert_eq!(at(&machine, 3), (None, Some(bytes("2"))));
+    assert_eq!(at(&machine, 4), (None, Some(bytes("3"))));
+    let changes: Vec<_> = machine.changes(Revision(3)).unwrap().collect();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(machine.previous(&changes[0]).map(|kv| kv.value), Some(bytes("2")));
+}

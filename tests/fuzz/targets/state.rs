@@ -9,8 +9,12 @@ use super::script::Script;
 
 /// Commands, each behind its length.
 pub fn run_apply(data: &[u8]) {
+    apply_to(Machine::new(), data);
+    apply_to(machine_with(&super::kv::raises()), data);
+}
+
+fn apply_to(mut machine: Machine, data: &[u8]) {
     let mut script = Script(data);
-    let mut machine = Machine::new();
     while !script.is_over() {
         let next = machine.applied_index().next();
         machine.apply(next, script.bytes(255));
@@ -60,7 +64,11 @@ pub fn apply_samples() -> Vec<Vec<u8>> {
 }
 
 pub fn restore_samples() -> Vec<Vec<u8>> {
-    let machine = machine_with(&super::kv::commands());
-    let parts = [16, 64, 250].map(|bytes| with_lengths(machine.snapshot().in_parts_of(bytes)));
+    // All that there is at the end, before there was a history, and in the midst of it.
+    let commands = super::kv::commands();
+    let machines = [&commands[..], &commands[..6], &commands[..10]].map(machine_with);
+    let parts = machines.iter().flat_map(|machine| {
+        [16, 64, 250].map(|bytes| with_lengths(machine.snapshot().in_parts_of(bytes)))
+    });
     [with_lengths(Machine::new().snapshot())].into_iter().chain(parts).collect()
 }

@@ -21,29 +21,55 @@
 //!
 //! ```text
 //! part     checksum u64 (XXH3 of the rest) · position u64 (from 0) · kind u8 · body
-//! 1 head   form u16 (1) · version u16 of the machine · applied u64 · revision u64 · floor u64
+//! 1 head   form u16 (1, 2) · version u16 of the machine · applied u64 · revision u64 · floor u64
 //!          · keys u64 · sessions u64                                  the first part, once
+//!          form 2: · compacted u64 · leases u64 · past u64 · changes u64
+//! 6 leases records, ascending by id: id u64 · granted u64 · remaining u64
 //! 2 keys   records, ascending by key, none twice:
-//!          create u64 · mod u64 · version u64 · key (length u32, bytes) · value (the same)
+//!          create u64 · mod u64 · version u64 · in form 2: lease u64
+//!          · key (length u32, bytes) · value (the same)
+//! 7 past   records as under keys, ascending by key and mod; of a deletion, all but key and mod
+//!          are zero or empty
+//! 8 changes   records, ascending by revision and number in it:
+//!          kind u8 · revision u64 · number u32 · kind 1 deletion, 2 of a version that is among
+//!          keys or past: key · 3 of one that is not: a record as under keys
 //! 3 sessions  records; sessions ascending by id, each followed by its results by number:
 //!          1 u8 · id u128 · last used u64 · acknowledged u64 · full u64        a session
 //!          2 u8 · number u64 · revision u64 · effect u8 · …                    its result
 //!          effect: 1 put, 2 deleted: existed u8 · 3 swapped · 4 unchanged, nothing found
 //!                  · 5 unchanged: a record as under keys
+//!          form 2: 6 transaction: succeeded u8 · responses u32, each: kind u8,
+//!                    1 range: more u8 · count u64 · items · 2 put: items (none, one)
+//!                    · 3 delete: deleted u64 · items · 4 a transaction in it, the same
+//!                    items: count u32, records as under keys
+//!                  · 7 refused: number u8 · 8 compacted · 9 granted · 10 revoked: deleted u64
+//!                  · 11 checkpointed
 //! 4 end    state hash u128                                            the last part, once
 //! 5 piece  last u8 (0, 1) · bytes       of a part too long for one; together: kind u8 · body
 //! ```
 //!
+//! The kinds of parts come in the order in which they stand here, each as often as needed. A
+//! machine of a [version](super::version) before 3 is written in form 1, so that the programs that
+//! know no more can read it; from then on in form 2.
+//!
 //! A part is closed when the next record would make it longer than wished; a record that is longer
 //! by itself has a part of its own, in pieces if it is longer than any part may be.
+
+pub(super) mod records;
 
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Effect, KeyValue, Machine, Outcome, SessionId};
-use crate::types::LogIndex;
+use super::store::{History, Position};
+use super::version::KEYS_HAVE_A_PAST;
+use super::{KeyValue, Machine, SessionId};
+use crate::types::{LeaseId, LogIndex, Revision};
+use records::{
+    LEASE_BYTES, SESSION, SESSION_BYTES, SHORTEST_RESULT_BYTES, change_bytes, item_bytes,
+    put_change, put_item, put_result,
+};
 
 /// Bytes of a part, unless a single record is longer.
 pub const PART_BYTES: usize = 512 << 10;
@@ -51,8 +77,11 @@ pub const PART_BYTES: usize = 512 << 10;
 /// Bytes of a part at most: what the log on disk takes.
 pub const MAX_PART_BYTES: usize = 1 << 20;
 
-/// The form described above.
-pub const FORM: u16 = 1;
+/// The newest form described above.
+pub const FORM: u16 = 2;
+
+/// Of a machine whose keys have no past.
+pub(super) const FORM_WITHOUT_HISTORY: u16 = 1;
 
 /// Before a part's body.
 pub(super) const PART_HEADER: usize = 8 + 8 + 1;
@@ -62,17 +91,9 @@ pub(super) const KEYS: u8 = 2;
 pub(super) const SESSIONS: u8 = 3;
 pub(super) const END: u8 = 4;
 pub(super) const PIECE: u8 = 5;
-
-/// Kinds of records among sessions.
-pub(super) const SESSION: u8 = 1;
-pub(super) const RESULT: u8 = 2;
-
-/// Kinds of effects that a session keeps.
-pub(super) const PUT: u8 = 1;
-pub(super) const DELETED: u8 = 2;
-pub(super) const SWAPPED: u8 = 3;
-pub(super) const NOT_FOUND: u8 = 4;
-pub(super) const FOUND: u8 = 5;
+pub(super) const LEASES: u8 = 6;
+pub(super) const PAST: u8 = 7;
+pub(super) const CHANGES: u8 = 8;
 
 /// Why parts do not make a machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,8 +103,8 @@ pub enum SnapshotError {
     #[error("part {found} of the snapshot came where part {wanted} belongs")]
     OutOfOrder { wanted: u64, found: u64 },
     #[error(
-        "the snapshot is of form {found}; this program reads form {FORM}: it was written by a \
-         newer one"
+        "the snapshot is of form {found}; this program reads forms up to {FORM}: it was written by \
+         a newer one"
     )]
     UnknownForm { found: u16 },
     #[error(
@@ -112,8 +133,14 @@ pub struct MachineSnapshot {
 #[derive(Clone, Debug)]
 enum Next {
     Head,
+    /// After this lease.
+    Leases(LeaseId),
     /// After this key.
     Keys(Option<Bytes>),
+    /// After this version of this key.
+    Past(Option<(Bytes, Revision)>),
+    /// After this one.
+    Changes(Option<Position>),
     /// In the middle of this session, after the result of this number; or at the first session.
     Sessions(Option<(SessionId, Option<u64>)>),
     End,
@@ -163,10 +190,14 @@ impl MachineSnapshot {
         self.pieces.pop_front().unwrap_or_default()
     }
 
+    fn form(&self) -> u16 {
+        if self.machine.version < KEYS_HAVE_A_PAST { FORM_WITHOUT_HISTORY } else { FORM }
+    }
+
     fn head(&mut self) -> Bytes {
         let machine = &self.machine;
         let mut body = empty_part();
-        body.put_u16_le(FORM);
+        body.put_u16_le(self.form());
         body.put_u16_le(machine.version);
         body.put_u64_le(machine.applied.0);
         body.put_u64_le(machine.store.revision().0);
@@ -174,29 +205,93 @@ impl MachineSnapshot {
         body.put_u64_le(machine.keys());
         body.put_u64_le(machine.sessions());
         self.next = Next::Keys(None);
+        if self.form() > FORM_WITHOUT_HISTORY {
+            let (changes, past) = machine.store.history().map_or((0, 0), History::counts);
+            body.put_u64_le(machine.compacted_revision().0);
+            body.put_u64_le(machine.leases());
+            body.put_u64_le(past);
+            body.put_u64_le(changes);
+            self.next = Next::Leases(LeaseId(0));
+        }
         self.part(HEAD, &mut body)
+    }
+
+    /// The leases after `after`, as many as fit; nothing if there are none.
+    fn leases(&mut self, after: LeaseId) -> Option<Bytes> {
+        let (mut body, mut last) = (empty_part(), None);
+        for (id, lease) in self.machine.store.leases().after(after) {
+            if last.is_some() && body.len() + LEASE_BYTES > self.part_bytes {
+                break;
+            }
+            body.put_u64_le(id.0);
+            body.put_u64_le(lease.granted);
+            body.put_u64_le(lease.remaining);
+            last = Some(*id);
+        }
+        self.next = last.map_or(Next::Keys(None), Next::Leases);
+        last.map(|_| self.part(LEASES, &mut body))
     }
 
     /// The keys after `after`, as many as fit; nothing if there are none.
     fn keys(&mut self, after: Option<Bytes>) -> Option<Bytes> {
-        let (mut body, mut last) = (empty_part(), None);
-        for item in self.machine.store.after(after.as_deref()) {
-            if last.is_some() && body.len() + item_bytes(&item) > self.part_bytes {
-                break;
-            }
-            put_item(&mut body, &item);
-            last = Some(item.key);
-        }
+        let mut body = empty_part();
+        let keys = self.machine.store.after(after.as_deref());
+        let last = self.fill(&mut body, keys).map(|item| item.key.clone());
         self.next = match last {
             Some(_) => Next::Keys(last),
+            None if self.form() > FORM_WITHOUT_HISTORY => Next::Past(None),
             None => Next::Sessions(None),
         };
         (body.len() > PART_HEADER).then(|| self.part(KEYS, &mut body))
     }
 
+    /// The versions of the past after `after`, as many as fit; nothing if there are none.
+    fn past(&mut self, after: Option<(Bytes, Revision)>) -> Option<Bytes> {
+        let mut body = empty_part();
+        let history = self.machine.store.history();
+        let past = history.into_iter().flat_map(|history| history.past_after(after.clone()));
+        let last = self.fill(&mut body, past.map(|item| &item.kv));
+        let last = last.map(|item| (item.key.clone(), item.mod_revision));
+        self.next = last.map_or(Next::Changes(None), |last| Next::Past(Some(last)));
+        (body.len() > PART_HEADER).then(|| self.part(PAST, &mut body))
+    }
+
+    /// Writes as many of the items as fit; the last of them.
+    fn fill<'a>(
+        &self,
+        body: &mut Vec<u8>,
+        items: impl Iterator<Item = &'a KeyValue>,
+    ) -> Option<&'a KeyValue> {
+        let (mut last, form) = (None, self.form());
+        for item in items {
+            if last.is_some() && body.len() + item_bytes(item, form) > self.part_bytes {
+                break;
+            }
+            put_item(body, item, form);
+            last = Some(item);
+        }
+        last
+    }
+
+    /// The changes after `after`, as many as fit; nothing if there are none.
+    fn changes(&mut self, after: Option<Position>) -> Option<Bytes> {
+        let (mut body, mut last) = (empty_part(), None);
+        let store = &self.machine.store;
+        for (at, item) in store.history().into_iter().flat_map(|it| it.log_after(after)) {
+            if last.is_some() && body.len() + change_bytes(item) > self.part_bytes {
+                break;
+            }
+            put_change(&mut body, *at, item, store.is_known(item));
+            last = Some(*at);
+        }
+        self.next = last.map_or(Next::Sessions(None), |last| Next::Changes(Some(last)));
+        last.map(|_| self.part(CHANGES, &mut body))
+    }
+
     /// The sessions and results after `after`, as many as fit; nothing if there are none.
     fn sessions(&mut self, after: Option<(SessionId, Option<u64>)>) -> Option<Bytes> {
         let (mut body, mut last, limit) = (empty_part(), after, self.part_bytes);
+        let form = self.form();
         let full = |body: &[u8], more: usize| body.len() > PART_HEADER && body.len() + more > limit;
         'filling: for (mark, results) in self.machine.sessions.from(after.map(|(id, _)| id)) {
             let seen = after.filter(|(id, _)| *id == mark.id);
@@ -214,10 +309,12 @@ impl MachineSnapshot {
             let written = seen.and_then(|(_, number)| number);
             let rest = results.filter(|(number, _)| written.is_none_or(|to| *number > to));
             for (number, outcome) in rest {
-                if full(&body, result_bytes(outcome)) {
+                let mut record = Vec::new();
+                put_result(&mut record, *number, outcome, form);
+                if full(&body, record.len().max(SHORTEST_RESULT_BYTES)) {
                     break 'filling;
                 }
-                put_result(&mut body, *number, outcome);
+                body.extend_from_slice(&record);
                 last = Some((mark.id, Some(*number)));
             }
         }
@@ -247,7 +344,10 @@ impl Iterator for MachineSnapshot {
         loop {
             let part = match std::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => Some(self.head()),
+                Next::Leases(after) => self.leases(after),
                 Next::Keys(after) => self.keys(after),
+                Next::Past(after) => self.past(after),
+                Next::Changes(after) => self.changes(after),
                 Next::Sessions(after) => self.sessions(after),
                 Next::End => Some(self.end()),
                 Next::Nothing => return None,
@@ -259,50 +359,6 @@ impl Iterator for MachineSnapshot {
     }
 }
 
-const SESSION_BYTES: usize = 1 + 16 + 3 * 8;
-
 fn empty_part() -> Vec<u8> {
     vec![0; PART_HEADER]
-}
-
-fn item_bytes(item: &KeyValue) -> usize {
-    3 * 8 + 2 * 4 + item.key.len() + item.value.len()
-}
-
-fn result_bytes(outcome: &Outcome) -> usize {
-    const RESULT: usize = 1 + 8 + 8 + 1;
-    RESULT
-        + match &outcome.effect {
-            Effect::Unchanged { found: Some(found) } => item_bytes(found),
-            _ => 1,
-        }
-}
-
-fn put_item(body: &mut Vec<u8>, item: &KeyValue) {
-    body.put_u64_le(item.create_revision.0);
-    body.put_u64_le(item.mod_revision.0);
-    body.put_u64_le(item.version);
-    // No request is longer than a few megabytes, so no length is cut here.
-    for bytes in [&item.key, &item.value] {
-        body.put_u32_le(bytes.len() as u32);
-        body.put_slice(bytes);
-    }
-}
-
-fn put_result(body: &mut Vec<u8>, number: u64, outcome: &Outcome) {
-    body.put_u8(RESULT);
-    body.put_u64_le(number);
-    body.put_u64_le(outcome.revision.0);
-    match &outcome.effect {
-        Effect::Put { existed } => body.put_slice(&[PUT, u8::from(*existed)]),
-        Effect::Deleted { existed } => body.put_slice(&[DELETED, u8::from(*existed)]),
-        Effect::Swapped => body.put_u8(SWAPPED),
-        Effect::Unchanged { found: None } => body.put_u8(NOT_FOUND),
-        Effect::Unchanged { found: Some(found) } => {
-            body.put_u8(FOUND);
-            put_item(body, found);
-        }
-        // A session keeps what an operation on a key did, and nothing else: see `Machine::apply`.
-        Effect::Raised { .. } | Effect::Refused(_) => unreachable!("no session keeps a refusal"),
-    }
 }

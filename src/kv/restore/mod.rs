@@ -5,23 +5,27 @@
 //! checked against what is there, and counts are only compared. An error is final; whoever holds a
 //! [`Restore`] drops it then, and the machine that was is untouched, because this is another one.
 
-use bytes::{Buf, Bytes, TryGetError};
+mod records;
+
+use bytes::{Buf, TryGetError};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::limits::MAX_REQUEST_BYTES;
+use super::SessionId;
+use super::limits::MAX_OUTCOME_BYTES;
 use super::machine::{Machine, MachineOptions};
 use super::session::{SessionMark, Sessions};
+use super::snapshot::records::{RESULT, SESSION};
 use super::snapshot::{
-    DELETED, END, FORM, FOUND, HEAD, KEYS, NOT_FOUND, PART_HEADER, PIECE, PUT, RESULT, SESSION,
-    SESSIONS, SWAPPED, SnapshotError,
+    CHANGES, END, FORM, FORM_WITHOUT_HISTORY, HEAD, KEYS, LEASES, PART_HEADER, PAST, PIECE,
+    SESSIONS, SnapshotError,
 };
-use super::store::Store;
-use super::version::FIRST_VERSION;
-use super::{Effect, KeyValue, Outcome, SessionId};
-use crate::types::{LogIndex, Revision};
+use super::store::{History, Store};
+use super::version::{FIRST_VERSION, KEYS_HAVE_A_PAST};
+use crate::types::{LeaseId, LogIndex, Revision};
+use records::{boolean, change, item, outcome};
 
-/// Bytes of a part that came in pieces: a single record, about the largest request.
-const MAX_WHOLE_BYTES: usize = MAX_REQUEST_BYTES + 4096;
+/// Bytes of a part that came in pieces: a single record, at most the largest result.
+const MAX_WHOLE_BYTES: usize = MAX_OUTCOME_BYTES + 4096;
 
 /// A machine on its way out of a snapshot.
 #[derive(Clone, Debug)]
@@ -33,10 +37,28 @@ pub struct Restore {
     kind: u8,
     /// The pieces of a part that was too long.
     pieces: Vec<u8>,
-    keys: u64,
-    sessions: u64,
+    form: u16,
+    counts: Counts,
     named: Option<u128>,
     error: Option<SnapshotError>,
+}
+
+/// How many of everything there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    keys: u64,
+    sessions: u64,
+    leases: u64,
+    past: u64,
+    changes: u64,
+}
+
+impl Counts {
+    fn of(machine: &Machine) -> Counts {
+        let (changes, past) = machine.store.history().map_or((0, 0), History::counts);
+        let (keys, sessions, leases) = (machine.keys(), machine.sessions(), machine.leases());
+        Counts { keys, sessions, leases, past, changes }
+    }
 }
 
 /// What is wrong with a part, before it is known which it is.
@@ -64,8 +86,8 @@ impl Restore {
             parts: 0,
             kind: 0,
             pieces: Vec::new(),
-            keys: 0,
-            sessions: 0,
+            form: 0,
+            counts: Counts::default(),
             named: None,
             error: None,
         }
@@ -94,7 +116,7 @@ impl Restore {
         }
         let incomplete = SnapshotError::Incomplete { parts: self.parts };
         let named = self.named.ok_or(incomplete.clone())?;
-        if (self.keys, self.sessions) != (self.machine.keys(), self.machine.sessions()) {
+        if self.counts != Counts::of(&self.machine) {
             return Err(incomplete);
         }
         // The sums were built up item by item from what came, so this is a recomputation.
@@ -143,12 +165,17 @@ impl Restore {
     }
 
     fn take_body(&mut self, kind: u8, mut rest: &[u8]) -> Result<(), Wrong> {
-        match (self.kind, kind) {
-            (0, HEAD) => self.take_head(&mut rest)?,
-            (HEAD | KEYS, KEYS) => self.take_keys(&mut rest)?,
-            (HEAD | KEYS | SESSIONS, SESSIONS) => self.take_sessions(&mut rest)?,
-            (HEAD | KEYS | SESSIONS, END) => self.named = Some(rest.try_get_u128_le()?),
-            _ => return Err("a part of its kind does not belong there".into()),
+        if !self.may_follow(kind) {
+            return Err("a part of its kind does not belong there".into());
+        }
+        match kind {
+            HEAD => self.take_head(&mut rest)?,
+            LEASES => self.take_leases(&mut rest)?,
+            KEYS => self.take_keys(&mut rest)?,
+            PAST => self.take_past(&mut rest)?,
+            CHANGES => self.take_changes(&mut rest)?,
+            SESSIONS => self.take_sessions(&mut rest)?,
+            _ => self.named = Some(rest.try_get_u128_le()?),
         }
         if !rest.is_empty() {
             return Err("it is longer than what it holds".into());
@@ -157,9 +184,23 @@ impl Restore {
         Ok(())
     }
 
+    /// Whether a part of this kind belongs behind the last one. All but the first and the last kind
+    /// may come several times or not at all.
+    fn may_follow(&self, kind: u8) -> bool {
+        const ORDER: [u8; 7] = [HEAD, LEASES, KEYS, PAST, CHANGES, SESSIONS, END];
+        let place = |kind| ORDER.iter().position(|known| *known == kind);
+        let of_history = [LEASES, PAST, CHANGES].contains(&kind);
+        match (place(self.kind), place(kind)) {
+            _ if of_history && self.form <= FORM_WITHOUT_HISTORY => false,
+            (None, Some(next)) => next == 0,
+            (Some(last), Some(next)) => next > last || (next == last && (1..6).contains(&next)),
+            (_, None) => false,
+        }
+    }
+
     fn take_head(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
         let form = rest.try_get_u16_le()?;
-        if form != FORM {
+        if !(FORM_WITHOUT_HISTORY..=FORM).contains(&form) {
             return Err(Wrong::Whole(SnapshotError::UnknownForm { found: form }));
         }
         let found = rest.try_get_u16_le()?;
@@ -167,19 +208,54 @@ impl Restore {
         if found < FIRST_VERSION || found > supports {
             return Err(Wrong::Whole(SnapshotError::UnknownVersion { found, supports }));
         }
+        if (found >= KEYS_HAVE_A_PAST) != (form > FORM_WITHOUT_HISTORY) {
+            return Err("its form is not that of its version".into());
+        }
+        self.form = form;
         self.machine.version = found;
         self.machine.applied = LogIndex(rest.try_get_u64_le()?);
         self.machine.store = Store::restoring(Revision(rest.try_get_u64_le()?));
         let (limits, floor) = (self.machine.session_limits(), LogIndex(rest.try_get_u64_le()?));
         self.machine.sessions = Sessions::restoring(limits, floor);
-        self.keys = rest.try_get_u64_le()?;
-        self.sessions = rest.try_get_u64_le()?;
+        self.counts.keys = rest.try_get_u64_le()?;
+        self.counts.sessions = rest.try_get_u64_le()?;
+        if form > FORM_WITHOUT_HISTORY {
+            self.machine.store.restore_history(Revision(rest.try_get_u64_le()?))?;
+            self.counts.leases = rest.try_get_u64_le()?;
+            self.counts.past = rest.try_get_u64_le()?;
+            self.counts.changes = rest.try_get_u64_le()?;
+        }
+        Ok(())
+    }
+
+    fn take_leases(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
+        while !rest.is_empty() {
+            let id = LeaseId(rest.try_get_u64_le()?);
+            let (granted, remaining) = (rest.try_get_u64_le()?, rest.try_get_u64_le()?);
+            self.machine.store.restore_lease(id, granted, remaining)?;
+        }
+        Ok(())
+    }
+
+    fn take_past(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
+        while !rest.is_empty() {
+            let item = item(rest, self.form)?;
+            self.machine.store.restore_past(item)?;
+        }
+        Ok(())
+    }
+
+    fn take_changes(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
+        while !rest.is_empty() {
+            let (at, change) = change(rest, self.form)?;
+            self.machine.store.restore_change(at, change)?;
+        }
         Ok(())
     }
 
     fn take_keys(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
         while !rest.is_empty() {
-            let item = item(rest)?;
+            let item = item(rest, self.form)?;
             self.machine.store.restore(item)?;
         }
         Ok(())
@@ -200,52 +276,11 @@ impl Restore {
                 }
                 RESULT => {
                     let number = rest.try_get_u64_le()?;
-                    sessions.restore_result(number, outcome(rest)?)?;
+                    sessions.restore_result(number, outcome(rest, self.form)?)?;
                 }
                 _ => return Err("it holds a record of an unknown kind".into()),
             }
         }
         Ok(())
-    }
-}
-
-fn item(rest: &mut &[u8]) -> Result<KeyValue, Wrong> {
-    Ok(KeyValue {
-        create_revision: Revision(rest.try_get_u64_le()?),
-        mod_revision: Revision(rest.try_get_u64_le()?),
-        version: rest.try_get_u64_le()?,
-        key: string(rest)?,
-        value: string(rest)?,
-    })
-}
-
-fn string(rest: &mut &[u8]) -> Result<Bytes, Wrong> {
-    let length = rest.try_get_u32_le()? as usize;
-    if length > MAX_REQUEST_BYTES {
-        return Err("it holds something longer than any request".into());
-    }
-    let (string, after) = rest.split_at_checked(length).ok_or("it is cut short")?;
-    *rest = after;
-    Ok(Bytes::copy_from_slice(string))
-}
-
-fn outcome(rest: &mut &[u8]) -> Result<Outcome, Wrong> {
-    let revision = Revision(rest.try_get_u64_le()?);
-    let effect = match rest.try_get_u8()? {
-        PUT => Effect::Put { existed: boolean(rest)? },
-        DELETED => Effect::Deleted { existed: boolean(rest)? },
-        SWAPPED => Effect::Swapped,
-        NOT_FOUND => Effect::Unchanged { found: None },
-        FOUND => Effect::Unchanged { found: Some(item(rest)?) },
-        _ => return Err("it holds a result of an unknown kind".into()),
-    };
-    Ok(Outcome { revision, effect })
-}
-
-fn boolean(rest: &mut &[u8]) -> Result<bool, Wrong> {
-    match rest.try_get_u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err("it holds a yes or no that is neither".into()),
     }
 }

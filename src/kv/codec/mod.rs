@@ -18,18 +18,23 @@
 //! buffer of its own, because a slice would keep the whole network batch around it alive for as
 //! long as the key lives.
 
+mod outcome;
+mod query;
+mod transaction;
+
 use bytes::Bytes;
 use capnp::data;
 use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions};
 use capnp::serialize::{self, NoAllocSliceSegments};
+use capnp::struct_list;
+use capnp::traits::HasStructSize;
 
-use super::limits::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES};
-use super::{
-    Answer, Command, Effect, Expected, KeyValue, Operation, Outcome, Query, Refusal, SessionId,
-    SessionStamp,
-};
+use super::limits::MAX_REQUEST_BYTES;
+use super::version::{KEYS_HAVE_A_PAST, LATEST_VERSION};
+use super::{Command, Expected, KeyValue, LeaseCheckpoint, Operation, SessionId, SessionStamp};
 use crate::schema::kv_capnp as schema;
-use crate::types::{LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, Revision};
+use transaction::{decode_transaction, encode_transaction, transaction_words};
 
 /// The only version of a command so far.
 pub const COMMAND_VERSION: u16 = 1;
@@ -81,6 +86,18 @@ impl Command {
                     2 + 3 + words(key) + words(value) + expected
                 }
                 Operation::RaiseVersion { .. } => 0,
+                Operation::Transaction(transaction) => {
+                    struct_words::<schema::transaction::Builder<'_>>()
+                        + transaction_words(transaction)
+                }
+                Operation::Compact { .. } => struct_words::<schema::compact::Builder<'_>>(),
+                Operation::LeaseGrant { .. } => struct_words::<schema::lease_grant::Builder<'_>>(),
+                Operation::LeaseRevoke { .. } => {
+                    struct_words::<schema::lease_revoke::Builder<'_>>()
+                }
+                Operation::LeaseCheckpoint(checkpoints) => {
+                    list_words::<schema::lease_checkpoint::Builder<'_>>(checkpoints.len())
+                }
             },
         )
     }
@@ -88,13 +105,19 @@ impl Command {
     /// The command that `bytes` stand for. Whether it makes sense is [`Command::validate`]'s
     /// question.
     pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+        Command::decode_for(bytes, LATEST_VERSION)
+    }
+
+    /// The same, as a program would find it that knows no later version of the machine than this:
+    /// what began later is of an unknown kind to it, be it whole or broken.
+    pub(super) fn decode_for(bytes: &[u8], version: u16) -> Result<Command, DecodeError> {
         decode("command", bytes, MAX_REQUEST_BYTES, |message| {
             let root = message.get_root::<schema::command::Reader<'_>>()?;
             if root.get_version() != COMMAND_VERSION {
                 return Err(DecodeError::UnknownVersion { found: root.get_version() }.into());
             }
             let session = decode_session(root.get_session())?;
-            Ok(Command { session, operation: decode_operation(root)? })
+            Ok(Command { session, operation: decode_operation(root, version)? })
         })
     }
 }
@@ -138,12 +161,31 @@ fn encode_operation(operation: &Operation, mut root: schema::command::Builder<'_
             }
         }
         Operation::RaiseVersion { to } => root.set_raise_version(*to),
+        Operation::Transaction(transaction) => {
+            encode_transaction(transaction, root.init_transaction());
+        }
+        Operation::Compact { revision } => root.init_compact().set_revision(revision.0),
+        Operation::LeaseGrant { id, ttl } => {
+            let mut grant = root.init_lease_grant();
+            grant.set_id(id.0);
+            grant.set_ttl(*ttl);
+        }
+        Operation::LeaseRevoke { id } => root.init_lease_revoke().set_id(id.0),
+        Operation::LeaseCheckpoint(checkpoints) => {
+            let mut list = root.init_lease_checkpoint(checkpoints.len() as u32);
+            for (position, checkpoint) in checkpoints.iter().enumerate() {
+                let mut item = list.reborrow().get(position as u32);
+                item.set_id(checkpoint.id.0);
+                item.set_remaining(checkpoint.remaining);
+            }
+        }
     }
 }
 
-fn decode_operation(root: schema::command::Reader<'_>) -> Result<Operation, Failure> {
+fn decode_operation(root: schema::command::Reader<'_>, version: u16) -> Result<Operation, Failure> {
     use schema::command::Which;
     use schema::compare_and_swap::expected;
+    let with_a_past = version >= KEYS_HAVE_A_PAST;
     Ok(match root.which()? {
         Which::Put(put) => {
             let put = put?;
@@ -163,153 +205,35 @@ fn decode_operation(root: schema::command::Reader<'_>) -> Result<Operation, Fail
             }
         }
         Which::RaiseVersion(to) => Operation::RaiseVersion { to },
+        _ if !with_a_past => return Err(Failure::UnknownKind),
+        Which::Transaction(it) => Operation::Transaction(decode_transaction(it?)?),
+        Which::Compact(it) => Operation::Compact { revision: Revision(it?.get_revision()) },
+        Which::LeaseGrant(grant) => {
+            let grant = grant?;
+            Operation::LeaseGrant { id: LeaseId(grant.get_id()), ttl: grant.get_ttl() }
+        }
+        Which::LeaseRevoke(it) => Operation::LeaseRevoke { id: LeaseId(it?.get_id()) },
+        Which::LeaseCheckpoint(list) => {
+            let read = |it: schema::lease_checkpoint::Reader<'_>| LeaseCheckpoint {
+                id: LeaseId(it.get_id()),
+                remaining: it.get_remaining(),
+            };
+            Operation::LeaseCheckpoint(list?.iter().map(read).collect())
+        }
     })
 }
 
-impl Query {
-    /// The bytes for a request. The query must be [valid](Query::validate).
-    pub fn encode(&self) -> Bytes {
-        encode(self.encoded_bytes(), |message| {
-            let mut root = message.init_root::<schema::query::Builder<'_>>();
-            match self {
-                Query::Get { key } => root.set_get(key),
-                Query::Range { start, end, limit, keys_only, count_only } => {
-                    let mut range = root.init_range();
-                    range.set_start(start);
-                    range.set_end(end);
-                    range.set_limit(*limit);
-                    range.set_keys_only(*keys_only);
-                    range.set_count_only(*count_only);
-                }
-            }
-        })
-    }
-
-    /// How long [`Query::encode`]'s bytes are.
-    pub fn encoded_bytes(&self) -> usize {
-        const ROOT: usize = 1 + 1 + 1;
-        message_bytes(
-            ROOT + match self {
-                Query::Get { key } => words(key),
-                Query::Range { start, end, .. } => 2 + 2 + words(start) + words(end),
-            },
-        )
-    }
-
-    /// The query that `bytes` stand for.
-    pub fn decode(bytes: &[u8]) -> Result<Query, DecodeError> {
-        use schema::query::Which;
-        decode("query", bytes, MAX_REQUEST_BYTES, |message| {
-            Ok(match message.get_root::<schema::query::Reader<'_>>()?.which()? {
-                Which::Get(key) => Query::Get { key: copy(key?) },
-                Which::Range(range) => {
-                    let range = range?;
-                    Query::Range {
-                        start: copy(range.get_start()?),
-                        end: copy(range.get_end()?),
-                        limit: range.get_limit(),
-                        keys_only: range.get_keys_only(),
-                        count_only: range.get_count_only(),
-                    }
-                }
-            })
-        })
-    }
+/// Words of a struct, what its pointers lead to not counted.
+fn struct_words<T: HasStructSize>() -> usize {
+    T::STRUCT_SIZE.total() as usize
 }
 
-impl Outcome {
-    /// The bytes for the client.
-    pub fn encode(&self) -> Bytes {
-        encode(self.encoded_bytes(), |message| {
-            let mut root = message.init_root::<schema::outcome::Builder<'_>>();
-            root.set_revision(self.revision.0);
-            match &self.effect {
-                Effect::Put { existed } => root.set_put(*existed),
-                Effect::Deleted { existed } => root.set_deleted(*existed),
-                Effect::Swapped => root.set_swapped(()),
-                Effect::Unchanged { found } => {
-                    let item = root.init_unchanged();
-                    if let Some(found) = found {
-                        encode_item(found, item);
-                    }
-                }
-                Effect::Raised { version } => root.set_raised(*version),
-                Effect::Refused(refusal) => root.set_refused(encode_refusal(*refusal)),
-            }
-        })
-    }
-
-    fn encoded_bytes(&self) -> usize {
-        const ROOT: usize = 1 + 2 + 1;
-        message_bytes(
-            ROOT + match &self.effect {
-                Effect::Unchanged { found: Some(found) } => item_words(found),
-                Effect::Unchanged { found: None } => EMPTY_ITEM_WORDS,
-                _ => 0,
-            },
-        )
-    }
-
-    /// The outcome that `bytes` stand for.
-    pub fn decode(bytes: &[u8]) -> Result<Outcome, DecodeError> {
-        use schema::outcome::Which;
-        decode("outcome", bytes, MAX_ANSWER_BYTES, |message| {
-            let root = message.get_root::<schema::outcome::Reader<'_>>()?;
-            let effect = match root.which()? {
-                Which::Put(existed) => Effect::Put { existed },
-                Which::Deleted(existed) => Effect::Deleted { existed },
-                Which::Swapped(()) => Effect::Swapped,
-                Which::Unchanged(item) => {
-                    let item = decode_item(item?)?;
-                    Effect::Unchanged { found: (!item.key.is_empty()).then_some(item) }
-                }
-                Which::Raised(version) => Effect::Raised { version },
-                Which::Refused(refusal) => Effect::Refused(decode_refusal(refusal?)),
-            };
-            Ok(Outcome { revision: Revision(root.get_revision()), effect })
-        })
-    }
+/// Words of a list of structs: its tag, and each of them.
+fn list_words<T: HasStructSize>(count: usize) -> usize {
+    1 + count * struct_words::<T>()
 }
 
-impl Answer {
-    /// The bytes for the client.
-    pub fn encode(&self) -> Bytes {
-        const ROOT: usize = 1 + 3 + 1;
-        const LIST_TAG: usize = 1;
-        let size = ROOT + LIST_TAG + self.items.iter().map(item_words).sum::<usize>();
-        encode(message_bytes(size), |message| {
-            let mut root = message.init_root::<schema::answer::Builder<'_>>();
-            root.set_revision(self.revision.0);
-            root.set_more(self.more);
-            root.set_count(self.count);
-            let mut items = root.init_items(self.items.len() as u32);
-            for (position, item) in self.items.iter().enumerate() {
-                encode_item(item, items.reborrow().get(position as u32));
-            }
-        })
-    }
-
-    /// The answer that `bytes` stand for.
-    pub fn decode(bytes: &[u8]) -> Result<Answer, DecodeError> {
-        decode("answer", bytes, MAX_ANSWER_BYTES, |message| {
-            let root = message.get_root::<schema::answer::Reader<'_>>()?;
-            let list = root.get_items()?;
-            // The traversal budget has already refused a list that is longer than the message.
-            let mut items = Vec::with_capacity(list.len() as usize);
-            for item in list {
-                items.push(decode_item(item)?);
-            }
-            Ok(Answer {
-                revision: Revision(root.get_revision()),
-                items,
-                more: root.get_more(),
-                count: root.get_count(),
-            })
-        })
-    }
-}
-
-const EMPTY_ITEM_WORDS: usize = 3 + 2;
+const EMPTY_ITEM_WORDS: usize = 4 + 2;
 
 fn item_words(item: &KeyValue) -> usize {
     EMPTY_ITEM_WORDS + words(&item.key) + words(&item.value)
@@ -321,6 +245,7 @@ fn encode_item(item: &KeyValue, mut into: schema::key_value::Builder<'_>) {
     into.set_create_revision(item.create_revision.0);
     into.set_mod_revision(item.mod_revision.0);
     into.set_version(item.version);
+    into.set_lease(item.lease.0);
 }
 
 fn decode_item(item: schema::key_value::Reader<'_>) -> Result<KeyValue, Failure> {
@@ -330,32 +255,37 @@ fn decode_item(item: schema::key_value::Reader<'_>) -> Result<KeyValue, Failure>
         create_revision: Revision(item.get_create_revision()),
         mod_revision: Revision(item.get_mod_revision()),
         version: item.get_version(),
+        lease: LeaseId(item.get_lease()),
     })
 }
 
-fn encode_refusal(refusal: Refusal) -> schema::outcome::Refusal {
-    use schema::outcome::Refusal as Coded;
-    match refusal {
-        Refusal::UnknownVersion => Coded::UnknownVersion,
-        Refusal::Malformed => Coded::Malformed,
-        Refusal::SessionExpired => Coded::SessionExpired,
-        Refusal::SessionFull => Coded::SessionFull,
-        Refusal::StaleSequence => Coded::StaleSequence,
+/// Words of a list of items.
+fn items_words(items: &[KeyValue]) -> usize {
+    1 + items.iter().map(item_words).sum::<usize>()
+}
+
+fn encode_items(items: &[KeyValue], mut list: struct_list::Builder<'_, schema::key_value::Owned>) {
+    for (position, item) in items.iter().enumerate() {
+        encode_item(item, list.reborrow().get(position as u32));
     }
 }
 
-fn decode_refusal(refusal: schema::outcome::Refusal) -> Refusal {
-    use schema::outcome::Refusal as Coded;
-    match refusal {
-        Coded::UnknownVersion => Refusal::UnknownVersion,
-        Coded::Malformed => Refusal::Malformed,
-        Coded::SessionExpired => Refusal::SessionExpired,
-        Coded::SessionFull => Refusal::SessionFull,
-        Coded::StaleSequence => Refusal::StaleSequence,
+fn decode_items(
+    list: struct_list::Reader<'_, schema::key_value::Owned>,
+) -> Result<Vec<KeyValue>, Failure> {
+    // The traversal budget has already refused a list that is longer than the message.
+    let mut items = Vec::with_capacity(list.len() as usize);
+    for item in list {
+        items.push(decode_item(item)?);
     }
+    Ok(items)
 }
 
 const WORD: usize = 8;
+
+/// Pointers within pointers that a decoder follows: more than the deepest transaction that is
+/// allowed has, at three a level, and few enough for any stack.
+const NESTING: i32 = 64;
 
 /// Words that a string takes, its pointer not counted.
 fn words(bytes: &[u8]) -> usize {
@@ -418,7 +348,7 @@ fn decode<T>(
     }
     let value = || {
         let mut options = ReaderOptions::new();
-        options.traversal_limit_in_words(Some(bytes.len() / WORD)).nesting_limit(8);
+        options.traversal_limit_in_words(Some(bytes.len() / WORD)).nesting_limit(NESTING);
         let mut rest = bytes;
         let message = serialize::read_message_from_flat_slice_no_alloc(&mut rest, options)?;
         if !rest.is_empty() {

@@ -1,0 +1,244 @@
+//! What the keys were before, and what became of them: from the machine's version 3 on.
+//!
+//! # The problem
+//!
+//! A read may ask for the keys as they were at some revision, and a watch for every change since.
+//! Neither may cost a copy of everything, and what nobody asks for any more must go.
+//!
+//! # The rule
+//!
+//! Beside the map of the latest stand two more, both persistent, so that a clone still costs O(1):
+//!
+//! - the **log**, from (revision, position in its transaction) to what a key became there: this is
+//!   what watches walk;
+//! - the **past**, from (key, revision) to every version that is not the latest any more, deletions
+//!   among them: this is what reads of the past look into, together with the latest.
+//!
+//! All three hold the same [`Item`]s, so that a version costs its key and value once.
+//!
+//! A version that was replaced at revision *s* can be read up to *s* − 1. So compaction at *c* may
+//! drop it if *s* ≤ *c*; and a deletion at or before *c*, because to find nothing says the same.
+//!
+//! # Compaction in small steps
+//!
+//! To drop millions of versions takes seconds, in which a replica would neither apply nor answer.
+//! So a compaction only moves a mark, [`History::compacted`]: whatever asks for less is refused
+//! from then on. The rubbish is swept with the entries that follow, a bounded number of changes
+//! each ([`History::sweep`]). How far the broom has come is state like any other: it depends on
+//! nothing but the entries, is hashed, and is part of a snapshot.
+//!
+//! The change *at* the mark is kept, because a watch may begin there.
+//!
+//! # Caveats
+//!
+//! What was before version 3 is not known: the history of a cluster that was raised begins as if it
+//! had been compacted at the revision of that moment. Its very last change, should it have been a
+//! deletion, is the only one at the mark that no watch can see.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+
+use super::item::Item;
+use crate::kv::Refusal;
+use crate::kv::hash::{self, Digest};
+use crate::types::Revision;
+
+/// Where in the log: the revision, and which of its changes, from 0.
+pub type Position = (Revision, u32);
+
+/// Changes that one entry sweeps, at most: a fraction of a millisecond. More than most entries
+/// make, so that the broom arrives. Part of what replicas agree on: it changes only with the
+/// machine's version.
+pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Nothing before it can be read; zero: all can.
+    compacted: Revision,
+    log: OrdMap<Position, Arc<Item>>,
+    past: OrdMap<(Bytes, Revision), Arc<Item>>,
+    /// Of keys and values in the past.
+    bytes: u64,
+    /// The sum of the hashes of every change and every past version.
+    digest: Digest,
+}
+
+impl History {
+    /// Of a store whose past, up to here, is not known.
+    pub fn since(compacted: Revision) -> History {
+        let (log, past) = (OrdMap::new(), OrdMap::new());
+        History { compacted, log, past, bytes: 0, digest: Digest::default() }
+    }
+
+    pub fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many changes, and how many past versions, there are.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.log.len() as u64, self.past.len() as u64)
+    }
+
+    /// `now` takes the place of `before`, as the change of number `sub` of its revision.
+    pub fn note(&mut self, before: Option<Arc<Item>>, now: Arc<Item>, sub: u32) {
+        let revision = now.kv.mod_revision;
+        // What comes and goes within one transaction nobody can ever have read.
+        if let Some(before) = before.filter(|before| before.kv.mod_revision < revision) {
+            self.keep(before);
+        }
+        if now.is_tombstone() {
+            self.keep(now.clone());
+        }
+        self.append((revision, sub), now);
+    }
+
+    fn keep(&mut self, item: Arc<Item>) {
+        self.bytes += item.bytes();
+        self.digest.add(hash::of_past(item.hash));
+        self.past.insert((item.kv.key.clone(), item.kv.mod_revision), item);
+    }
+
+    fn append(&mut self, at: Position, item: Arc<Item>) {
+        self.digest.add(hash::of_change(item.hash, at.1));
+        self.log.insert(at, item);
+    }
+
+    fn forget(&mut self, key: &(Bytes, Revision)) {
+        let Some(item) = self.past.remove(key) else { return };
+        self.bytes -= item.bytes();
+        self.digest.remove(hash::of_past(item.hash));
+    }
+
+    /// From now on nothing before `at` can be read. `now` is the store's revision.
+    pub fn compact(&mut self, at: Revision, now: Revision) -> Result<(), Refusal> {
+        if at <= self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if at > now {
+            return Err(Refusal::FutureRevision);
+        }
+        self.compacted = at;
+        Ok(())
+    }
+
+    /// Drops at most `most` changes that lie before the mark, each with the version that it
+    /// replaced.
+    pub fn sweep(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((at, item)) = self.log.get_min() else { return };
+            let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
+            if revision >= self.compacted {
+                return;
+            }
+            let (is_tombstone, hash) = (item.is_tombstone(), item.hash);
+            self.log.remove(&at);
+            self.digest.remove(hash::of_change(hash, at.1));
+            // Earlier ones went with earlier changes.
+            if let Some(replaced) = self.before(&key, revision) {
+                self.forget(&(key.clone(), replaced));
+            }
+            if is_tombstone {
+                self.forget(&(key, revision));
+            }
+        }
+    }
+
+    /// The revision of the last past version of `key` before `revision`.
+    fn before(&self, key: &Bytes, revision: Revision) -> Option<Revision> {
+        let range = (key.clone(), Revision(0))..(key.clone(), revision);
+        self.past.range(range).next_back().map(|((_, revision), _)| *revision)
+    }
+
+    /// The version of `key` that was the latest at `revision`, if it is in the past; it may be a
+    /// deletion.
+    pub fn at(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
+        let range = (key.clone(), Revision(0))..=(key.clone(), revision);
+        self.past.range(range).next_back().map(|(_, item)| item)
+    }
+
+    /// The past version right here, be it a deletion.
+    pub fn exactly(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
+        self.past.get(&(key.clone(), revision))
+    }
+
+    /// The first key from `from` on, and before `to`, that has a past.
+    pub fn next_key(
+        &self,
+        from: &Bound<(Bytes, Revision)>,
+        to: &Bound<(Bytes, Revision)>,
+    ) -> Option<&Bytes> {
+        self.past.range((from.clone(), to.clone())).next().map(|((key, _), _)| key)
+    }
+
+    /// The changes behind this one, or all that are kept.
+    pub fn log_after(&self, at: Option<Position>) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
+        let lower = at.map_or(Bound::Unbounded, Bound::Excluded);
+        self.log.range((lower, Bound::Unbounded))
+    }
+
+    /// The changes from this one on.
+    pub fn log_from(&self, at: Position) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
+        self.log.range(at..)
+    }
+
+    /// The past versions behind this one, or all.
+    pub fn past_after(
+        &self,
+        at: Option<(Bytes, Revision)>,
+    ) -> impl Iterator<Item = &Arc<Item>> + '_ {
+        let lower = at.map_or(Bound::Unbounded, Bound::Excluded);
+        self.past.range((lower, Bound::Unbounded)).map(|(_, item)| item)
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.with_mark(self.digest)
+    }
+
+    /// The digest computed afresh, in time proportional to all that is kept.
+    pub fn recompute_digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        self.past.iter().for_each(|(_, item)| {
+            digest.add(hash::of_past(hash::of_item(&item.kv)));
+        });
+        self.log.iter().for_each(|(at, item)| {
+            digest.add(hash::of_change(hash::of_item(&item.kv), at.1));
+        });
+        self.with_mark(digest)
+    }
+
+    fn with_mark(&self, mut digest: Digest) -> Digest {
+        digest.add(hash::of_compacted(self.compacted));
+        digest
+    }
+
+    /// Puts back a past version, behind all that are there.
+    pub fn restore_past(&mut self, item: Arc<Item>) -> Result<(), &'static str> {
+        let last = self.past.get_max().map(|((key, revision), _)| (key, *revision));
+        if last.is_some_and(|last| last >= (&item.kv.key, item.kv.mod_revision)) {
+            return Err("the past is out of order");
+        }
+        self.keep(item);
+        Ok(())
+    }
+
+    /// Puts back a change, behind all that are there.
+    pub fn restore_change(&mut self, at: Position, item: Arc<Item>) -> Result<(), &'static str> {
+        let next = match self.log.get_max() {
+            Some((last, _)) if last.0 == at.0 => last.1.checked_add(1),
+            Some((last, _)) if last.0 > at.0 => None,
+            _ => Some(0),
+        };
+        if next != Some(at.1) {
+            return Err("the changes are out of order");
+        }
+        self.append(at, item);
+        Ok(())
+    }
+}

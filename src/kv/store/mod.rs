@@ -1,0 +1,261 @@
+//! The keys: an ordered map with a global revision, and from version 3 on with a past, and leases.
+//!
+//! The revision counts changes to keys and nothing else, as etcd's does: it is 1 for the empty
+//! store, every put takes the next one, a delete only if there was something to delete, a
+//! compare-and-swap only if it swapped, a transaction one for all that it changed. So a revision
+//! names one state of the key space, and a client that sees the same revision twice knows that
+//! nothing changed in between.
+//!
+//! ```text
+//!   keys     key ─────────────► version ◄──────────── (revision, position)   log  ┐
+//!                                  ▲                                              ├ history
+//!                                  └──────────────────────── (key, revision)  past┘
+//!   leases   id ──► time, keys
+//! ```
+
+mod history;
+mod item;
+mod lease;
+mod query;
+mod range;
+mod restore;
+mod transaction;
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+
+pub use history::{History, Position, SWEEP_WITH_EACH_ENTRY};
+pub use item::Item;
+pub use lease::{Lease, Leases};
+pub use restore::KeptChange;
+
+use super::hash::{self, Digest};
+use super::{Effect, Expected, KeyValue, Operation, Outcome, Refusal};
+use crate::types::{LeaseId, Revision};
+
+/// All keys as they stand, and as they were. A clone costs O(1) and shares everything until one
+/// side changes.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Behind a pointer each, so that copying a node of the tree copies no value's handle.
+    keys: OrdMap<Bytes, Arc<Item>>,
+    /// The last one that was consumed; 1 before any.
+    revision: Revision,
+    /// Bytes of all keys and values as they stand.
+    bytes: u64,
+    /// The sum of every key's hash.
+    digest: Digest,
+    /// From version 3 on.
+    history: Option<History>,
+    leases: Leases,
+}
+
+/// The changes of one command: the first consumes a revision, and all bear it.
+#[derive(Default)]
+struct Changes {
+    made: u32,
+}
+
+impl Default for Store {
+    /// The empty one, at revision 1.
+    fn default() -> Store {
+        Store {
+            keys: OrdMap::new(),
+            revision: Revision(1),
+            bytes: 0,
+            digest: Digest::default(),
+            history: None,
+            leases: Leases::default(),
+        }
+    }
+}
+
+impl Store {
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    pub fn digest(&self) -> Digest {
+        let mut digest = self.digest;
+        digest.add(self.leases.digest().value());
+        digest.add(self.history.as_ref().map_or(0, |history| history.digest().value()));
+        digest
+    }
+
+    /// The digest computed afresh, in time proportional to all that is stored.
+    pub fn recompute_digest(&self) -> Digest {
+        let mut digest = self.leases.recompute_digest();
+        self.keys.iter().for_each(|(_, item)| digest.add(hash::of_item(&item.kv)));
+        let history = self.history.as_ref().map(History::recompute_digest);
+        digest.add(history.map_or(0, Digest::value));
+        digest
+    }
+
+    /// For a bug of the museum alone: a revision goes by, and nothing changed.
+    pub fn consume_revision(&mut self) {
+        self.revision.0 += 1;
+    }
+
+    /// From now on the keys have a past. What came before is as if it had been compacted away.
+    pub fn keep_history(&mut self) {
+        let nothing_yet = self.revision == Revision(1);
+        let since = if nothing_yet { Revision(0) } else { self.revision };
+        self.history.get_or_insert_with(|| History::since(since));
+    }
+
+    /// Does a bounded part of what compaction left to be done.
+    pub fn sweep(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.sweep(SWEEP_WITH_EACH_ENTRY);
+        }
+    }
+
+    /// The keys after `key`, or all, in order.
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = &KeyValue> + '_ {
+        let lower = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.keys.range::<_, [u8]>((lower, Bound::Unbounded)).map(|(_, item)| &item.kv)
+    }
+
+    /// Does what a valid operation says.
+    pub fn operate(&mut self, operation: Operation) -> Outcome {
+        let effect = self.perform(operation).unwrap_or_else(Effect::Refused);
+        Outcome { revision: self.revision, effect }
+    }
+
+    fn perform(&mut self, operation: Operation) -> Result<Effect, Refusal> {
+        let mut changes = Changes::default();
+        let none = LeaseId(0);
+        Ok(match operation {
+            Operation::Put { key, value } => {
+                Effect::Put { existed: self.set(&mut changes, key, value, none) }
+            }
+            Operation::Delete { key } => {
+                Effect::Deleted { existed: self.unset(&mut changes, &key) }
+            }
+            Operation::CompareAndSwap { key, expected, value } => {
+                let found = self.keys.get(&key).map(|item| &item.kv);
+                if found.map_or(expected == Expected::Absent, |kv| kv.matches(&expected)) {
+                    self.set(&mut changes, key, value, none);
+                    Effect::Swapped
+                } else {
+                    Effect::Unchanged { found: found.cloned() }
+                }
+            }
+            // The machine's own affair, and dealt with there.
+            Operation::RaiseVersion { to } => Effect::Raised { version: to },
+            Operation::Transaction(transaction) => {
+                Effect::Transaction(Arc::new(self.transact(transaction)?))
+            }
+            Operation::Compact { revision } => {
+                let history = self.history.as_mut().ok_or(Refusal::UnknownVersion)?;
+                history.compact(revision, self.revision)?;
+                Effect::Compacted
+            }
+            Operation::LeaseGrant { id, ttl } => {
+                self.leases.grant(id, ttl)?;
+                Effect::LeaseGranted
+            }
+            Operation::LeaseRevoke { id } => Effect::LeaseRevoked { deleted: self.revoke(id)? },
+            Operation::LeaseCheckpoint(checkpoints) => {
+                checkpoints.into_iter().for_each(|it| self.leases.checkpoint(it));
+                Effect::LeasesCheckpointed
+            }
+        })
+    }
+
+    /// Ends a lease; how many keys went with it, in their order and at one revision.
+    fn revoke(&mut self, id: LeaseId) -> Result<u64, Refusal> {
+        let lease = self.leases.remove(id)?;
+        let mut changes = Changes::default();
+        lease.keys.iter().for_each(|key| {
+            self.unset(&mut changes, key);
+        });
+        Ok(u64::from(changes.made))
+    }
+
+    /// The revision and the number of the next change.
+    fn next_change(&mut self, changes: &mut Changes) -> Position {
+        self.revision.0 += u64::from(changes.made == 0);
+        let at = (self.revision, changes.made);
+        changes.made += 1;
+        at
+    }
+
+    /// Sets a key; whether it existed.
+    fn set(&mut self, changes: &mut Changes, key: Bytes, value: Bytes, lease: LeaseId) -> bool {
+        let (mod_revision, sub) = self.next_change(changes);
+        let item = |create_revision, version| {
+            let key = key.clone();
+            Item::new(KeyValue { key, value, create_revision, mod_revision, version, lease })
+        };
+        let (before, now) = match self.keys.get_mut(&key) {
+            Some(slot) => {
+                let now = item(slot.kv.create_revision, slot.kv.version + 1);
+                (Some(std::mem::replace(slot, now.clone())), now)
+            }
+            None => {
+                let now = item(mod_revision, 1);
+                self.keys.insert(key.clone(), now.clone());
+                (None, now)
+            }
+        };
+        self.changed(before, now, sub)
+    }
+
+    /// Removes a key; whether it existed.
+    fn unset(&mut self, changes: &mut Changes, key: &Bytes) -> bool {
+        let Some(before) = self.keys.remove(key) else { return false };
+        let (revision, sub) = self.next_change(changes);
+        let key = before.kv.key.clone();
+        self.changed(Some(before), Item::tombstone(key, revision), sub)
+    }
+
+    /// Keeps the books about a version that took the place of another; whether there was one.
+    fn changed(&mut self, before: Option<Arc<Item>>, now: Arc<Item>, sub: u32) -> bool {
+        if let Some(before) = &before {
+            self.digest.remove(before.hash);
+            self.bytes -= before.bytes();
+        }
+        if !now.is_tombstone() {
+            self.digest.add(now.hash);
+            self.bytes += now.bytes();
+        }
+        let attached = before.as_ref().map_or(LeaseId(0), |before| before.kv.lease);
+        self.leases.move_key(&now.kv.key, attached, now.kv.lease);
+        let existed = before.is_some();
+        if let Some(history) = &mut self.history {
+            history.note(before, now, sub);
+        }
+        existed
+    }
+}
+
+impl KeyValue {
+    fn matches(&self, expected: &Expected) -> bool {
+        match expected {
+            Expected::Absent => false,
+            Expected::Value(value) => self.value == value,
+            Expected::ModRevision(revision) => self.mod_revision == *revision,
+        }
+    }
+}
