@@ -38,7 +38,7 @@
 //!   replica   verify   chaos   scenario
 //!   record
 //!   consensus   kv   storage   link
-//!   codec   schema   types   units   config   museum
+//!   codec   schema   types   units   retention   config   museum
 //! ```
 //!
 //! # Glossary
@@ -76,6 +76,7 @@ pub mod node;
 pub mod observe;
 pub mod record;
 pub mod replica;
+pub mod retention;
 pub mod rpc;
 pub mod scenario;
 pub mod schema;

@@ -49,7 +49,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("schema", 0),
     ("museum", 0), // bugs, for the simulator alone
     ("types", 0),
-    ("units", 0), // times and sizes as people write them
+    ("units", 0),     // times and sizes as people write them
+    ("retention", 1), // how much of the past is kept
 ];
 
 /// The rooms in which the same input always gives the same output.
@@ -67,6 +68,7 @@ const DETERMINISTIC: &[&str] = &[
     "chaos",
     "scenario",
     "units",
+    "retention",
     "record",
 ];
 

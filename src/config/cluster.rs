@@ -14,7 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
-use super::{ClusterName, Durability, NodeConfig};
+use super::{ClusterName, Durability, Tuned};
+use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
 
 /// More nodes than this on one machine are a mistake.
@@ -123,11 +124,18 @@ pub struct Storage {
     pub snapshot_log_bytes: u64,
     /// So many entries before a snapshot are kept, for followers that are only a little behind.
     pub keep_entries: u64,
+    /// How much of the keys' past is kept: revisions, a time, or all.
+    pub history: Retention,
 }
 
 impl Default for Storage {
     fn default() -> Storage {
-        Storage { segment_bytes: 64 << 20, snapshot_log_bytes: 64 << 20, keep_entries: 10_000 }
+        Storage {
+            segment_bytes: 64 << 20,
+            snapshot_log_bytes: 64 << 20,
+            keep_entries: 10_000,
+            history: Retention::default(),
+        }
     }
 }
 
@@ -277,6 +285,7 @@ impl ClusterConfig {
             segment_bytes: own.segment_bytes.unwrap_or(self.storage.segment_bytes),
             snapshot_log_bytes: own.snapshot_log_bytes.unwrap_or(self.storage.snapshot_log_bytes),
             keep_entries: own.keep_entries.unwrap_or(self.storage.keep_entries),
+            history: self.storage.history,
         }
     }
 
@@ -328,6 +337,9 @@ impl ClusterConfig {
              # are kept for followers that are only a little behind.\n\
              snapshot_log_bytes = {}\n\
              keep_entries = {}\n\
+             # What is kept of the keys' past, for reads and watches that look back: so many\n\
+             # revisions, a time such as 5m, or all.\n\
+             history = \"{}\"\n\
              \n\
              [supervisor]\n\
              # After a death: started again at once, then after min, then twice as long each.\n\
@@ -354,6 +366,7 @@ impl ClusterConfig {
             self.storage.segment_bytes,
             self.storage.snapshot_log_bytes,
             self.storage.keep_entries,
+            self.storage.history,
             it.backoff_min_millis,
             it.backoff_max_millis,
             it.crash_loop_deaths,
@@ -366,69 +379,6 @@ impl ClusterConfig {
             text.push_str(&format!("[node.{node}]\n{own}"));
         }
         text
-    }
-}
-
-/// The settings of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tuned {
-    pub durability: Durability,
-    pub election_timeout_min_millis: u64,
-    pub election_timeout_max_millis: u64,
-    pub heartbeat_millis: u64,
-    pub lease_clock_error_millis: Option<u64>,
-    pub segment_bytes: u64,
-    pub snapshot_log_bytes: u64,
-    pub keep_entries: u64,
-}
-
-impl Tuned {
-    pub(super) fn validate(&self) -> Result<(), String> {
-        let (min, max) = (self.election_timeout_min_millis, self.election_timeout_max_millis);
-        if min == 0 || min >= max {
-            return Err(format!(
-                "the election time-out is drawn from {min} to {max} ms: the first must be above 0 \
-                 and below the second, or elections tie again and again"
-            ));
-        }
-        if self.heartbeat_millis == 0 || self.heartbeat_millis >= min {
-            return Err(format!(
-                "`heartbeat_millis` is {}: it must be above 0 and below the shortest election \
-                 time-out ({min} ms), or followers stand for election although there is a leader",
-                self.heartbeat_millis
-            ));
-        }
-        if let Some(error) = self.lease_clock_error_millis.filter(|error| *error >= min) {
-            return Err(format!(
-                "`lease_clock_error_millis` is {error}: it must be below the shortest election \
-                 time-out ({min} ms), or no lease lasts; leave it out for reads without leases"
-            ));
-        }
-        if self.segment_bytes < 4 << 20 {
-            return Err(format!(
-                "`segment_bytes` is {}: a segment holds at least 4194304",
-                self.segment_bytes
-            ));
-        }
-        if self.snapshot_log_bytes < 64 << 10 {
-            return Err(format!(
-                "`snapshot_log_bytes` is {}: a snapshot is taken every 65536 bytes of log at most",
-                self.snapshot_log_bytes
-            ));
-        }
-        Ok(())
-    }
-
-    /// Puts these settings into a node's configuration.
-    pub fn apply_to(&self, config: &mut NodeConfig) {
-        config.durability = self.durability;
-        config.election_timeout_min_millis = self.election_timeout_min_millis;
-        config.election_timeout_max_millis = self.election_timeout_max_millis;
-        config.heartbeat_millis = self.heartbeat_millis;
-        config.lease_clock_error_millis = self.lease_clock_error_millis;
-        config.segment_bytes = self.segment_bytes;
-        config.snapshot_log_bytes = self.snapshot_log_bytes;
-        config.keep_entries = self.keep_entries;
     }
 }
 

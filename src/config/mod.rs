@@ -8,12 +8,12 @@ mod file;
 mod layout;
 mod members;
 mod node;
+mod tuned;
 
 pub use address::{Address, AddressError};
-pub use cluster::{
-    ClusterConfig, MAX_NODES, Override, Storage, Supervision, Timings, Transport, Tuned,
-};
+pub use cluster::{ClusterConfig, MAX_NODES, Override, Storage, Supervision, Timings, Transport};
 pub use file::{ConfigError, create_file, parse_toml, read_toml, replace_file};
 pub use layout::{ClusterDirectory, ClusterName, Home, LayoutError, NodeDirectory};
 pub use members::{Member, Members};
 pub use node::{Durability, NodeConfig};
+pub use tuned::Tuned;

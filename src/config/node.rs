@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
 use super::{Address, Tuned};
+use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
 
 /// The contents of `node.toml`.
@@ -55,6 +56,9 @@ pub struct NodeConfig {
     /// So many entries before a snapshot are kept, for followers that are only a little behind.
     #[serde(default = "default_keep")]
     pub keep_entries: u64,
+    /// How much of the keys' past is kept: revisions, a time, or all.
+    #[serde(default)]
+    pub history: Retention,
     /// Whether it keeps a record of its core's life, for `kvctl replay`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub record: bool,
@@ -108,6 +112,7 @@ impl NodeConfig {
             segment_bytes: self.segment_bytes,
             snapshot_log_bytes: self.snapshot_log_bytes,
             keep_entries: self.keep_entries,
+            history: self.history,
         }
     }
 

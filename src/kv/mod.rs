@@ -27,7 +27,8 @@
 //! - *A snapshot is damaged, or not the state it says.* It is checked part by part, and at the end
 //!   against the state's hash ([`snapshot`]).
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
-//!   past goes when somebody compacts it ([`Operation::Compact`]).
+//!   past goes when it is compacted ([`Operation::Compact`]), by a client, or by the leader when it
+//!   has more than is to be kept ([`replica::forgetting`](crate::replica::forgetting)).
 //! - *Clocks differ.* A lease ends by an entry of the log like any other, which the leader proposes
 //!   when its clock says so; no replica asks its own.
 

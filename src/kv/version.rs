@@ -40,4 +40,4 @@ pub const LATEST_VERSION: u16 = 3;
 pub(super) const IDLE_SESSIONS_EXPIRE: u16 = 2;
 
 /// From this version on, there is a history, and whatever builds on it.
-pub(super) const KEYS_HAVE_A_PAST: u16 = 3;
+pub const KEYS_HAVE_A_PAST: u16 = 3;

@@ -200,6 +200,11 @@ metrics! {
         state_bytes: IntGauge = gauge("kvraft_key_value_bytes",
             "Bytes of keys and values in the state machine.");
         revision: IntGauge = gauge("kvraft_revision", "Revision of the key space.");
+        compacted_revision: IntGauge = gauge("kvraft_compacted_revision",
+            "The revision before which nothing can be read or watched any more.");
+        past_bytes: IntGauge = gauge("kvraft_past_bytes",
+            "Bytes of keys and values of the past, in the state machine.");
+        leases: IntGauge = gauge("kvraft_leases", "Leases in the state machine.");
         sessions: IntGauge = gauge("kvraft_sessions",
             "Client sessions that the state machine remembers.");
         turns: IntCounter = counter("kvraft_turns_total", "Turns of the event loop.");
@@ -388,6 +393,9 @@ impl NodeMetrics {
             (&node.keys, status.keys),
             (&node.state_bytes, status.bytes),
             (&node.revision, status.revision.0),
+            (&node.compacted_revision, status.compacted_revision.0),
+            (&node.past_bytes, status.past_bytes),
+            (&node.leases, status.leases),
             (&node.sessions, status.sessions),
         ];
         gauges.into_iter().for_each(|(gauge, value)| gauge.set(value as i64));

@@ -214,6 +214,7 @@ fn options(config: &NodeConfig) -> Options {
         log,
         max_requests: MAX_REQUESTS,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        retention: config.history,
         ..Options::new(config.cluster, consensus)
     }
 }

@@ -24,6 +24,7 @@
 
 pub mod agreement;
 pub mod fetch;
+pub mod forgetting;
 pub mod install;
 mod message;
 mod observe;
@@ -51,6 +52,7 @@ pub use status::*;
 use crate::consensus::{Config, Consensus};
 use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
+use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
 use crate::types::{ClusterId, Instant, LogIndex};
 use repair::Repairing;
@@ -72,6 +74,8 @@ pub struct Options {
     /// The replicas compare their states at each multiple of this index; zero: never. All members
     /// must say the same: see [`agreement`].
     pub hash_every: u64,
+    /// How much of the past is kept: see [`forgetting`].
+    pub retention: Retention,
     /// What the program brings to the state machine.
     pub machine: MachineOptions,
 }
@@ -87,6 +91,7 @@ impl Options {
             log_reserve: 64 << 10,
             snapshot_log_bytes: 64 << 20,
             hash_every: 1024,
+            retention: Retention::default(),
             machine: MachineOptions::default(),
         }
     }

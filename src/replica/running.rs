@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::forgetting::Forgetting;
 use super::install::Installing;
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
@@ -52,6 +53,7 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) installing: Option<Installing>,
     pub(super) agreement: Agreement,
     pub(super) upgrade: Upgrade,
+    pub(super) forgetting: Forgetting,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
     pub(super) commit_latencies: Vec<Duration>,
@@ -111,6 +113,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             installing: None,
             agreement: Agreement::at_every(options.hash_every),
             upgrade: Upgrade::starting_at(now),
+            forgetting: Forgetting::starting_at(now, options.retention),
             bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
@@ -152,6 +155,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
         }
+        self.look_after_the_past(now);
         self.look_after_transfers();
         self.look_after_snapshots(now);
         self.log.flush();
@@ -169,6 +173,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.pending.next_deadline(),
             self.orders.next_deadline(),
             self.upgrade_deadline(),
+            self.forgetting_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -180,6 +185,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             revision: self.machine.revision(),
             keys: self.machine.keys(),
             bytes: self.machine.bytes(),
+            compacted_revision: self.machine.compacted_revision(),
+            past_bytes: self.machine.past_bytes(),
+            leases: self.machine.leases(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
             machine_applied: self.machine.applied_index(),

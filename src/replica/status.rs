@@ -36,6 +36,11 @@ pub struct ReplicaStatus {
     pub keys: u64,
     /// Bytes of keys and values in the state machine.
     pub bytes: u64,
+    /// What was before it can neither be read nor watched; zero: all can.
+    pub compacted_revision: Revision,
+    /// Bytes of keys and values that are only read by who looks back.
+    pub past_bytes: u64,
+    pub leases: u64,
     pub sessions: u64,
     pub state_hash: u128,
     /// What the state machine has really applied; behind the core's word while a snapshot is being
@@ -98,6 +103,9 @@ impl ReplicaStatus {
             revision: Revision(0),
             keys: 0,
             bytes: 0,
+            compacted_revision: Revision(0),
+            past_bytes: 0,
+            leases: 0,
             sessions: 0,
             state_hash: 0,
             machine_applied: LogIndex(0),

@@ -11,6 +11,7 @@ use crate::consensus::{Config, Configuration, Lease};
 use crate::kv::MachineOptions;
 use crate::kv::version::{FIRST_VERSION, LATEST_VERSION};
 use crate::replica::{Event, OpenReport, Options, Replica};
+use crate::retention::Retention;
 use crate::storage::{Crash, Identity, LogError, LogOptions, MemoryDisk, SegmentLog};
 use crate::types::{ClusterId, Instant, NodeId, Random, Ticket};
 
@@ -19,6 +20,9 @@ pub const CLUSTER: ClusterId = ClusterId(7);
 
 /// Events that wait for a node which stands still; more are lost, as a socket's buffer is bounded.
 const MAX_INBOX: usize = 4096;
+
+/// Little, so that every life compacts its past many times.
+const RETENTION: Retention = Retention::Revisions(50);
 
 /// A node of the simulated cluster.
 pub struct Node {
@@ -131,6 +135,7 @@ impl Node {
             log_reserve: 1 << 10,
             snapshot_log_bytes: setting.snapshot_log_bytes,
             hash_every: setting.hash_every,
+            retention: RETENTION,
             machine: MachineOptions { supports: self.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, config)
         }

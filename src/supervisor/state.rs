@@ -402,6 +402,7 @@ impl StateFile {
             segment_bytes: tuned.segment_bytes,
             snapshot_log_bytes: tuned.snapshot_log_bytes,
             keep_entries: tuned.keep_entries,
+            history: tuned.history,
             record: config.record,
             join: self.strangers_to(node),
         })

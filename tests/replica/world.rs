@@ -12,6 +12,7 @@ use kvraft::replica::{
     Consistency, Counters, Event, Options, Order, OrderResult, Output, PeerMessage, Replica,
     ReplicaStatus, Request, Response,
 };
+use kvraft::retention::Retention;
 use kvraft::storage::{Crash, Identity, LogOptions, MemoryDisk, SegmentLog};
 use kvraft::types::{ClusterId, Instant, LogIndex, NodeId, Random, Ticket};
 
@@ -179,6 +180,7 @@ impl World {
             log_reserve: 1 << 10,
             snapshot_log_bytes: self.snapshot_log_bytes,
             hash_every: 16,
+            retention: Retention::Revisions(20),
             machine: MachineOptions { supports: node.supports, ..MachineOptions::default() },
             ..Options::new(CLUSTER, consensus)
         };
