@@ -1,6 +1,9 @@
 //! Generates the Cap'n Proto code for everything under `schema/`, and names the consensus core.
 //!
-//! The compiler plug-in is a crate; the parser in front of it, the `capnp` tool, is not.
+//! etcd's messages, under `schema/etcd`, are compiled by crates alone.
+//!
+//! The compiler plug-in of Cap'n Proto is a crate; the parser in front of it, the `capnp` tool, is
+//! not.
 //!
 //! A recorded life of a core can be lived again only by the same core, and a version number says
 //! little about that: every build of a branch has the same one. So the core is named by what it is
@@ -27,10 +30,23 @@ fn main() {
     if let Err(error) = command.run() {
         fail(&format!("the schemas under schema/ do not compile: {error}"));
     }
+    if let Err(error) = etcd() {
+        fail(&format!("the schemas under schema/etcd do not compile: {error}"));
+    }
     match digest_of(&CORE) {
         Ok(digest) => println!("cargo:rustc-env=KVRAFT_CORE={digest:016x}"),
         Err(error) => fail(&format!("cannot read the core's source: {error}")),
     }
+}
+
+/// etcd's messages, each package a module of one file. Keys and values keep the buffer that they
+/// came in.
+fn etcd() -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: [&str; 5] =
+        ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto"];
+    let files = protox::compile(FILES, ["schema/etcd"])?;
+    prost_build::Config::new().bytes(["."]).include_file("etcd.rs").compile_fds(files)?;
+    Ok(())
 }
 
 /// Everything that decides what a core does, and how its state is written down.

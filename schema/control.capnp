@@ -206,6 +206,7 @@ struct NodeState {
   reportMillis  @15 :UInt64;      # Unix time of the report
   standing      @16 :Standing;
   progress      @17 :Text;        # of a change of its membership under way; else empty
+  grpc          @18 :Text;        # "127.0.0.1:…", of etcd's API; empty: it has none yet
 
   enum Standing {
     # What people want it to be, as far as the supervisor was told; the log says what it is.

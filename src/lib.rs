@@ -69,6 +69,7 @@ pub mod codec;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod grpc;
 pub mod kv;
 pub mod link;
 pub mod museum;

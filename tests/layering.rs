@@ -33,6 +33,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("client", 55),
     ("control", 52), // what operators say, and their side of the conversation
     ("rpc", 50),
+    ("grpc", 50),
     ("observe", 45),
     ("sim", 42),
     ("replica", 40),

@@ -15,6 +15,7 @@ mod cluster;
 mod completions;
 mod del;
 mod doctor;
+mod env;
 mod export;
 mod failure;
 mod get;
@@ -166,6 +167,7 @@ pub enum Command {
     Check(check::Check),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
+    Env(env::Env),
     Completions(completions::Completions),
 }
 
@@ -221,6 +223,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Check(command) => check::run(global, command).await,
         Command::Verify(command) => verify::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
+        Command::Env(command) => env::run(global, command).await,
         Command::Completions(command) => completions::run(&command),
     }
 }

@@ -34,6 +34,9 @@ pub struct NodeConfig {
     pub control: Address,
     /// Where `/metrics`, `/health` and `/ready` are served; loopback only.
     pub http: SocketAddr,
+    /// Where etcd's API is served, over gRPC; loopback only. Nowhere, if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<SocketAddr>,
     #[serde(default)]
     pub durability: Durability,
     /// An election starts after a random time from here…
@@ -88,6 +91,9 @@ impl NodeConfig {
         }
         if !self.http.ip().is_loopback() {
             return Err("`http` must be on the loopback interface, such as 127.0.0.1".into());
+        }
+        if self.grpc.is_some_and(|grpc| !grpc.ip().is_loopback()) {
+            return Err("`grpc` must be on the loopback interface, such as 127.0.0.1".into());
         }
         if let Some(key) = self.join.keys().find(|key| !key.parse().is_ok_and(|id: u64| id > 0)) {
             return Err(format!("[join]: `{key}` is no node: they are numbered from 1"));

@@ -256,6 +256,7 @@ impl NodeState {
         to.set_peer(self.peer.to_string().as_str());
         to.set_control(self.control.to_string().as_str());
         to.set_http(self.http.to_string().as_str());
+        to.set_grpc(self.grpc.map(|it| it.to_string()).unwrap_or_default().as_str());
         to.set_log(self.log.to_string_lossy().as_ref());
         to.set_adopted(self.adopted);
         to.set_next_start_millis(self.next_start_millis.unwrap_or(0));
@@ -289,6 +290,12 @@ impl NodeState {
             peer: parse("peer", from.get_peer())?,
             control: parse("control", from.get_control())?,
             http: parse("http", from.get_http())?,
+            grpc: optional("grpc", from.get_grpc())?.map(|text| text.parse()).transpose().map_err(
+                |error: std::net::AddrParseError| ControlError::Malformed {
+                    field: "grpc",
+                    why: error.to_string(),
+                },
+            )?,
             log: PathBuf::from(text("log", from.get_log())?),
             adopted: from.get_adopted(),
             next_start_millis: nonzero(from.get_next_start_millis()),

@@ -71,6 +71,7 @@ fn cluster() -> ClusterStatus {
             peer: address("peer"),
             control: address("control"),
             http: "127.0.0.1:10".parse().unwrap(),
+            grpc: Some("127.0.0.1:11".parse().unwrap()),
             log: "/c/nodes/3/node.log".into(),
             adopted: true,
             next_start_millis: Some(11),

@@ -292,6 +292,8 @@ pub struct NodeState {
     pub peer: Address,
     pub control: Address,
     pub http: SocketAddr,
+    /// Of etcd's API; `None`: a node from before there was one.
+    pub grpc: Option<SocketAddr>,
     /// Its log file.
     pub log: PathBuf,
     /// The supervisor found it running.

@@ -37,6 +37,7 @@ pub mod desk;
 mod error;
 pub mod event_loop;
 pub mod faults;
+pub mod grpc_backend;
 pub mod inbox;
 mod init;
 mod lock;

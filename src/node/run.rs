@@ -1,6 +1,7 @@
 //! A node's life, from its configuration to its end.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
+use super::grpc_backend::GrpcBackend;
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -27,6 +29,7 @@ use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
+use crate::grpc::{self, Backends, GrpcLimits, Identity};
 use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
@@ -253,6 +256,9 @@ async fn serve<D: Disk + 'static>(
     servers.push(spawn(server.run(move || control.capability())));
 
     let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
+    if let Some(address) = node.config.grpc {
+        servers.push(serve_grpc(node, address, metrics.clone()).await?);
+    }
     let (desk, window) = (node.desk.clone(), node.window.clone());
     let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;
     sockets.push(("client", client.counters()));
@@ -285,6 +291,33 @@ async fn bind(
 ) -> Result<Server, NodeError> {
     let listener = listen_within(address, LISTEN_PATIENCE).await?;
     Ok(Server::new(listener, ServerOptions { whom, max_connections, limits }))
+}
+
+/// etcd's API.
+async fn serve_grpc<D: Disk + 'static>(
+    node: &Node<D>,
+    address: SocketAddr,
+    metrics: Rc<ClientMetrics>,
+) -> Result<Aborting, NodeError> {
+    let listener = listen_within(&Address::Tcp(address), LISTEN_PATIENCE).await?;
+    let no_tcp = || std::io::Error::other(format!("{address} is no TCP address"));
+    let listener = listener.into_tcp().ok_or_else(no_tcp)?;
+    let identity = Rc::new(Identity {
+        cluster: node.config.cluster,
+        node: node.config.node,
+        url: format!("http://{address}"),
+    });
+    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let backends: Backends = Rc::new(move || {
+        Rc::new(GrpcBackend {
+            desk: desk.clone(),
+            share: Rc::default(),
+            window: window.clone(),
+            metrics: metrics.clone(),
+            identity: identity.clone(),
+        })
+    });
+    Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
 }
 
 /// Like the other sockets, an address that is taken is tried again for a while.

@@ -54,7 +54,7 @@ use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
 use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
-use crate::types::{ClusterId, Instant, LogIndex};
+use crate::types::{ClusterId, Instant, LogIndex, NodeId, Term};
 use repair::Repairing;
 use running::Running;
 
@@ -229,6 +229,15 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             Life::Repairing(repairing) => repairing.status(),
             Life::Over => ReplicaStatus::nothing(),
         }
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.running()?.core.leader()
+    }
+
+    pub fn term(&self) -> Term {
+        self.running().map_or(Term(0), |running| running.core.checkpoint().term)
     }
 
     fn running(&self) -> Option<&Running<C, D>> {

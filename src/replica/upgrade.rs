@@ -6,7 +6,7 @@
 //! member whose program is older.
 //!
 //! # The rule
-//! A replica whose program knows more than the version in force tells its leader so, every second.
+//! A replica whose program knows more than the version in force tells its leader so, every 200 ms.
 //! A leader that has heard from *all* members, learners too, within the last seconds that they know
 //! the next version, proposes to raise it. Nobody has to tell what is in force already, so this
 //! falls silent as soon as the cluster is up to date.
@@ -25,8 +25,9 @@ use crate::kv::{Command, Operation};
 use crate::storage::Disk;
 use crate::types::{Instant, NodeId};
 
-/// Between two times that a replica tells, or a leader counts.
-const EVERY: Duration = Duration::from_secs(1);
+/// Between two times that a replica tells, or a leader counts. A new cluster comes to the newest
+/// version within as many of them as there are versions, and meanwhile refuses what is new.
+const EVERY: Duration = Duration::from_millis(200);
 
 /// What was heard longer ago does not count.
 const VALID: Duration = Duration::from_secs(3);

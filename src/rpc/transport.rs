@@ -134,6 +134,14 @@ impl Listener {
         &self.address
     }
 
+    /// The system's own listener, if it listens on TCP.
+    pub fn into_tcp(self) -> Option<TcpListener> {
+        match self.inner {
+            Inner::Tcp(listener) => Some(listener),
+            Inner::Unix { .. } => None,
+        }
+    }
+
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
         match &self.inner {

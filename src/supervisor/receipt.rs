@@ -62,6 +62,7 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
         let mut ports = vec![state.http];
         for (_, node) in state.live() {
             ports.push(node.http);
+            ports.extend(node.grpc);
             for address in [&node.peer, &node.client] {
                 ports.extend(match address {
                     Address::Tcp(address) => Some(*address),

@@ -64,6 +64,9 @@ pub struct NodeRecord {
     pub peer: Address,
     pub client: Address,
     pub http: SocketAddr,
+    /// Of etcd's API. A cluster that was created before there was one gets it at its next start.
+    #[serde(default)]
+    pub grpc: Option<SocketAddr>,
     /// Its log was created: it is never created again.
     pub initialised: bool,
     /// A person stopped it: it stays down until a person starts it.
@@ -114,6 +117,7 @@ impl NodeRecord {
             peer,
             client,
             http: ports.next()?,
+            grpc: Some(ports.next()?),
             initialised: false,
             stay_down: false,
             given_up: None,
@@ -295,14 +299,22 @@ impl StateFile {
             }
             Ok(())
         };
+        let mut new = Vec::new();
         replace(&mut self.http, "metrics of the supervisor".to_owned())?;
         for (id, node) in &mut self.nodes {
             if node.retired.is_none() && is_down(*id) {
                 replace(&mut node.http, format!("metrics of node {id}"))?;
+                match &mut node.grpc {
+                    Some(grpc) => replace(grpc, format!("etcd's API of node {id}"))?,
+                    none => new.push(none),
+                }
                 if let Address::Tcp(client) = &mut node.client {
                     replace(client, format!("clients of node {id}"))?;
                 }
             }
+        }
+        for none in new {
+            *none = Some(ports.next()?);
         }
         Ok(told)
     }
@@ -394,6 +406,7 @@ impl StateFile {
             client: record.client.clone(),
             control: Address::Unix(place.socket("control")),
             http: record.http,
+            grpc: record.grpc,
             durability: tuned.durability,
             election_timeout_min_millis: tuned.election_timeout_min_millis,
             election_timeout_max_millis: tuned.election_timeout_max_millis,

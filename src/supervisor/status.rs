@@ -78,6 +78,7 @@ impl Daemon {
             peer: record.peer.clone(),
             control: Address::Unix(place.socket("control")),
             http: record.http,
+            grpc: record.grpc,
             log: place.log_file(),
             adopted: node.adopted,
             next_start_millis: lifecycle.next_start().map(|start| self.unix_millis_of(start)),

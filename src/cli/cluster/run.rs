@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::up::warn_if_even;
 use crate::cli::Global;
+use crate::cli::env::variables;
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{self, Progress};
@@ -32,8 +33,8 @@ use crate::supervisor::launch::{self, LaunchError, Start, Until, Wanted};
 /// Run a command with a throw-away cluster around it
 ///
 /// The command finds the cluster through KVRAFT_ENDPOINTS (or KVRAFT_HOME and KVRAFT_NAME, which
-/// kvctl itself reads). When it ends, the cluster goes with all its data, and the command's exit
-/// code is returned.
+/// kvctl itself reads), and as an etcd through ETCDCTL_ENDPOINTS. When it ends, the cluster goes
+/// with all its data, and the command's exit code is returned.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -146,6 +147,7 @@ fn spawn(
         .env("KVRAFT_NAME", global.name.as_str())
         .env("KVRAFT_HOME", home.path())
         .env("KVRAFT_ENDPOINTS", endpoints.join(","))
+        .envs(variables(status).into_iter().map(|it| (it.name, it.value)))
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| {

@@ -1,0 +1,212 @@
+//! `etcdserverpb.KV`: range, put, delete, transactions, compaction.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tonic::Status;
+
+use super::backend::Backend;
+use super::header::header;
+use super::pb::etcdserverpb as pb;
+use super::{convert, status};
+use crate::kv::{
+    Answer, Command, DeleteRangeRequest, Effect, Operation, Outcome, PutRequest, Query,
+    RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult,
+    after,
+};
+use crate::replica::{Consistency, Request, Response};
+use crate::types::Revision;
+
+/// Serves one connection.
+pub struct Kv {
+    pub backend: Rc<dyn Backend>,
+}
+
+impl Kv {
+    pub async fn range(
+        &self,
+        request: pb::RangeRequest,
+        timeout: Duration,
+    ) -> Result<pb::RangeResponse, Status> {
+        let consistency = match request.serializable {
+            true => Consistency::Stale,
+            false => Consistency::Linearizable,
+        };
+        let range = convert::range(request)?;
+        let answer = self.whole_range(range, consistency, timeout).await?;
+        Ok(pb::RangeResponse {
+            header: Some(header(&*self.backend, answer.revision)),
+            kvs: answer.items.into_iter().map(convert::key_value).collect(),
+            more: answer.more,
+            count: convert::signed(answer.count),
+        })
+    }
+
+    /// All of a range. What does not fit one answer of the replica is asked for page by page, at
+    /// the revision of the first.
+    async fn whole_range(
+        &self,
+        mut range: RangeRequest,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<Answer, Status> {
+        let limit = range.limit;
+        let mut whole = self.query(Query::Range(range.clone()), consistency, timeout).await?;
+        let by_key = range.sort_target == SortTarget::Key && range.sort_order != SortOrder::Descend;
+        while whole.more && !range.count_only && (limit == 0 || (whole.items.len() as u64) < limit)
+        {
+            if range.revision.0 == 0 {
+                range.revision = whole.revision;
+            }
+            match whole.items.last() {
+                Some(last) if by_key => range.start = after(&last.key),
+                _ => range.skip = whole.items.len() as u64,
+            }
+            range.limit = if limit == 0 { 0 } else { limit - whole.items.len() as u64 };
+            // That revision is here: the first page has seen to it.
+            let page = self.query(Query::Range(range.clone()), Consistency::Stale, timeout).await?;
+            if page.items.is_empty() {
+                whole.more = page.more;
+                break;
+            }
+            whole.items.extend(page.items);
+            whole.more = page.more;
+        }
+        whole.more &= !range.count_only;
+        Ok(whole)
+    }
+
+    pub async fn put(
+        &self,
+        request: pb::PutRequest,
+        timeout: Duration,
+    ) -> Result<pb::PutResponse, Status> {
+        let put = convert::put(request)?;
+        let is_plain = put.lease.0 == 0 && !put.prev_kv && !put.ignore_value && !put.ignore_lease;
+        if is_plain {
+            let PutRequest { key, value, .. } = put;
+            let outcome = self.write(Operation::Put { key, value }, timeout).await?;
+            let header = Some(header(&*self.backend, outcome.revision));
+            return Ok(pb::PutResponse { header, prev_kv: None });
+        }
+        let (revision, response) = self.alone(RequestOp::Put(put), timeout).await?;
+        let ResponseOp::Put { prev } = response else { return Err(another_kind()) };
+        let header = Some(header(&*self.backend, revision));
+        Ok(pb::PutResponse { header, prev_kv: prev.map(convert::key_value) })
+    }
+
+    pub async fn delete_range(
+        &self,
+        request: pb::DeleteRangeRequest,
+        timeout: Duration,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
+        let delete: DeleteRangeRequest = convert::delete_range(request)?;
+        let (revision, response) = self.alone(RequestOp::DeleteRange(delete), timeout).await?;
+        let ResponseOp::DeleteRange { deleted, prev } = response else {
+            return Err(another_kind());
+        };
+        Ok(pb::DeleteRangeResponse {
+            header: Some(header(&*self.backend, revision)),
+            deleted: convert::signed(deleted),
+            prev_kvs: prev.into_iter().map(convert::key_value).collect(),
+        })
+    }
+
+    /// One operation that takes a transaction's form.
+    async fn alone(
+        &self,
+        operation: RequestOp,
+        timeout: Duration,
+    ) -> Result<(Revision, ResponseOp), Status> {
+        let transaction = Transaction { success: vec![operation], ..Transaction::default() };
+        let (revision, mut result) = self.transact(transaction, timeout).await?;
+        let response = result.responses.pop().ok_or_else(another_kind)?;
+        Ok((revision, response))
+    }
+
+    async fn transact(
+        &self,
+        transaction: Transaction,
+        timeout: Duration,
+    ) -> Result<(Revision, TransactionResult), Status> {
+        let outcome = self.write(Operation::Transaction(transaction), timeout).await?;
+        match outcome.effect {
+            Effect::Transaction(result) => Ok((outcome.revision, (*result).clone())),
+            _ => Err(another_kind()),
+        }
+    }
+
+    pub async fn txn(
+        &self,
+        request: pb::TxnRequest,
+        timeout: Duration,
+    ) -> Result<pb::TxnResponse, Status> {
+        let transaction = convert::transaction(request)?;
+        let (revision, result) = self.transact(transaction, timeout).await?;
+        let changed = convert::has_changed(&result.responses);
+        let before = Revision(revision.0 - u64::from(changed));
+        Ok(pb::TxnResponse {
+            header: Some(header(&*self.backend, revision)),
+            succeeded: result.succeeded,
+            responses: convert::responses(&result, before),
+        })
+    }
+
+    pub async fn compact(
+        &self,
+        request: pb::CompactionRequest,
+        timeout: Duration,
+    ) -> Result<pb::CompactionResponse, Status> {
+        let Ok(revision) = u64::try_from(request.revision) else {
+            return Err(status::compacted());
+        };
+        let operation = Operation::Compact { revision: Revision(revision) };
+        let outcome = self.write(operation, timeout).await?;
+        Ok(pb::CompactionResponse { header: Some(header(&*self.backend, outcome.revision)) })
+    }
+
+    /// Writes, through the log. Nothing is tried twice: clients of etcd do that themselves.
+    pub async fn write(&self, operation: Operation, timeout: Duration) -> Result<Outcome, Status> {
+        let command = Command { session: None, operation };
+        command.validate().map_err(|invalid| status::of_invalid(&invalid))?;
+        let request = Request::Write { command: command.encode() };
+        let written = match self.backend.ask(request, timeout).await {
+            Response::Written(bytes) => bytes,
+            other => return Err(status::of_response(&other)),
+        };
+        let outcome = decoded(Outcome::decode(&written))?;
+        match outcome.effect {
+            Effect::Refused(refusal) => Err(status::of_refusal(refusal)),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// Asks the state machine, here.
+    pub async fn query(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<Answer, Status> {
+        query.validate().map_err(|invalid| status::of_invalid(&invalid))?;
+        let request = Request::Read { query: query.encode(), consistency };
+        let answer: Bytes = match self.backend.ask(request, timeout).await {
+            Response::Answer(bytes) => bytes,
+            other => return Err(status::of_response(&other)),
+        };
+        let answer = decoded(Answer::decode(&answer))?;
+        match answer.refused {
+            Some(refusal) => Err(status::of_refusal(refusal)),
+            None => Ok(answer),
+        }
+    }
+}
+
+fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {
+    result.map_err(|error| Status::internal(format!("etcdserver: {error}")))
+}
+
+fn another_kind() -> Status {
+    Status::internal("etcdserver: the replica's answer is of another kind")
+}

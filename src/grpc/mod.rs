@@ -1,0 +1,38 @@
+//! etcd's API, version 3, over gRPC.
+//!
+//! # The problem
+//! Many programs speak to etcd. Whoever puts a kvraft cluster behind one of them must not have to
+//! change it: so the same messages, the same errors in the same words, the same numbers.
+//!
+//! # The rule
+//! Everything that a client sees is written down in `schema/etcd`: the messages as `.proto` files,
+//! and what a server answers in its `README.md`. Here stand only translations: a request becomes a
+//! [`Command`](crate::kv::Command) or a [`Query`](crate::kv::Query) and goes the way of every other
+//! client's, so that a follower relays what only the leader can do.
+//!
+//! ```text
+//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
+//!                                    │ messages: pb      │ convert, status, header
+//! ```
+//!
+//! # Why not generated servers
+//! A node is one thread. Generated services want to be moved between threads, and every request
+//! would have to be handed to the node's thread and back. tonic's own machinery does not ask for
+//! that; only the table of methods is ours ([`routes`]).
+//!
+//! # Not here yet
+//! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered
+//! with "unknown method" or "unknown service".
+
+mod backend;
+mod convert;
+mod header;
+mod kv;
+mod maintenance;
+pub mod pb;
+mod routes;
+mod server;
+mod status;
+
+pub use backend::{Backend, Backends, Identity};
+pub use server::{GrpcLimits, serve};

@@ -1,0 +1,124 @@
+//! etcd's errors: the code and the exact text, since clients match on both.
+//!
+//! The list stands in `schema/etcd/README.md`.
+
+use tonic::{Code, Status};
+
+use crate::kv::{Invalid, Refusal};
+use crate::replica::{Refused, Response};
+
+pub fn empty_key() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: key is not provided")
+}
+
+pub fn key_not_found() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: key not found")
+}
+
+pub fn value_provided() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: value is provided")
+}
+
+pub fn lease_provided() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: lease is provided")
+}
+
+pub fn too_many_operations() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: too many operations in txn request")
+}
+
+pub fn duplicate_key() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: duplicate key given in txn request")
+}
+
+pub fn invalid_sort_option() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: invalid sort option")
+}
+
+pub fn request_too_large() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: request is too large")
+}
+
+pub fn compacted() -> Status {
+    Status::new(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+}
+
+pub fn future_revision() -> Status {
+    Status::new(Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+}
+
+pub fn lease_not_found() -> Status {
+    Status::new(Code::NotFound, "etcdserver: requested lease not found")
+}
+
+pub fn lease_exists() -> Status {
+    Status::new(Code::FailedPrecondition, "etcdserver: lease already exists")
+}
+
+pub fn no_leader() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: no leader")
+}
+
+pub fn timed_out() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: request timed out")
+}
+
+pub fn unknown_method(path: &str) -> Status {
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
+    let (service, method) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    Status::new(Code::Unimplemented, format!("unknown method {method} for service {service}"))
+}
+
+pub fn unknown_service(service: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("unknown service {service}"))
+}
+
+/// Why a replica did not do what it was asked for.
+pub fn of_response(response: &Response) -> Status {
+    let why = match response {
+        Response::Refused { why, message } => match why {
+            Refused::NoLeader { .. } | Refused::Repairing => return no_leader(),
+            Refused::Busy { .. } => (Code::Unknown, "etcdserver: too many requests".to_owned()),
+            Refused::NoSpace => {
+                (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded".to_owned())
+            }
+            Refused::TimedOut => return timed_out(),
+            Refused::Stopping => (Code::Unavailable, "etcdserver: server stopped".to_owned()),
+            Refused::Disagreement => (Code::DataLoss, "etcdserver: corrupt cluster".to_owned()),
+            Refused::Invalid => (Code::InvalidArgument, format!("etcdserver: {message}")),
+        },
+        // It may have taken effect, and etcd's clients know this text to say so.
+        Response::Unknown(_) => return timed_out(),
+        Response::Written(_) | Response::Answer(_) => {
+            (Code::Internal, "etcdserver: an answer of another kind".to_owned())
+        }
+    };
+    Status::new(why.0, why.1)
+}
+
+/// Why a request makes no sense.
+pub fn of_invalid(invalid: &Invalid) -> Status {
+    match invalid {
+        Invalid::EmptyKey => empty_key(),
+        Invalid::TooLarge { .. } => request_too_large(),
+        Invalid::DuplicateKey => duplicate_key(),
+        Invalid::TooManyOps => too_many_operations(),
+        Invalid::ValueProvided => value_provided(),
+        Invalid::LeaseProvided => lease_provided(),
+        other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
+    }
+}
+
+/// Why a command that is in the log was not applied, or a query has no answer.
+pub fn of_refusal(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Compacted => compacted(),
+        Refusal::FutureRevision => future_revision(),
+        Refusal::KeyNotFound => key_not_found(),
+        Refusal::LeaseNotFound => lease_not_found(),
+        Refusal::LeaseExists => lease_exists(),
+        // Some node is still of an older program.
+        Refusal::UnknownVersion => Status::new(Code::Unavailable, "etcdserver: not capable"),
+        other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
+    }
+}

@@ -1,0 +1,65 @@
+//! The node as etcd's services see it.
+//!
+//! A request goes over the [`Desk`] like one of `client.capnp`, is counted like one, and shares its
+//! bounds: each connection has a share of its own.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+
+use super::desk::{Desk, Share};
+use super::metrics::{ClientMetrics, Kind};
+use super::status::Window;
+use crate::grpc::{Backend, Identity};
+use crate::replica::{Consistency, ReplicaStatus, Request, Response};
+use crate::storage::Disk;
+use crate::types::{NodeId, Term};
+
+/// One for each connection.
+pub struct GrpcBackend<D: Disk> {
+    pub desk: Rc<Desk>,
+    pub share: Rc<Share>,
+    pub window: Rc<Window<D>>,
+    pub metrics: Rc<ClientMetrics>,
+    pub identity: Rc<Identity>,
+}
+
+impl<D: Disk> Backend for GrpcBackend<D> {
+    fn ask(&self, request: Request, timeout: Duration) -> LocalBoxFuture<'static, Response> {
+        let began = Instant::now();
+        let kind = match &request {
+            Request::Write { .. } => Kind::Write,
+            Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
+            Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
+        };
+        let asked = self.desk.ask(&self.share, request, timeout);
+        let metrics = Rc::clone(&self.metrics);
+        let answered = async move {
+            let response = match asked {
+                Ok(answer) => answer.await,
+                Err(response) => response,
+            };
+            metrics.answered(kind, &response, began.elapsed());
+            response
+        };
+        answered.boxed_local()
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        self.window.status()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.window.replica.borrow().leader()
+    }
+
+    fn term(&self) -> Term {
+        self.window.replica.borrow().term()
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}

@@ -1,0 +1,308 @@
+//! etcd's API on a living cluster, as its clients call it: every node serves, in etcd's own words.
+
+mod kvctl_home;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use kvctl_home::{Home, wait_until};
+use kvraft::grpc::pb::etcdserverpb as pb;
+use kvraft::grpc::pb::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use kvraft::grpc::pb::etcdserverpb::{request_op, response_op};
+use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+struct Client {
+    grpc: Grpc<Channel>,
+}
+
+impl Client {
+    async fn connect(address: &str) -> Client {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
+        Client { grpc }
+    }
+
+    async fn call<Q, A>(&mut self, path: &'static str, request: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        self.grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+        let codec = ProstCodec::<Q, A>::default();
+        let path = PathAndQuery::from_static(path);
+        self.grpc.unary(Request::new(request), path, codec).await.map(|it| it.into_inner())
+    }
+
+    async fn put(&mut self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+        self.call("/etcdserverpb.KV/Put", request).await
+    }
+
+    async fn range(&mut self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
+        self.call("/etcdserverpb.KV/Range", request).await
+    }
+
+    async fn txn(&mut self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        self.call("/etcdserverpb.KV/Txn", request).await
+    }
+}
+
+fn put(key: &str, value: &str) -> pb::PutRequest {
+    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
+    pb::PutRequest { key, value, ..Default::default() }
+}
+
+fn get(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest { key: Bytes::from(key.to_owned()), ..Default::default() }
+}
+
+/// All that begin with it.
+fn prefix(key: &str) -> pb::RangeRequest {
+    let mut end = key.to_owned().into_bytes();
+    *end.last_mut().unwrap() += 1;
+    pb::RangeRequest { range_end: end.into(), ..get(key) }
+}
+
+/// A cluster whose nodes are of the version that has a past, and where they serve.
+fn cluster(nodes: u32) -> (Home, Vec<String>) {
+    let home = Home::with(nodes);
+    let addresses: Vec<String> =
+        home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
+    assert_eq!(addresses.len(), nodes as usize);
+    let runtime = runtime();
+    wait_until("transactions are known", || {
+        let prev = pb::PutRequest { prev_kv: true, ..put("ready", "") };
+        runtime.block_on(async { Client::connect(&addresses[0]).await.put(prev).await }).is_ok()
+    });
+    (home, addresses)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn values(response: &pb::RangeResponse) -> Vec<(String, String)> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    response.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect()
+}
+
+#[test]
+fn every_node_serves_and_the_past_is_there_until_it_is_compacted() {
+    let (_home, addresses) = cluster(3);
+    runtime().block_on(async {
+        let mut clients = Vec::new();
+        for address in &addresses {
+            clients.push(Client::connect(address).await);
+        }
+        let mut revisions = Vec::new();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let done = client.put(put("k/a", &number.to_string())).await.unwrap();
+            let header = done.header.unwrap();
+            assert_eq!(header.member_id, number as u64 + 1);
+            assert!(header.cluster_id != 0 && header.raft_term > 0);
+            revisions.push(header.revision);
+        }
+        assert!(revisions.is_sorted() && revisions[0] + 2 == revisions[2], "{revisions:?}");
+        for client in &mut clients {
+            let now = client.range(get("k/a")).await.unwrap();
+            assert_eq!(values(&now), [("k/a".into(), "2".into())]);
+            let kv = &now.kvs[0];
+            assert_eq!((kv.create_revision, kv.mod_revision), (revisions[0], revisions[2]));
+            assert_eq!((kv.version, now.count, now.more), (3, 1, false));
+            let then = pb::RangeRequest { revision: revisions[0], ..get("k/a") };
+            assert_eq!(values(&client.range(then).await.unwrap())[0].1, "0");
+        }
+        let compact = pb::CompactionRequest { revision: revisions[1], physical: false };
+        let path = "/etcdserverpb.KV/Compact";
+        let _: pb::CompactionResponse = clients[0].call(path, compact).await.unwrap();
+        let again = clients[1].call::<_, pb::CompactionResponse>(path, compact).await.unwrap_err();
+        let compacted = "etcdserver: mvcc: required revision has been compacted";
+        assert_eq!((again.code(), again.message()), (Code::OutOfRange, compacted));
+        let then = pb::RangeRequest { revision: revisions[0], ..get("k/a") };
+        assert_eq!(clients[2].range(then).await.unwrap_err().message(), compacted);
+        let then = pb::RangeRequest { revision: revisions[1], ..get("k/a") };
+        assert_eq!(values(&clients[2].range(then).await.unwrap())[0].1, "1");
+    });
+}
+
+#[test]
+fn a_range_comes_whole_however_large_and_in_every_order() {
+    let (_home, addresses) = cluster(1);
+    runtime().block_on(async {
+        let mut client = Client::connect(&addresses[0]).await;
+        // Five mebibytes: several answers of the state machine.
+        let large = "x".repeat(100 << 10);
+        for number in 0..50 {
+            client
+                .put(put(&format!("big/{number:02}"), &format!("{number}{large}")))
+                .await
+                .unwrap();
+        }
+        let all = client.range(prefix("big/")).await.unwrap();
+        assert_eq!((all.kvs.len(), all.count, all.more), (50, 50, false));
+        assert!(all.kvs.is_sorted_by_key(|kv| kv.key.clone()));
+        let newest = pb::RangeRequest {
+            sort_order: pb::range_request::SortOrder::Descend as i32,
+            sort_target: pb::range_request::SortTarget::Mod as i32,
+            limit: 40,
+            ..prefix("big/")
+        };
+        let newest = client.range(newest).await.unwrap();
+        assert_eq!((newest.kvs.len(), newest.count, newest.more), (40, 50, true));
+        assert_eq!(&newest.kvs[0].key[..], b"big/49");
+        assert_eq!(&newest.kvs[39].key[..], b"big/10");
+        let count = pb::RangeRequest { count_only: true, ..prefix("big/") };
+        let count = client.range(count).await.unwrap();
+        assert_eq!((count.kvs.len(), count.count, count.more), (0, 50, false));
+        let everything = pb::RangeRequest {
+            key: Bytes::from_static(&[0]),
+            range_end: Bytes::from_static(&[0]),
+            keys_only: true,
+            ..Default::default()
+        };
+        assert_eq!(client.range(everything).await.unwrap().kvs.len(), 51);
+        let none = pb::RangeRequest { range_end: Bytes::from_static(b"a"), ..get("b") };
+        assert_eq!(client.range(none).await.unwrap().count, 0);
+    });
+}
+
+#[test]
+fn transactions_decide_and_see_their_own_writes() {
+    let (_home, addresses) = cluster(3);
+    let is_absent = |key: &'static str| pb::Compare {
+        result: CompareResult::Equal as i32,
+        target: CompareTarget::Version as i32,
+        key: Bytes::from_static(key.as_bytes()),
+        target_union: Some(TargetUnion::Version(0)),
+        ..Default::default()
+    };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let request = pb::TxnRequest {
+        compare: vec![is_absent("t")],
+        success: vec![
+            op(request_op::Request::RequestRange(get("t"))),
+            op(request_op::Request::RequestPut(put("t", "1"))),
+            op(request_op::Request::RequestRange(get("t"))),
+        ],
+        failure: vec![op(request_op::Request::RequestRange(get("t")))],
+    };
+    runtime().block_on(async {
+        let mut first = Client::connect(&addresses[1]).await;
+        let won = first.txn(request.clone()).await.unwrap();
+        let lost = Client::connect(&addresses[2]).await.txn(request).await.unwrap();
+        let revision = won.header.unwrap().revision;
+        assert!(won.succeeded && !lost.succeeded);
+        assert_eq!(lost.header.unwrap().revision, revision);
+        let ranges = |response: &pb::TxnResponse| -> Vec<(usize, i64)> {
+            let range = |op: &pb::ResponseOp| match op.response.as_ref().unwrap() {
+                response_op::Response::ResponseRange(range) => {
+                    Some((range.kvs.len(), range.header.unwrap().revision))
+                }
+                _ => None,
+            };
+            response.responses.iter().filter_map(range).collect()
+        };
+        assert_eq!(ranges(&won), [(0, revision - 1), (1, revision)]);
+        assert_eq!(ranges(&lost), [(1, revision)]);
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_etcds_words() {
+    let (_home, addresses) = cluster(1);
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let puts = |count: usize, key: fn(usize) -> String| pb::TxnRequest {
+        success: (0..count)
+            .map(|number| op(request_op::Request::RequestPut(put(&key(number), ""))))
+            .collect(),
+        ..Default::default()
+    };
+    runtime().block_on(async {
+        let mut client = Client::connect(&addresses[0]).await;
+        let says = |status: Status| (status.code(), status.message().to_owned());
+        let large = "x".repeat(1536 << 10);
+        for (request, code, text) in [
+            (put("", "1"), Code::InvalidArgument, "etcdserver: key is not provided"),
+            (put("k", &large), Code::InvalidArgument, "etcdserver: request is too large"),
+            (
+                pb::PutRequest { ignore_value: true, ..put("k", "v") },
+                Code::InvalidArgument,
+                "etcdserver: value is provided",
+            ),
+            (
+                pb::PutRequest { ignore_value: true, ..put("nowhere", "") },
+                Code::InvalidArgument,
+                "etcdserver: key not found",
+            ),
+            (
+                pb::PutRequest { lease: 77, ..put("k", "v") },
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+            ),
+            (
+                put("k", &"x".repeat(3 << 20)),
+                Code::ResourceExhausted,
+                "grpc: received message larger than max (3145736 vs. 2097152)",
+            ),
+        ] {
+            let refused = client.put(request).await.unwrap_err();
+            assert_eq!(says(refused), (code, text.to_owned()));
+        }
+        for (request, code, text) in [
+            (
+                pb::RangeRequest { revision: 1_000_000, ..get("k") },
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+            ),
+            (
+                pb::RangeRequest { sort_target: 99, ..get("k") },
+                Code::InvalidArgument,
+                "etcdserver: invalid sort option",
+            ),
+        ] {
+            let refused = client.range(request).await.unwrap_err();
+            assert_eq!(says(refused), (code, text.to_owned()));
+        }
+        for (request, text) in [
+            (puts(129, |it| it.to_string()), "etcdserver: too many operations in txn request"),
+            (puts(2, |_| "same".into()), "etcdserver: duplicate key given in txn request"),
+            (puts(1, |_| String::new()), "etcdserver: key is not provided"),
+        ] {
+            let refused = client.txn(request).await.unwrap_err();
+            assert_eq!(says(refused), (Code::InvalidArgument, text.to_owned()));
+        }
+        let unknown = client.call::<_, pb::PutResponse>("/etcdserverpb.KV/Nope", get("k")).await;
+        let text = "unknown method Nope for service etcdserverpb.KV".to_owned();
+        assert_eq!(says(unknown.unwrap_err()), (Code::Unimplemented, text));
+        let unknown = client.call::<_, pb::PutResponse>("/nope.X/Y", get("k")).await;
+        let text = "unknown service nope.X".to_owned();
+        assert_eq!(says(unknown.unwrap_err()), (Code::Unimplemented, text));
+        // Whoever was refused may go on.
+        client.put(put("k", "v")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_member_says_how_it_is() {
+    let (home, addresses) = cluster(3);
+    let leader = home.json(&["cluster", "status"])["leader"].as_u64().unwrap();
+    runtime().block_on(async {
+        let mut client = Client::connect(&addresses[2]).await;
+        let path = "/etcdserverpb.Maintenance/Status";
+        let status: pb::StatusResponse = client.call(path, pb::StatusRequest {}).await.unwrap();
+        assert_eq!((status.leader, status.header.unwrap().member_id), (leader, 3));
+        assert!(status.version.starts_with("3.5.") && status.raft_index > 0 && !status.is_learner);
+        let path = "/etcdserverpb.Cluster/MemberList";
+        let list = pb::MemberListRequest::default();
+        let list: pb::MemberListResponse = client.call(path, list).await.unwrap();
+        let ids: Vec<u64> = list.members.iter().map(|member| member.id).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(list.members[2].client_ur_ls, [format!("http://{}", addresses[2])]);
+    });
+    let told = home.ok(&["env"]);
+    let expected =
+        format!("export ETCDCTL_ENDPOINTS={}\nexport ETCDCTL_API=3\n", addresses.join(","));
+    assert_eq!(told, expected);
+}
