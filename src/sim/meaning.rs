@@ -68,7 +68,9 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
         }
         Effect::Raised { .. } => return Err(unsound("a client raised the version".into())),
         Effect::Transaction(result) => match &result.responses[..] {
-            [ResponseOp::Put { prev }, ResponseOp::Range { count: 1, .. }] => {
+            [ResponseOp::Put { prev }, ResponseOp::Range { count: 1, .. }, besides @ ..]
+                if besides.iter().all(|it| matches!(it, ResponseOp::Put { prev: None })) =>
+            {
                 Meaning::Done(Told::Written { existed: prev.is_some() }, revision, true)
             }
             other => return Err(unsound(format!("a transaction did not see itself: {other:?}"))),

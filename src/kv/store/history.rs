@@ -233,6 +233,9 @@ impl History {
         let next = match self.log.get_max() {
             Some((last, _)) if last.0 == at.0 => last.1.checked_add(1),
             Some((last, _)) if last.0 > at.0 => None,
+            // The broom stops between any two changes, be they of one revision: it may have taken
+            // the first ones of the revision where the log begins now, if that one is to go.
+            None if at.0 < self.compacted => Some(at.1),
             _ => Some(0),
         };
         if next != Some(at.1) {

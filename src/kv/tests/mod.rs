@@ -8,6 +8,7 @@ mod model;
 mod past;
 mod past_model;
 mod snapshot;
+mod sweeping;
 mod transaction;
 mod version;
 
