@@ -223,6 +223,11 @@ impl Machine {
         self.store.history().map_or(Revision(0), History::compacted)
     }
 
+    /// Whether compaction left something that the next entries sweep.
+    pub fn has_rubbish(&self) -> bool {
+        self.store.history().is_some_and(History::has_rubbish)
+    }
+
     /// How many leases there are.
     pub fn leases(&self) -> u64 {
         self.store.leases().count()

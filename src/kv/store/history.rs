@@ -24,7 +24,8 @@
 //! To drop millions of versions takes seconds, in which a replica would neither apply nor answer.
 //! So a compaction only moves a mark, [`History::compacted`]: whatever asks for less is refused
 //! from then on. The rubbish is swept with the entries that follow, a bounded number of changes
-//! each ([`History::sweep`]). How far the broom has come is state like any other: it depends on
+//! each ([`History::sweep`]): twice as many as the newest revision made, so that the broom comes
+//! nearer whatever the entries do, and no entry costs much more than the one before it. How far the broom has come is state like any other: it depends on
 //! nothing but the entries, is hashed, and is part of a snapshot.
 //!
 //! The change *at* the mark is kept, because a watch may begin there.
@@ -49,9 +50,8 @@ use crate::types::Revision;
 /// Where in the log: the revision, and which of its changes, from 0.
 pub type Position = (Revision, u32);
 
-/// Changes that one entry sweeps, at most: a fraction of a millisecond. More than most entries
-/// make, so that the broom arrives. Part of what replicas agree on: it changes only with the
-/// machine's version.
+/// Changes that one entry sweeps, if the newest revision made few: a fraction of a millisecond.
+/// Part of what replicas agree on: it changes only with the machine's version.
 pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
 
 #[derive(Clone, Debug)]
@@ -128,10 +128,22 @@ impl History {
         Ok(())
     }
 
-    /// Drops at most `most` changes that lie before the mark, each with the version that it
+    /// Whether there is anything left to be swept.
+    pub fn has_rubbish(&self) -> bool {
+        self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted)
+    }
+
+    /// How much the next entry sweeps. A transaction, a lease or a range that is deleted may make
+    /// any number of changes at once: with a fixed number the broom could fall behind for ever.
+    fn broom(&self) -> usize {
+        let newest = self.log.get_max().map_or(0, |((_, sub), _)| *sub as usize + 1);
+        SWEEP_WITH_EACH_ENTRY.max(newest.saturating_mul(2))
+    }
+
+    /// Drops a bounded number of changes that lie before the mark, each with the version that it
     /// replaced.
-    pub fn sweep(&mut self, most: usize) {
-        for _ in 0..most {
+    pub fn sweep(&mut self) {
+        for _ in 0..self.broom() {
             let Some((at, item)) = self.log.get_min() else { return };
             let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
             if revision >= self.compacted {

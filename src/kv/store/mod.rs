@@ -27,7 +27,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-pub use history::{History, Position, SWEEP_WITH_EACH_ENTRY};
+#[cfg(test)]
+pub use history::SWEEP_WITH_EACH_ENTRY;
+pub use history::{History, Position};
 pub use item::Item;
 pub use lease::{Lease, Leases};
 pub use restore::KeptChange;
@@ -126,7 +128,7 @@ impl Store {
     /// Does a bounded part of what compaction left to be done.
     pub fn sweep(&mut self) {
         if let Some(history) = &mut self.history {
-            history.sweep(SWEEP_WITH_EACH_ENTRY);
+            history.sweep();
         }
     }
 

@@ -64,3 +64,38 @@ fn a_snapshot_that_lacks_a_revision_s_first_changes_is_refused() {
     assert!(store.restore_change((Revision(3), 1), change()).is_err(), "one is missing");
     assert!(store.restore_change((Revision(3), 0), change()).is_ok());
 }
+
+/// Whatever entries change, the broom comes nearer.
+#[test]
+fn the_broom_does_not_fall_behind() {
+    let mut machine = machine_with_a_past();
+    for round in 0..60 {
+        apply(&mut machine, &alone(puts(100, "k")));
+        let last = machine.revision();
+        compact(&mut machine, last);
+        let (changes, past) = machine.parts().0.history().unwrap().counts();
+        assert!(changes <= 300 && past <= 300, "round {round}: {changes} and {past}");
+        assert_eq!(machine.state_hash(), machine.recompute_state_hash());
+    }
+    skip(&mut machine);
+    assert!(!machine.has_rubbish());
+    // A lease with many keys goes at once, and so does what it leaves.
+    let id = LeaseId(5);
+    apply(&mut machine, &alone(Operation::LeaseGrant { id, ttl: 9 }));
+    for part in 0..30 {
+        let put = |number| {
+            let key = bytes(&format!("leased-{part}-{number}"));
+            RequestOp::Put(PutRequest { key, lease: id, ..PutRequest::default() })
+        };
+        let success = (0..100).map(put).collect();
+        let transaction = Transaction { success, ..Transaction::default() };
+        apply(&mut machine, &alone(Operation::Transaction(transaction)));
+    }
+    let outcome = apply(&mut machine, &alone(Operation::LeaseRevoke { id }));
+    assert_eq!(outcome.effect, Effect::LeaseRevoked { deleted: 3000 });
+    let last = machine.revision();
+    compact(&mut machine, last);
+    assert!(machine.has_rubbish());
+    skip(&mut machine);
+    assert!(!machine.has_rubbish());
+}
