@@ -146,6 +146,7 @@ struct Outcome {
     leaseNotFound  @8;
     leaseExists    @9;
     resultTooLarge @10;           # the transaction would answer more than is kept and sent at once
+    tooMuchToVisit @11;           # the transaction would look at more keys than any may
   }
 }
 

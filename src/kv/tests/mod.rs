@@ -11,6 +11,7 @@ mod snapshot;
 mod sweeping;
 mod transaction;
 mod version;
+mod visits;
 
 use bytes::Bytes;
 use proptest::prelude::*;

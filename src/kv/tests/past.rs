@@ -77,7 +77,8 @@ fn any_compare() -> impl Strategy<Value = Compare> {
         any_revision().prop_map(CompareTarget::CreateRevision),
         any_revision().prop_map(CompareTarget::ModRevision),
         any_value().prop_map(CompareTarget::Value),
-        (0..3u64).prop_map(|id| CompareTarget::Lease(LeaseId(id))),
+        prop::sample::select(vec![0, 1, 2, u64::MAX])
+            .prop_map(|id| CompareTarget::Lease(LeaseId(id))),
     ];
     (any_span(), result, target).prop_map(|((start, end), result, target)| Compare {
         start,
