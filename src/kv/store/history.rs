@@ -33,8 +33,9 @@
 //! # Caveats
 //!
 //! What was before version 3 is not known: the history of a cluster that was raised begins as if it
-//! had been compacted at the revision of that moment. Its very last change, should it have been a
-//! deletion, is the only one at the mark that no watch can see.
+//! had been compacted at the revision of that moment. The very last change before, be it a put or a
+//! deletion, is the only one at the mark that no watch can see, because it is in no log. (What a put
+//! set can be read all the same.)
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -56,8 +57,9 @@ pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct History {
-    /// Nothing before it can be read; zero: all can.
-    compacted: Revision,
+    /// Nothing before it can be read. `None`: it was never compacted, which is not the same as at
+    /// zero, although all can be read then, too: etcd takes one compaction at zero.
+    compacted: Option<Revision>,
     log: OrdMap<Position, Arc<Item>>,
     past: OrdMap<(Bytes, Revision), Arc<Item>>,
     /// Of keys and values in the past.
@@ -68,12 +70,18 @@ pub struct History {
 
 impl History {
     /// Of a store whose past, up to here, is not known.
-    pub fn since(compacted: Revision) -> History {
+    pub fn since(compacted: Option<Revision>) -> History {
         let (log, past) = (OrdMap::new(), OrdMap::new());
         History { compacted, log, past, bytes: 0, digest: Digest::default() }
     }
 
+    /// Nothing before it can be read; zero: all can.
     pub fn compacted(&self) -> Revision {
+        self.compacted.unwrap_or_default()
+    }
+
+    /// Where it was compacted last, if it ever was.
+    pub fn last_compaction(&self) -> Option<Revision> {
         self.compacted
     }
 
@@ -118,19 +126,19 @@ impl History {
 
     /// From now on nothing before `at` can be read. `now` is the store's revision.
     pub fn compact(&mut self, at: Revision, now: Revision) -> Result<(), Refusal> {
-        if at <= self.compacted {
+        if Some(at) <= self.compacted {
             return Err(Refusal::Compacted);
         }
         if at > now {
             return Err(Refusal::FutureRevision);
         }
-        self.compacted = at;
+        self.compacted = Some(at);
         Ok(())
     }
 
     /// Whether there is anything left to be swept.
     pub fn has_rubbish(&self) -> bool {
-        self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted)
+        self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted())
     }
 
     /// How much the next entry sweeps. A transaction, a lease or a range that is deleted may make
@@ -146,7 +154,7 @@ impl History {
         for _ in 0..self.broom() {
             let Some((at, item)) = self.log.get_min() else { return };
             let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
-            if revision >= self.compacted {
+            if revision >= self.compacted() {
                 return;
             }
             let (is_tombstone, hash) = (item.is_tombstone(), item.hash);
@@ -247,7 +255,7 @@ impl History {
             Some((last, _)) if last.0 > at.0 => None,
             // The broom stops between any two changes, be they of one revision: it may have taken
             // the first ones of the revision where the log begins now, if that one is to go.
-            None if at.0 < self.compacted => Some(at.1),
+            None if at.0 < self.compacted() => Some(at.1),
             _ => Some(0),
         };
         if next != Some(at.1) {

@@ -121,7 +121,7 @@ impl Store {
     /// From now on the keys have a past. What came before is as if it had been compacted away.
     pub fn keep_history(&mut self) {
         let nothing_yet = self.revision == Revision(1);
-        let since = if nothing_yet { Revision(0) } else { self.revision };
+        let since = (!nothing_yet).then_some(self.revision);
         self.history.get_or_insert_with(|| History::since(since));
     }
 

@@ -131,7 +131,7 @@ fn any_entry() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => any_operation(),
         8 => any_transaction().prop_map(Operation::Transaction),
-        2 => (1..30u64).prop_map(|at| Operation::Compact { revision: Revision(at) }),
+        2 => (0..30u64).prop_map(|at| Operation::Compact { revision: Revision(at) }),
         3 => (any_lease(), 1..9u64).prop_map(|(id, ttl)| Operation::LeaseGrant { id, ttl }),
         1 => any_lease().prop_map(|id| Operation::LeaseRevoke { id }),
         1 => prop::collection::vec(

@@ -15,7 +15,9 @@ pub struct PastModel {
     now: Map,
     /// Every change, with its number within its revision.
     pub changes: Vec<Change>,
+    /// At zero or never compacted, all can be read: but at zero only once.
     pub compacted: u64,
+    was_compacted: bool,
     pub leases: BTreeMap<LeaseId, (u64, u64)>,
 }
 
@@ -79,14 +81,16 @@ impl PastModel {
                 let result = self.transact(&transaction, &before);
                 Effect::Transaction(std::sync::Arc::new(result))
             }
-            Operation::Compact { revision } if revision.0 <= self.compacted => {
+            Operation::Compact { revision }
+                if revision.0 < self.compacted + u64::from(self.was_compacted) =>
+            {
                 return Err(Refusal::Compacted);
             }
             Operation::Compact { revision } if revision.0 > self.revision() => {
                 return Err(Refusal::FutureRevision);
             }
             Operation::Compact { revision } => {
-                self.compacted = revision.0;
+                (self.compacted, self.was_compacted) = (revision.0, true);
                 Effect::Compacted
             }
             Operation::LeaseGrant { id, .. } if self.leases.contains_key(&id) => {

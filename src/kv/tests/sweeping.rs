@@ -56,7 +56,7 @@ fn a_snapshot_is_taken_in_the_midst_of_a_sweep() {
 #[test]
 fn a_snapshot_that_lacks_a_revision_s_first_changes_is_refused() {
     let mut store = store::Store::restoring(Revision(9));
-    store.restore_history(Revision(3)).unwrap();
+    store.restore_history(Some(Revision(3))).unwrap();
     let change = || store::KeptChange::Deleted(bytes("a"));
     assert!(store.restore_change((Revision(3), 1), change()).is_err(), "it is at the mark");
     assert!(store.restore_change((Revision(2), 7), change()).is_ok(), "it is before the mark");
@@ -98,4 +98,18 @@ fn the_broom_does_not_fall_behind() {
     assert!(machine.has_rubbish());
     skip(&mut machine);
     assert!(!machine.has_rubbish());
+}
+
+/// etcd takes one compaction at zero, and tells it from none.
+#[test]
+fn a_compaction_at_zero_is_taken_once() {
+    let mut machine = machine_with_a_past();
+    assert_eq!(machine.last_compaction(), None);
+    let never = machine.state_hash();
+    compact(&mut machine, Revision(0));
+    assert_eq!(machine.last_compaction(), Some(Revision(0)));
+    assert_ne!(machine.state_hash(), never);
+    assert_eq!(restored(&machine).state_hash(), machine.state_hash());
+    let again = apply(&mut machine, &alone(Operation::Compact { revision: Revision(0) }));
+    assert_eq!(refused(&again), Some(Refusal::Compacted));
 }
