@@ -397,6 +397,7 @@ impl Clients {
                 coverage.count(Seen::StaleRead);
                 return Ok(wait);
             }
+            Meaning::Compacted => return Ok(wait),
             Meaning::Unsupported => {
                 record(&mut self.histories, &doing, None, u64::MAX);
                 return Ok(wait);
