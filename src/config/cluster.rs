@@ -338,8 +338,8 @@ impl ClusterConfig {
              snapshot_log_bytes = {}\n\
              keep_entries = {}\n\
              # What is kept of the keys' past, for reads and watches that look back: so many\n\
-             # revisions, a time such as 5m (1s at least), or all. Of a number of revisions, fewer\n\
-             # are kept if they are more than 256 MiB.\n\
+             # revisions, a time such as 5m (1s at least), or all. Of a number of revisions,\n\
+             # fewer are kept if they are more than 256 MiB.\n\
              history = \"{}\"\n\
              \n\
              [supervisor]\n\

@@ -6,18 +6,18 @@
 //!
 //! # The rule
 //! A leader that has more of a past than is to be [kept](Retention) proposes to compact it, like a
-//! client. By number, whenever an eighth more has gathered than is kept, and [`WORTH_IT`] revisions
-//! at least; by time, sixteen times within the time that is kept, each replica noting meanwhile which
-//! revision it was when.
+//! client. By number, whenever an eighth more has gathered than is kept, and more than 64 revisions;
+//! by time, sixteen times within the time that is kept, each replica noting meanwhile which revision
+//! it was when.
 //!
 //! A number of revisions says nothing of their size. So if the past is still larger than
-//! [`MAX_PAST_BYTES`] when all rubbish of the last compaction is gone, half of its revisions go; and
-//! if that is not enough, half of the rest.
+//! [`MAX_PAST_BYTES`] when all rubbish of the last compaction is gone, half of its revisions go;
+//! and if that is not enough, half of the rest.
 //!
 //! # The broom
 //! What a compaction leaves is swept with the entries that follow, and in a cluster where nothing
-//! happens none do. So a leader that sees rubbish, and no entry for a second, proposes one that does
-//! nothing: to compact to where it was compacted already, which is refused.
+//! happens none do. So a leader that sees rubbish, and no entry for a second, proposes one that
+//! does nothing: to compact to where it was compacted already, which is refused.
 //!
 //! # Caveats
 //! It is no part of what replicas must agree on: two leaders that keep differently compact
@@ -58,8 +58,8 @@ pub struct Forgetting {
     next: Instant,
     /// What was proposed last, and when.
     proposed: Option<(Revision, Instant)>,
-    /// Of a leader that sees rubbish: when to propose an entry that sweeps, if this one is still the
-    /// last then.
+    /// Of a leader that sees rubbish: when to propose an entry that sweeps, if this one is still
+    /// the last then.
     broom: Option<(Instant, LogIndex)>,
 }
 

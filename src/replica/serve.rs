@@ -121,8 +121,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
-    /// Puts an operation of the cluster's own into this turn's batch, as a client's would be: not if
-    /// this replica stops, if the states differ, or if the log has no room. Nobody waits for its
+    /// Puts an operation of the cluster's own into this turn's batch, as a client's would be: not
+    /// if this replica stops, if the states differ, or if the log has no room. Nobody waits for its
     /// ticket: whether it was taken shows in the state machine. Whether it is on its way.
     pub(super) fn propose_of_itself(&mut self, operation: Operation) -> bool {
         let command = Command { session: None, operation }.encode();

@@ -24,9 +24,10 @@
 //! To drop millions of versions takes seconds, in which a replica would neither apply nor answer.
 //! So a compaction only moves a mark, [`History::compacted`]: whatever asks for less is refused
 //! from then on. The rubbish is swept with the entries that follow, a bounded number of changes
-//! each ([`History::sweep`]): twice as many as the newest revision made, so that the broom comes
-//! nearer whatever the entries do, and no entry costs much more than the one before it. How far the broom has come is state like any other: it depends on
-//! nothing but the entries, is hashed, and is part of a snapshot.
+//! each ([`History::sweep`]): at least twice as many as the newest revision made, so that the broom
+//! comes nearer whatever the entries do, and sweeping costs no more than a few times what
+//! making the changes did. How far the broom has come is state like any other: it depends on nothing but
+//! the entries, is hashed, and is part of a snapshot.
 //!
 //! The change *at* the mark is kept, because a watch may begin there.
 //!
@@ -34,8 +35,8 @@
 //!
 //! What was before version 3 is not known: the history of a cluster that was raised begins as if it
 //! had been compacted at the revision of that moment. The very last change before, be it a put or a
-//! deletion, is the only one at the mark that no watch can see, because it is in no log. (What a put
-//! set can be read all the same.)
+//! deletion, is the only one at the mark that no watch can see, because it is in no log. (What a
+//! put set can be read all the same.)
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -10,9 +10,9 @@
 //!    the same revision, and are numbered within it.
 //!
 //! Two refusals can only be known on the way: that all the answers together are too large, and that
-//! what is read and deleted makes too many keys to look at. Then the store of before takes its place
-//! again; to have kept it cost O(1). What the comparisons look at counts too, and is known before
-//! anything is done.
+//! what is read and deleted makes too many keys to look at. Then the store of before takes its
+//! place again; to have kept it cost O(1). What the comparisons look at counts too, and is known
+//! before anything is done.
 
 use std::sync::Arc;
 
