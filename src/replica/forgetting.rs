@@ -6,9 +6,9 @@
 //!
 //! # The rule
 //! A leader that has more of a past than is to be [kept](Retention) proposes to compact it, like a
-//! client. By number, whenever an eighth more has gathered than is kept, and more than 64 revisions;
-//! by time, sixteen times within the time that is kept, each replica noting meanwhile which revision
-//! it was when.
+//! client. By number, whenever an eighth more has gathered than is kept, and more than 64
+//! revisions; by time, sixteen times within the time that is kept, each replica noting meanwhile
+//! which revision it was when.
 //!
 //! A number of revisions says nothing of their size. So if the past is still larger than
 //! [`MAX_PAST_BYTES`] when all rubbish of the last compaction is gone, half of its revisions go;

@@ -26,8 +26,8 @@
 //! from then on. The rubbish is swept with the entries that follow, a bounded number of changes
 //! each ([`History::sweep`]): at least twice as many as the newest revision made, so that the broom
 //! comes nearer whatever the entries do, and sweeping costs no more than a few times what
-//! making the changes did. How far the broom has come is state like any other: it depends on nothing but
-//! the entries, is hashed, and is part of a snapshot.
+//! making the changes did. How far the broom has come is state like any other: it depends on
+//! nothing but the entries, is hashed, and is part of a snapshot.
 //!
 //! The change *at* the mark is kept, because a watch may begin there.
 //!
