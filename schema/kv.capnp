@@ -146,6 +146,7 @@ struct Outcome {
     leaseNotFound  @8;
     leaseExists    @9;
     resultTooLarge @10;           # the transaction would answer more than is kept and sent at once
+    tooMuchToVisit @11;           # the transaction would look at more keys than any may
   }
 }
 
@@ -230,9 +231,10 @@ struct Range {
 
 struct Answer {
   revision @0 :UInt64;            # of the store when it was read
-  items    @1 :List(KeyValue);    # ascending by key; for get: one or none
-  more     @2 :Bool;              # the range holds more than this answer; go on after the last key
-  count    @3 :UInt64;            # keys in the whole range
+  items    @1 :List(KeyValue);    # in the order that was asked for; for get: one or none
+  more     @2 :Bool;              # there is more than this answer holds, of keys or of leases: go on
+                                  # after the last; in any order but that of the keys, with skip
+  count    @3 :UInt64;            # keys in the whole range, or of the lease; or leases
   leases   @4 :List(LeaseStatus); # ascending by id
   refusal :union {
     none    @5 :Void;

@@ -14,7 +14,8 @@ use crate::units::parse_positive_duration;
 pub enum Retention {
     /// Nothing: whoever wants it compacted says so.
     All,
-    /// The last so many revisions are kept at least.
+    /// The last so many revisions are kept at least, unless they are too large: see
+    /// [`MAX_PAST_BYTES`].
     Revisions(u64),
     /// What was there within this time is kept at least.
     Time(Duration),
@@ -23,6 +24,15 @@ pub enum Retention {
 /// As many revisions as anybody needs who looked away for a moment; with small values, a few
 /// megabytes.
 pub const DEFAULT_REVISIONS: u64 = 10_000;
+
+/// Of keys and values that are not the latest any more, so much is kept at most if a number of
+/// revisions is to be kept: beyond it half of the revisions go, and half of the rest, until it is
+/// less. Ten thousand values of a megabyte would be more than most machines have memory.
+pub const MAX_PAST_BYTES: u64 = 256 << 20;
+
+/// What happened within less than this cannot be kept alone: to look every few milliseconds for
+/// what is to go would cost more than it frees.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 impl Default for Retention {
     fn default() -> Retention {
@@ -40,7 +50,13 @@ impl FromStr for Retention {
             _ if text == "all" => Ok(Retention::All),
             Ok(0) => Err("nothing can be kept of no revision: keep 1 at least".to_owned()),
             Ok(revisions) => Ok(Retention::Revisions(revisions)),
-            Err(_) => parse_positive_duration(text).map(Retention::Time).map_err(|_| wrong()),
+            Err(_) => match parse_positive_duration(text) {
+                Ok(time) if time < SHORTEST => {
+                    Err(format!("`{text}` is too short a time to be kept: keep 1s at least"))
+                }
+                Ok(time) => Ok(Retention::Time(time)),
+                Err(_) => Err(wrong()),
+            },
         }
     }
 }
@@ -76,12 +92,13 @@ mod tests {
         for (text, retention) in [
             ("all", Retention::All),
             ("10000", Retention::Revisions(10_000)),
+            ("1000ms", Retention::Time(Duration::from_secs(1))),
             ("300000ms", Retention::Time(Duration::from_secs(300))),
         ] {
             assert_eq!(text.parse(), Ok(retention));
             assert_eq!(retention.to_string(), text);
         }
-        for wrong in ["0", "none", "-3", "0s", ""] {
+        for wrong in ["0", "none", "-3", "0s", "999ms", "1ms", ""] {
             assert!(wrong.parse::<Retention>().is_err(), "{wrong}");
         }
     }

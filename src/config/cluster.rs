@@ -338,7 +338,8 @@ impl ClusterConfig {
              snapshot_log_bytes = {}\n\
              keep_entries = {}\n\
              # What is kept of the keys' past, for reads and watches that look back: so many\n\
-             # revisions, a time such as 5m, or all.\n\
+             # revisions, a time such as 5m (1s at least), or all. Of a number of revisions,\n\
+             # fewer are kept if they are more than 256 MiB.\n\
              history = \"{}\"\n\
              \n\
              [supervisor]\n\

@@ -159,12 +159,14 @@ pub enum Refusal {
     LeaseExists,
     #[error("the transaction would answer more than one answer may hold: ask for less at once")]
     ResultTooLarge,
+    #[error("the transaction would look at too many keys: compare, read or delete less at once")]
+    TooMuchToVisit,
 }
 
 impl Refusal {
     /// Every one of them, each at its number: what a snapshot and the state's hash know it by.
     /// Never renumbered.
-    pub(super) const NUMBERED: [Refusal; 11] = [
+    pub(super) const NUMBERED: [Refusal; 12] = [
         Refusal::UnknownVersion,
         Refusal::Malformed,
         Refusal::SessionExpired,
@@ -176,6 +178,7 @@ impl Refusal {
         Refusal::LeaseNotFound,
         Refusal::LeaseExists,
         Refusal::ResultTooLarge,
+        Refusal::TooMuchToVisit,
     ];
 
     pub(super) fn number(self) -> u8 {

@@ -94,9 +94,10 @@ pub fn of_past(item: u128) -> u128 {
     of_words([Tag::Past as u64, high, low])
 }
 
-/// Where history begins.
-pub fn of_compacted(revision: Revision) -> u128 {
-    of_words([Tag::Compacted as u64, revision.0])
+/// Where history begins; `None`: with the first change.
+pub fn of_compacted(revision: Option<Revision>) -> u128 {
+    let (known, revision) = (revision.is_some(), revision.unwrap_or_default());
+    of_words([Tag::Compacted as u64, u64::from(known), revision.0])
 }
 
 /// A lease without its keys, each of which names it.

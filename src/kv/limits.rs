@@ -47,6 +47,12 @@ pub const MAX_TRANSACTION_OPS: usize = 128;
 /// above; each level costs stack, so there is one of its own here.
 pub const MAX_TRANSACTION_DEPTH: usize = 16;
 
+/// Keys that the comparisons, ranges and deletions of a transaction may look at, all together, and
+/// besides as many as there are keys and past versions: so that any one range can always be read or
+/// deleted. Without it, a transaction of a megabyte could walk all keys ten thousand times, and no
+/// replica would do anything else for hours.
+pub const MAX_TRANSACTION_VISITS: u64 = 1_000_000;
+
 /// Seconds that a lease may be granted for: etcd's limit, nearly three centuries.
 pub const MAX_LEASE_TTL: u64 = 9_000_000_000;
 

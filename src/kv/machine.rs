@@ -223,6 +223,17 @@ impl Machine {
         self.store.history().map_or(Revision(0), History::compacted)
     }
 
+    /// At which revision history was compacted last, if it ever was, or begins. Zero is a revision
+    /// that somebody named.
+    pub fn last_compaction(&self) -> Option<Revision> {
+        self.store.history().and_then(History::last_compaction)
+    }
+
+    /// Whether compaction left something that the next entries sweep.
+    pub fn has_rubbish(&self) -> bool {
+        self.store.history().is_some_and(History::has_rubbish)
+    }
+
     /// How many leases there are.
     pub fn leases(&self) -> u64 {
         self.store.leases().count()

@@ -29,8 +29,9 @@
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
 //!   past goes when it is compacted ([`Operation::Compact`]), by a client, or by the leader when it
 //!   has more than is to be kept ([`replica::forgetting`](crate::replica::forgetting)).
-//! - *Clocks differ.* A lease ends by an entry of the log like any other, which the leader proposes
-//!   when its clock says so; no replica asks its own.
+//! - *Clocks differ.* A lease ends by an entry of the log like any other, so that no replica need
+//!   ask its own clock. As yet only a client's revocation is such an entry: no leader counts the
+//!   time of leases, and what nobody revokes stays.
 
 mod codec;
 mod command;

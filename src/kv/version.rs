@@ -27,8 +27,9 @@
 //!    burst of clients left behind does not stay until as many others came. Counted in entries, not
 //!    in time, because replicas share a log and no clock.
 //! 3. Keys have a past: etcd's data model. There are transactions, leases, reads at a revision of
-//!    the past, a log of changes, and compaction. Whatever of it is asked for before is refused, in
-//!    the words of a program that does not know it.
+//!    the past, a log of changes, and compaction. A command of it that is applied before is
+//!    refused, in the words of a program that does not know it. Queries are no part of the log, and
+//!    are answered as well as can be: of the present, with any filter; there are no leases.
 
 /// Of a machine before its log says anything else.
 pub const FIRST_VERSION: u16 = 1;

@@ -151,11 +151,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     /// After one, the replica must not be used any more, and its node must stop.
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
         self.look_for_a_leader(now);
+        self.look_after_the_past(now);
         if !self.proposals.is_empty() {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
         }
-        self.look_after_the_past(now);
         self.look_after_transfers();
         self.look_after_snapshots(now);
         self.log.flush();

@@ -121,6 +121,20 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
+    /// Puts an operation of the cluster's own into this turn's batch, as a client's would be: not
+    /// if this replica stops, if the states differ, or if the log has no room. Nobody waits for its
+    /// ticket: whether it was taken shows in the state machine. Whether it is on its way.
+    pub(super) fn propose_of_itself(&mut self, operation: Operation) -> bool {
+        let command = Command { session: None, operation }.encode();
+        let fits = command.len() as u64 + self.log_reserve <= self.log.room();
+        if self.stopping || self.agreement.disagreed_at().is_some() || !fits {
+            return false;
+        }
+        let ticket = self.pending.draw();
+        self.proposals.push(Proposal { ticket, command });
+        true
+    }
+
     /// The log has no room: the disk is full, or is busy making room.
     fn no_room(&self) -> Result<(), Response> {
         if self.log.status().full {

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Output, PeerMessage, Running};
-use crate::consensus::{Consensus, Input, Proposal};
-use crate::kv::{Command, Operation};
+use crate::consensus::Consensus;
+use crate::kv::Operation;
 use crate::storage::Disk;
 use crate::types::{Instant, NodeId};
 
@@ -61,7 +61,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
         self.upgrade.next = now + EVERY;
         match self.core.leader() {
-            Some(id) if id == self.id => self.raise_if_all_are_ready(now),
+            Some(id) if id == self.id && self.all_are_ready(now) => {
+                let to = self.machine.version() + 1;
+                self.propose_of_itself(Operation::RaiseVersion { to });
+            }
+            Some(id) if id == self.id => {}
             Some(to) => {
                 let message = PeerMessage::Supports { version: self.machine.supports() };
                 self.outputs.push(Output::Send { to, message });
@@ -77,7 +81,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
-    fn raise_if_all_are_ready(&mut self, now: Instant) {
+    /// Whether all other members know the next version.
+    fn all_are_ready(&self, now: Instant) -> bool {
         let to = self.machine.version() + 1;
         let ready = |id: &NodeId| {
             self.upgrade
@@ -85,13 +90,6 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 .get(id)
                 .is_some_and(|(version, heard)| *version >= to && now.since(*heard) <= VALID)
         };
-        if !self.others().iter().all(ready) {
-            return;
-        }
-        let operation = Operation::RaiseVersion { to };
-        let command = Command { session: None, operation }.encode();
-        // Nobody waits for this ticket: whether it was taken shows in the version.
-        let ticket = self.pending.draw();
-        self.step(now, Input::Propose(vec![Proposal { ticket, command }]));
+        self.others().iter().all(ready)
     }
 }

@@ -267,7 +267,8 @@ impl Client {
                 (Action::CompareAndSwap { expected, value: Some(value) }, swap)
             }
             _ if self.begun.is_multiple_of(4) => {
-                (Action::Put(value.clone()), put_in_a_transaction(name, value))
+                let besides = if self.begun.is_multiple_of(8) { 3 } else { 0 };
+                (Action::Put(value.clone()), put_in_a_transaction(name, value, besides))
             }
             _ => (Action::Put(value.clone()), Operation::Put { key: name, value }),
         }
@@ -287,11 +288,18 @@ impl Client {
     }
 }
 
-/// Says the same as a put: whether the key existed shows in what was there before.
-fn put_in_a_transaction(key: Bytes, value: Bytes) -> Operation {
+/// Says the same as a put: whether the key existed shows in what was there before. Changes some
+/// keys that nobody reads besides, so that there are revisions of several changes.
+fn put_in_a_transaction(key: Bytes, value: Bytes, besides: u32) -> Operation {
+    let others = (0..besides).map(|number| {
+        let (key, value) = (format!("besides-{number}").into(), value.clone());
+        RequestOp::Put(PutRequest { key, value, ..PutRequest::default() })
+    });
+    let others: Vec<_> = others.collect();
     let read = RangeRequest { start: key.clone(), end: after(&key), ..RangeRequest::default() };
     let put = PutRequest { key, value, prev_kv: true, ..PutRequest::default() };
-    let success = vec![RequestOp::Put(put), RequestOp::Range(read)];
+    let mut success = vec![RequestOp::Put(put), RequestOp::Range(read)];
+    success.extend(others);
     Operation::Transaction(Transaction { success, ..Transaction::default() })
 }
 
@@ -389,6 +397,7 @@ impl Clients {
                 coverage.count(Seen::StaleRead);
                 return Ok(wait);
             }
+            Meaning::Compacted => return Ok(wait),
             Meaning::Unsupported => {
                 record(&mut self.histories, &doing, None, u64::MAX);
                 return Ok(wait);

@@ -12,8 +12,10 @@ use crate::verify::register::Told;
 pub enum Meaning {
     /// It is done; what was told, as of which revision, and whether it changed something.
     Done(Told, Revision, bool),
-    /// A stale read is done, or a compaction; nothing follows from it.
+    /// A stale read is done; nothing follows from it.
     Stale,
+    /// The past is compacted, or was so before; nothing follows from it for any key.
+    Compacted,
     /// The state machine is of too old a version for it, and what it is by the time an earlier try
     /// arrives nobody knows.
     Unsupported,
@@ -68,12 +70,14 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
         }
         Effect::Raised { .. } => return Err(unsound("a client raised the version".into())),
         Effect::Transaction(result) => match &result.responses[..] {
-            [ResponseOp::Put { prev }, ResponseOp::Range { count: 1, .. }] => {
+            [ResponseOp::Put { prev }, ResponseOp::Range { count: 1, .. }, besides @ ..]
+                if besides.iter().all(|it| matches!(it, ResponseOp::Put { prev: None })) =>
+            {
                 Meaning::Done(Told::Written { existed: prev.is_some() }, revision, true)
             }
             other => return Err(unsound(format!("a transaction did not see itself: {other:?}"))),
         },
-        Effect::Compacted | Effect::Refused(Refusal::Compacted) => Meaning::Stale,
+        Effect::Compacted | Effect::Refused(Refusal::Compacted) => Meaning::Compacted,
         Effect::Refused(Refusal::UnknownVersion) => Meaning::Unsupported,
         Effect::LeaseGranted | Effect::LeaseRevoked { .. } | Effect::LeasesCheckpointed => {
             return Err(unsound("a client was told what it did not ask for".into()));

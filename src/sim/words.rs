@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload, Persist};
-use crate::kv::{Answer, Command, Effect, Expected, Operation, Outcome, Query};
+use crate::kv::{
+    Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp, Transaction, after,
+};
 use crate::link::Class;
 use crate::replica::{Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
@@ -44,16 +46,40 @@ pub fn command(bytes: &[u8]) -> String {
             format!("{} := {} if {expected}", text(&key), text(&value))
         }
         Ok(Operation::RaiseVersion { to }) => format!("state machine version {to}"),
-        Ok(Operation::Transaction(transaction)) => {
-            let (success, failure) = (transaction.success.len(), transaction.failure.len());
-            format!("a transaction of {success} operations, or {failure}")
-        }
+        Ok(Operation::Transaction(transaction)) => self::transaction(&transaction),
         Ok(Operation::Compact { revision }) => format!("compact to revision {revision}"),
         Ok(Operation::LeaseGrant { id, ttl }) => format!("lease {id} for {ttl} s"),
         Ok(Operation::LeaseRevoke { id }) => format!("lease {id} ends"),
         Ok(Operation::LeaseCheckpoint(leases)) => format!("what {} leases have left", leases.len()),
         Err(_) => "a command that nobody understands".to_owned(),
     }
+}
+
+/// `{k1 := c1-3, k1?}`; with comparisons `if all 2 hold {…} else {…}`.
+fn transaction(transaction: &Transaction) -> String {
+    let list = |operations: &[RequestOp]| {
+        let words: Vec<_> = operations.iter().map(operation).collect();
+        format!("{{{}}}", words.join(", "))
+    };
+    let (success, failure) = (list(&transaction.success), list(&transaction.failure));
+    match transaction.compare.len() {
+        0 => success,
+        count => format!("if all {count} hold {success} else {failure}"),
+    }
+}
+
+fn operation(operation: &RequestOp) -> String {
+    match operation {
+        RequestOp::Range(range) => format!("{}?", span_of_keys(&range.start, &range.end)),
+        RequestOp::Put(put) => format!("{} := {}", text(&put.key), text(&put.value)),
+        RequestOp::DeleteRange(it) => format!("delete {}", span_of_keys(&it.start, &it.end)),
+        RequestOp::Transaction(inner) => transaction(inner),
+    }
+}
+
+/// One key, or from the first to the one behind the last.
+fn span_of_keys(start: &[u8], end: &[u8]) -> String {
+    if *end == after(start)[..] { text(start) } else { format!("{}..{}", text(start), text(end)) }
 }
 
 /// `members 1,2,3`, and in a change `members 1,2,3,4 and 1,2,3`; learners behind a plus.
@@ -171,6 +197,9 @@ pub fn response(response: &Response) -> String {
                 let found = found.map_or("absent".to_owned(), |found| text(&found.value));
                 format!("unchanged: it is {found} (revision {revision})")
             }
+            Ok(Outcome { revision, effect: Effect::Refused(why) }) => {
+                format!("not done: {why} (revision {revision})")
+            }
             Ok(outcome) => format!("written (revision {})", outcome.revision),
             Err(_) => "written".to_owned(),
         },
@@ -271,5 +300,34 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
         | PeerMessage::SnapshotRequest { .. }
         | PeerMessage::RepairRequest { .. }
         | PeerMessage::RepairReply { .. } => (Class::Bulk, 64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{PutRequest, RangeRequest, Refusal};
+    use crate::types::Revision;
+
+    #[test]
+    fn a_transaction_tells_its_operations() {
+        let put = |key: &'static str| {
+            let (key, value) = (key.into(), "1..".into());
+            RequestOp::Put(PutRequest { key, value, ..PutRequest::default() })
+        };
+        let (start, end) = ("k1".into(), after(b"k1"));
+        let range = RequestOp::Range(RangeRequest { start, end, ..RangeRequest::default() });
+        let success = vec![put("k1"), range, put("k2")];
+        let operation = Operation::Transaction(Transaction { success, ..Transaction::default() });
+        let bytes = Command { session: None, operation }.encode();
+        assert_eq!(command(&bytes), "{k1 := 1, k1?, k2 := 1}");
+    }
+
+    #[test]
+    fn what_is_refused_is_not_told_as_written() {
+        let effect = Effect::Refused(Refusal::UnknownVersion);
+        let outcome = Outcome { revision: Revision(7), effect };
+        let told = response(&Response::Written(outcome.encode()));
+        assert!(told.starts_with("not done: "), "{told}");
     }
 }

@@ -35,15 +35,7 @@ impl World {
     ) -> Result<(), String> {
         let before = self.clients.acknowledged();
         for _ in 0..steps {
-            self.time_passes(Duration::from_millis(5))?;
-            while !self.network.is_empty() {
-                self.deliver(random, 0.0)?;
-            }
-            for id in self.ids() {
-                while self.nodes[&id].disk.step() {
-                    self.turn(id, Event::Disk)?;
-                }
-            }
+            self.five_calm_millis(random)?;
             if done(self) {
                 return Ok(());
             }
@@ -54,6 +46,24 @@ impl World {
             }
         }
         Err(format!("calm in vain for {} ms:\n{}", steps * 5, self.describe()))
+    }
+
+    /// Nothing is lost, and no client asks for anything.
+    pub fn idle(&mut self, random: &mut Random, time: Duration) -> Result<(), String> {
+        (0..time.as_millis() / 5).try_for_each(|_| self.five_calm_millis(random))
+    }
+
+    fn five_calm_millis(&mut self, random: &mut Random) -> Result<(), String> {
+        self.time_passes(Duration::from_millis(5))?;
+        while !self.network.is_empty() {
+            self.deliver(random, 0.0)?;
+        }
+        for id in self.ids() {
+            while self.nodes[&id].disk.step() {
+                self.turn(id, Event::Disk)?;
+            }
+        }
+        Ok(())
     }
 
     /// So many more writes are acknowledged.

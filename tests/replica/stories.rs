@@ -245,26 +245,6 @@ fn the_version_is_raised_when_every_program_knows_it_and_not_before() -> Told {
     Ok(())
 }
 
-/// The leader compacts what is older than is kept, and everybody's past is the same.
-#[test]
-fn the_past_is_forgotten_by_itself() -> Told {
-    let (mut world, mut random) = world(3, 10)?;
-    let has_past = |world: &World| {
-        let mut versions = world.ids().into_iter().filter_map(|id| world.status(id));
-        versions.all(|status| status.machine_version >= 3)
-    };
-    world.calm(&mut random, 3000, has_past)?;
-    let before = world.status(NodeId(1)).map(|status| status.revision.0);
-    world.write(&mut random, 120)?;
-    world.peace(&mut random)?;
-    for status in world.ids().into_iter().filter_map(|id| world.status(id)) {
-        let (revision, compacted) = (status.revision.0, status.compacted_revision.0);
-        assert!(Some(compacted) > before, "{compacted} of {revision}, since {before:?}");
-        assert!((20..40).contains(&(revision - compacted)), "{compacted} of {revision}");
-    }
-    Ok(())
-}
-
 /// Reads are answered wherever they are asked, without a detour for the answer.
 #[test]
 fn a_follower_serves_linearizable_reads_itself() -> Told {

@@ -170,6 +170,7 @@ pub(super) fn encode_refusal(refusal: Refusal) -> schema::outcome::Refusal {
         Refusal::LeaseNotFound => Coded::LeaseNotFound,
         Refusal::LeaseExists => Coded::LeaseExists,
         Refusal::ResultTooLarge => Coded::ResultTooLarge,
+        Refusal::TooMuchToVisit => Coded::TooMuchToVisit,
     }
 }
 
@@ -187,5 +188,6 @@ pub(super) fn decode_refusal(refusal: schema::outcome::Refusal) -> Refusal {
         Coded::LeaseNotFound => Refusal::LeaseNotFound,
         Coded::LeaseExists => Refusal::LeaseExists,
         Coded::ResultTooLarge => Refusal::ResultTooLarge,
+        Coded::TooMuchToVisit => Refusal::TooMuchToVisit,
     }
 }

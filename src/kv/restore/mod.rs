@@ -220,7 +220,11 @@ impl Restore {
         self.counts.keys = rest.try_get_u64_le()?;
         self.counts.sessions = rest.try_get_u64_le()?;
         if form > FORM_WITHOUT_HISTORY {
-            self.machine.store.restore_history(Revision(rest.try_get_u64_le()?))?;
+            let (was_compacted, at) = (boolean(rest)?, Revision(rest.try_get_u64_le()?));
+            if !was_compacted && at.0 != 0 {
+                return Err("it was compacted at a revision, and never".into());
+            }
+            self.machine.store.restore_history(was_compacted.then_some(at))?;
             self.counts.leases = rest.try_get_u64_le()?;
             self.counts.past = rest.try_get_u64_le()?;
             self.counts.changes = rest.try_get_u64_le()?;

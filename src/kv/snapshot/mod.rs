@@ -23,7 +23,7 @@
 //! part     checksum u64 (XXH3 of the rest) · position u64 (from 0) · kind u8 · body
 //! 1 head   form u16 (1, 2) · version u16 of the machine · applied u64 · revision u64 · floor u64
 //!          · keys u64 · sessions u64                                  the first part, once
-//!          form 2: · compacted u64 · leases u64 · past u64 · changes u64
+//!          form 2: · was compacted u8 (0, 1) · at u64 · leases u64 · past u64 · changes u64
 //! 6 leases records, ascending by id: id u64 · granted u64 · remaining u64
 //! 2 keys   records, ascending by key, none twice:
 //!          create u64 · mod u64 · version u64 · in form 2: lease u64
@@ -78,10 +78,14 @@ pub const PART_BYTES: usize = 512 << 10;
 pub const MAX_PART_BYTES: usize = 1 << 20;
 
 /// The newest form described above.
-pub const FORM: u16 = 2;
+pub const FORM: u16 = FORM_WITH_HISTORY;
 
 /// Of a machine whose keys have no past.
 pub(super) const FORM_WITHOUT_HISTORY: u16 = 1;
+
+/// Of a machine whose keys have one. What exists only there is always written so, whatever forms
+/// come later: a session's result is hashed as these bytes.
+pub(super) const FORM_WITH_HISTORY: u16 = 2;
 
 /// Before a part's body.
 pub(super) const PART_HEADER: usize = 8 + 8 + 1;
@@ -191,7 +195,11 @@ impl MachineSnapshot {
     }
 
     fn form(&self) -> u16 {
-        if self.machine.version < KEYS_HAVE_A_PAST { FORM_WITHOUT_HISTORY } else { FORM }
+        if self.machine.version < KEYS_HAVE_A_PAST {
+            FORM_WITHOUT_HISTORY
+        } else {
+            FORM_WITH_HISTORY
+        }
     }
 
     fn head(&mut self) -> Bytes {
@@ -207,6 +215,7 @@ impl MachineSnapshot {
         self.next = Next::Keys(None);
         if self.form() > FORM_WITHOUT_HISTORY {
             let (changes, past) = machine.store.history().map_or((0, 0), History::counts);
+            body.put_u8(u8::from(machine.last_compaction().is_some()));
             body.put_u64_le(machine.compacted_revision().0);
             body.put_u64_le(machine.leases());
             body.put_u64_le(past);

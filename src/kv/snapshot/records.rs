@@ -5,7 +5,7 @@
 
 use bytes::BufMut;
 
-use super::{FORM, FORM_WITHOUT_HISTORY};
+use super::{FORM_WITH_HISTORY, FORM_WITHOUT_HISTORY};
 use crate::kv::store::{Item, Position};
 use crate::kv::{Effect, KeyValue, Outcome, ResponseOp, TransactionResult};
 
@@ -55,7 +55,7 @@ pub fn item_bytes(item: &KeyValue, form: u16) -> usize {
 
 /// Bytes of a change, at most.
 pub fn change_bytes(item: &Item) -> usize {
-    1 + 8 + 4 + item_bytes(&item.kv, FORM)
+    1 + 8 + 4 + item_bytes(&item.kv, FORM_WITH_HISTORY)
 }
 
 pub fn put_item(body: &mut Vec<u8>, item: &KeyValue, form: u16) {
@@ -86,7 +86,7 @@ pub fn put_change(body: &mut Vec<u8>, at: Position, item: &Item, is_known: bool)
     body.put_u64_le(at.0.0);
     body.put_u32_le(at.1);
     match kind {
-        PASSING => put_item(body, &item.kv, FORM),
+        PASSING => put_item(body, &item.kv, FORM_WITH_HISTORY),
         _ => put_string(body, &item.kv.key),
     }
 }
@@ -158,5 +158,5 @@ fn put_transaction(body: &mut Vec<u8>, result: &TransactionResult) {
 
 fn put_items(body: &mut Vec<u8>, items: &[KeyValue]) {
     body.put_u32_le(items.len() as u32);
-    items.iter().for_each(|item| put_item(body, item, FORM));
+    items.iter().for_each(|item| put_item(body, item, FORM_WITH_HISTORY));
 }

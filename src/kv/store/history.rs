@@ -24,7 +24,9 @@
 //! To drop millions of versions takes seconds, in which a replica would neither apply nor answer.
 //! So a compaction only moves a mark, [`History::compacted`]: whatever asks for less is refused
 //! from then on. The rubbish is swept with the entries that follow, a bounded number of changes
-//! each ([`History::sweep`]). How far the broom has come is state like any other: it depends on
+//! each ([`History::sweep`]): at least twice as many as the newest revision made, so that the broom
+//! comes nearer whatever the entries do, and sweeping costs no more than a few times what
+//! making the changes did. How far the broom has come is state like any other: it depends on
 //! nothing but the entries, is hashed, and is part of a snapshot.
 //!
 //! The change *at* the mark is kept, because a watch may begin there.
@@ -32,8 +34,9 @@
 //! # Caveats
 //!
 //! What was before version 3 is not known: the history of a cluster that was raised begins as if it
-//! had been compacted at the revision of that moment. Its very last change, should it have been a
-//! deletion, is the only one at the mark that no watch can see.
+//! had been compacted at the revision of that moment. The very last change before, be it a put or a
+//! deletion, is the only one at the mark that no watch can see, because it is in no log. (What a
+//! put set can be read all the same.)
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -49,15 +52,15 @@ use crate::types::Revision;
 /// Where in the log: the revision, and which of its changes, from 0.
 pub type Position = (Revision, u32);
 
-/// Changes that one entry sweeps, at most: a fraction of a millisecond. More than most entries
-/// make, so that the broom arrives. Part of what replicas agree on: it changes only with the
-/// machine's version.
+/// Changes that one entry sweeps, if the newest revision made few: a fraction of a millisecond.
+/// Part of what replicas agree on: it changes only with the machine's version.
 pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct History {
-    /// Nothing before it can be read; zero: all can.
-    compacted: Revision,
+    /// Nothing before it can be read. `None`: it was never compacted, which is not the same as at
+    /// zero, although all can be read then, too: etcd takes one compaction at zero.
+    compacted: Option<Revision>,
     log: OrdMap<Position, Arc<Item>>,
     past: OrdMap<(Bytes, Revision), Arc<Item>>,
     /// Of keys and values in the past.
@@ -68,12 +71,18 @@ pub struct History {
 
 impl History {
     /// Of a store whose past, up to here, is not known.
-    pub fn since(compacted: Revision) -> History {
+    pub fn since(compacted: Option<Revision>) -> History {
         let (log, past) = (OrdMap::new(), OrdMap::new());
         History { compacted, log, past, bytes: 0, digest: Digest::default() }
     }
 
+    /// Nothing before it can be read; zero: all can.
     pub fn compacted(&self) -> Revision {
+        self.compacted.unwrap_or_default()
+    }
+
+    /// Where it was compacted last, if it ever was.
+    pub fn last_compaction(&self) -> Option<Revision> {
         self.compacted
     }
 
@@ -118,23 +127,35 @@ impl History {
 
     /// From now on nothing before `at` can be read. `now` is the store's revision.
     pub fn compact(&mut self, at: Revision, now: Revision) -> Result<(), Refusal> {
-        if at <= self.compacted {
+        if Some(at) <= self.compacted {
             return Err(Refusal::Compacted);
         }
         if at > now {
             return Err(Refusal::FutureRevision);
         }
-        self.compacted = at;
+        self.compacted = Some(at);
         Ok(())
     }
 
-    /// Drops at most `most` changes that lie before the mark, each with the version that it
+    /// Whether there is anything left to be swept.
+    pub fn has_rubbish(&self) -> bool {
+        self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted())
+    }
+
+    /// How much the next entry sweeps. A transaction, a lease or a range that is deleted may make
+    /// any number of changes at once: with a fixed number the broom could fall behind for ever.
+    fn broom(&self) -> usize {
+        let newest = self.log.get_max().map_or(0, |((_, sub), _)| *sub as usize + 1);
+        SWEEP_WITH_EACH_ENTRY.max(newest.saturating_mul(2))
+    }
+
+    /// Drops a bounded number of changes that lie before the mark, each with the version that it
     /// replaced.
-    pub fn sweep(&mut self, most: usize) {
-        for _ in 0..most {
+    pub fn sweep(&mut self) {
+        for _ in 0..self.broom() {
             let Some((at, item)) = self.log.get_min() else { return };
             let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
-            if revision >= self.compacted {
+            if revision >= self.compacted() {
                 return;
             }
             let (is_tombstone, hash) = (item.is_tombstone(), item.hash);
@@ -233,6 +254,9 @@ impl History {
         let next = match self.log.get_max() {
             Some((last, _)) if last.0 == at.0 => last.1.checked_add(1),
             Some((last, _)) if last.0 > at.0 => None,
+            // The broom stops between any two changes, be they of one revision: it may have taken
+            // the first ones of the revision where the log begins now, if that one is to go.
+            None if at.0 < self.compacted() => Some(at.1),
             _ => Some(0),
         };
         if next != Some(at.1) {

@@ -1,9 +1,11 @@
 //! Leases: keys that go together, when somebody says so.
 //!
 //! A lease is a name, the time it was granted for, and the keys that are attached to it. When it
-//! ends is not decided here: time is no part of the log. The leader counts, and proposes to revoke
-//! it ([`LeaseRevoke`](crate::kv::Operation::LeaseRevoke)); what it has counted so far it notes in
-//! a checkpoint now and then, so that its successor need not begin anew.
+//! ends is not decided here: time is no part of the log. It ends by an entry
+//! ([`LeaseRevoke`](crate::kv::Operation::LeaseRevoke)), and how much of its time has gone is noted
+//! by another ([`LeaseCheckpoint`](crate::kv::Operation::LeaseCheckpoint)), so that a new leader
+//! need not count anew. That is for a leader that counts, and there is none yet: nothing here
+//! proposes either of them by itself, so a lease stays until a client revokes it.
 //!
 //! Which keys are attached follows from the keys themselves, each of which names its lease. It is
 //! kept here besides, so that revoking need not look at every key.

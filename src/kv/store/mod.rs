@@ -27,7 +27,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-pub use history::{History, Position, SWEEP_WITH_EACH_ENTRY};
+#[cfg(test)]
+pub use history::SWEEP_WITH_EACH_ENTRY;
+pub use history::{History, Position};
 pub use item::Item;
 pub use lease::{Lease, Leases};
 pub use restore::KeptChange;
@@ -119,14 +121,14 @@ impl Store {
     /// From now on the keys have a past. What came before is as if it had been compacted away.
     pub fn keep_history(&mut self) {
         let nothing_yet = self.revision == Revision(1);
-        let since = if nothing_yet { Revision(0) } else { self.revision };
+        let since = (!nothing_yet).then_some(self.revision);
         self.history.get_or_insert_with(|| History::since(since));
     }
 
     /// Does a bounded part of what compaction left to be done.
     pub fn sweep(&mut self) {
         if let Some(history) = &mut self.history {
-            history.sweep(SWEEP_WITH_EACH_ENTRY);
+            history.sweep();
         }
     }
 

@@ -32,9 +32,9 @@ pub struct Found {
     pub count: u64,
     /// Of keys and values, and what goes with them.
     pub payload: usize,
+    /// Keys that were looked at.
+    pub visited: u64,
 }
-
-type Items<'a> = Box<dyn Iterator<Item = &'a Arc<Item>> + 'a>;
 
 impl Store {
     /// What is asked for, but no more than `room` bytes of it; the first item always fits.
@@ -43,7 +43,7 @@ impl Store {
         let mut rest = self.items(&request.start, &request.end, moment);
         let mut page = Page::new(request, room);
         let mut count = 0;
-        if request.is_in_order_of_keys() {
+        if request.is_in_order_of_keys() || request.count_only {
             for item in rest.by_ref() {
                 count += 1;
                 if request.wants(item) && !page.take(item) {
@@ -59,9 +59,13 @@ impl Store {
             wanted.sort_by(|one, two| request.compare(one, two));
             wanted.into_iter().all(|item| page.take(item));
         }
-        let whole = request.start.is_empty() && request.end.is_empty() && moment.is_none();
-        let count = if whole { self.keys.len() as u64 } else { count + rest.count() as u64 };
-        Ok(Found { count, ..page.found })
+        // No key is empty, so none comes before a zero byte.
+        let whole = request.start[..] <= b"\0"[..] && request.end.is_empty() && moment.is_none();
+        let count = match whole {
+            true => self.keys.len() as u64,
+            false => count + rest.by_ref().count() as u64,
+        };
+        Ok(Found { count, visited: rest.visited, ..page.found })
     }
 
     /// The revision to look back to; `None`: now is meant.
@@ -84,20 +88,22 @@ impl Store {
     /// What is in a range now, or was at `moment`, in the order of the keys.
     pub fn items<'a>(&'a self, start: &Bytes, end: &Bytes, moment: Option<Revision>) -> Items<'a> {
         if !end.is_empty() && start >= end {
-            return Box::new(std::iter::empty());
+            let nothing: Live = Box::new(std::iter::empty());
+            return Items { live: nothing.peekable(), past: None, visited: 0 };
         }
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.clone()) };
         let live = self.keys.range((Bound::Included(start.clone()), upper));
-        let live = live.map(|(_, item)| item);
-        let (Some(revision), Some(history)) = (moment, &self.history) else {
-            return Box::new(live);
-        };
-        let from = Bound::Included((start.clone(), Revision(0)));
+        let live: Live = Box::new(live.map(|(_, item)| item));
         let to = match end.is_empty() {
             true => Bound::Unbounded,
             false => Bound::Excluded((end.clone(), Revision(0))),
         };
-        Box::new(Past { live: live.peekable(), history, revision, from, to })
+        let past = moment.zip(self.history.as_ref()).map(|(revision, history)| {
+            let from = Bound::Included((start.clone(), Revision(0)));
+            let changed = history.next_key(&from, &to);
+            Past { history, revision, changed, to }
+        });
+        Items { live: live.peekable(), past, visited: 0 }
     }
 
     /// What `key` was at `revision`, if that is still known.
@@ -108,36 +114,52 @@ impl Store {
     }
 }
 
-/// The keys of a range as they were: those that have not changed since from the map of the latest,
-/// the others from the past. For every key that has one, a look into the past costs O(log n),
-/// however often the key was changed.
-struct Past<'a, L: Iterator<Item = &'a Arc<Item>>> {
-    live: Peekable<L>,
+type Live<'a> = Box<dyn Iterator<Item = &'a Arc<Item>> + 'a>;
+
+/// The keys of a range as they are, or as they were: those that have not changed since from the map
+/// of the latest, the others from the past.
+pub struct Items<'a> {
+    live: Peekable<Live<'a>>,
+    /// Where to look back.
+    past: Option<Past<'a>>,
+    /// Keys that were looked at, whether or not they were there then.
+    pub visited: u64,
+}
+
+/// What a walk sees of the past. For every key that has one, a look into it costs O(log n), however
+/// often the key was changed; for the others it costs nothing.
+struct Past<'a> {
     history: &'a History,
     revision: Revision,
-    /// Where the past goes on, and where it ends.
-    from: Bound<(Bytes, Revision)>,
+    /// The next key that has a past.
+    changed: Option<&'a Bytes>,
+    /// Where the past ends.
     to: Bound<(Bytes, Revision)>,
 }
 
-impl<'a, L: Iterator<Item = &'a Arc<Item>>> Iterator for Past<'a, L> {
+impl<'a> Iterator for Items<'a> {
     type Item = &'a Arc<Item>;
 
     fn next(&mut self) -> Option<&'a Arc<Item>> {
+        let Some(past) = &mut self.past else {
+            let live = self.live.next();
+            self.visited += u64::from(live.is_some());
+            return live;
+        };
         loop {
-            let changed = self.history.next_key(&self.from, &self.to);
             let live = self.live.peek().map(|item| &item.kv.key);
-            let key = match (live, changed) {
+            let key = match (live, past.changed) {
                 (Some(live), Some(changed)) => live.min(changed),
                 (live, changed) => live.or(changed)?,
             };
+            self.visited += 1;
             let latest = self.live.next_if(|item| item.kv.key == *key);
-            if changed == Some(key) {
-                self.from = Bound::Excluded((key.clone(), Revision(u64::MAX)));
+            let mut then = latest.filter(|item| item.kv.mod_revision <= past.revision);
+            if past.changed == Some(key) {
+                let behind = Bound::Excluded((key.clone(), Revision(u64::MAX)));
+                then = then.or_else(|| past.history.at(key, past.revision));
+                past.changed = past.history.next_key(&behind, &past.to);
             }
-            let then = latest
-                .filter(|item| item.kv.mod_revision <= self.revision)
-                .or_else(|| self.history.at(key, self.revision));
             if let Some(item) = then.filter(|item| !item.is_tombstone()) {
                 return Some(item);
             }
@@ -161,7 +183,8 @@ impl Page {
             (false, 0) => u64::MAX,
             (false, limit) => limit,
         };
-        let found = Found { items: Vec::new(), more: false, cut: false, count: 0, payload: 0 };
+        let found =
+            Found { items: Vec::new(), more: false, cut: false, count: 0, payload: 0, visited: 0 };
         Page { skip: request.skip, limit, room, with_values: !request.keys_only, found }
     }
 

@@ -27,9 +27,9 @@ impl Store {
         Store { revision, ..Store::default() }
     }
 
-    /// The store has a history that was compacted at `compacted`.
-    pub fn restore_history(&mut self, compacted: Revision) -> Result<(), &'static str> {
-        if compacted > self.revision {
+    /// The store has a history that was compacted at `compacted`, if ever.
+    pub fn restore_history(&mut self, compacted: Option<Revision>) -> Result<(), &'static str> {
+        if compacted > Some(self.revision) {
             return Err("it was compacted at a revision that is still to come");
         }
         self.history = Some(History::since(compacted));

@@ -9,18 +9,23 @@
 //! 3. *Do.* One operation after another; each sees what the ones before it did. All changes bear
 //!    the same revision, and are numbered within it.
 //!
-//! One refusal can only be known on the way: that all the answers together are too large. Then the
-//! store of before takes its place again; to have kept it cost O(1).
+//! Two refusals can only be known on the way: that all the answers together are too large, and that
+//! what is read and deleted makes too many keys to look at. Then the store of before takes its
+//! place again; to have kept it cost O(1). What the comparisons look at counts too, and is known
+//! before anything is done.
 
 use std::sync::Arc;
 
 use super::item::Item;
 use super::{Changes, Store};
-use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_RESULT_PAYLOAD_BYTES, RESPONSE_OVERHEAD_BYTES};
+use crate::kv::limits::{
+    ITEM_OVERHEAD_BYTES, MAX_RESULT_PAYLOAD_BYTES, MAX_TRANSACTION_VISITS, RESPONSE_OVERHEAD_BYTES,
+};
 use crate::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest,
     Refusal, RequestOp, ResponseOp, Transaction, TransactionResult,
 };
+use crate::types::LeaseId;
 
 /// A transaction that knows which way it goes.
 struct Decided {
@@ -36,53 +41,90 @@ enum Step {
 }
 
 /// A transaction on its way.
-#[derive(Default)]
 struct Run {
     changes: Changes,
     /// What is answered so far, in bytes.
     payload: usize,
+    visits: Visits,
+}
+
+/// How many keys a transaction may still look at. It is told after each walk: one that goes beyond
+/// is the last, so that no more than that one walk is done in vain.
+struct Visits {
+    left: u64,
+}
+
+impl Visits {
+    fn spend(&mut self, visited: u64) -> Result<(), Refusal> {
+        self.left = self.left.checked_sub(visited).ok_or(Refusal::TooMuchToVisit)?;
+        Ok(())
+    }
 }
 
 impl Store {
     /// Does a valid transaction, wholly or not at all.
     pub fn transact(&mut self, transaction: Transaction) -> Result<TransactionResult, Refusal> {
-        let decided = self.decide(transaction);
-        self.check(&decided)?;
-        let before = decided.may_answer_too_much().then(|| self.clone());
-        let result = self.run(decided, &mut Run::default());
+        let past = self.history.as_ref().map_or(0, |history| history.counts().1);
+        let left = MAX_TRANSACTION_VISITS + self.keys.len() as u64 + past;
+        let mut visits = Visits { left };
+        let decided = self.decide(transaction, &mut visits)?;
+        self.check_puts(&decided)?;
+        self.check_ranges(&decided)?;
+        let before = decided.may_be_refused().then(|| self.clone());
+        let mut run = Run { changes: Changes::default(), payload: 0, visits };
+        let result = self.run(decided, &mut run);
         if let (Err(_), Some(before)) = (&result, before) {
             *self = before;
         }
         result
     }
 
-    fn decide(&self, transaction: Transaction) -> Decided {
+    fn decide(&self, transaction: Transaction, visits: &mut Visits) -> Result<Decided, Refusal> {
         let Transaction { compare, success, failure } = transaction;
-        let succeeded = compare.iter().all(|compare| self.holds(compare));
-        let chosen = if succeeded { success } else { failure };
-        let steps = chosen.into_iter().map(|operation| match operation {
-            RequestOp::Range(range) => Step::Range(range),
-            RequestOp::Put(put) => Step::Put(put),
-            RequestOp::DeleteRange(delete) => Step::DeleteRange(delete),
-            RequestOp::Transaction(inner) => Step::Transaction(self.decide(inner)),
-        });
-        Decided { succeeded, steps: steps.collect() }
-    }
-
-    fn holds(&self, compare: &Compare) -> bool {
-        let mut items = self.items(&compare.start, &compare.end, None).peekable();
-        if items.peek().is_none() {
-            return compare.holds_of_nothing();
+        let mut succeeded = true;
+        for compare in &compare {
+            succeeded = self.holds(compare, visits)?;
+            if !succeeded {
+                break;
+            }
         }
-        items.all(|item| compare.holds_of(item))
+        let chosen = if succeeded { success } else { failure };
+        let mut steps = Vec::with_capacity(chosen.len());
+        for operation in chosen {
+            steps.push(match operation {
+                RequestOp::Range(range) => Step::Range(range),
+                RequestOp::Put(put) => Step::Put(put),
+                RequestOp::DeleteRange(delete) => Step::DeleteRange(delete),
+                RequestOp::Transaction(inner) => Step::Transaction(self.decide(inner, visits)?),
+            });
+        }
+        Ok(Decided { succeeded, steps })
     }
 
-    fn check(&self, decided: &Decided) -> Result<(), Refusal> {
+    fn holds(&self, compare: &Compare, visits: &mut Visits) -> Result<bool, Refusal> {
+        let mut items = self.items(&compare.start, &compare.end, None);
+        let holds = match items.next() {
+            None => compare.holds_of_nothing(),
+            Some(first) => compare.holds_of(first) && items.all(|item| compare.holds_of(item)),
+        };
+        visits.spend(items.visited)?;
+        Ok(holds)
+    }
+
+    /// As in etcd, all puts are looked at before any range: it decides which refusal is told.
+    fn check_puts(&self, decided: &Decided) -> Result<(), Refusal> {
+        decided.steps.iter().try_for_each(|step| match step {
+            Step::Put(put) => self.check_put(put),
+            Step::Range(_) | Step::DeleteRange(_) => Ok(()),
+            Step::Transaction(inner) => self.check_puts(inner),
+        })
+    }
+
+    fn check_ranges(&self, decided: &Decided) -> Result<(), Refusal> {
         decided.steps.iter().try_for_each(|step| match step {
             Step::Range(range) => self.check_revision(range.revision),
-            Step::Put(put) => self.check_put(put),
-            Step::DeleteRange(_) => Ok(()),
-            Step::Transaction(inner) => self.check(inner),
+            Step::Put(_) | Step::DeleteRange(_) => Ok(()),
+            Step::Transaction(inner) => self.check_ranges(inner),
         })
     }
 
@@ -112,6 +154,7 @@ impl Store {
 
     fn run_range(&self, range: &RangeRequest, run: &mut Run) -> Result<ResponseOp, Refusal> {
         let found = self.range(range, MAX_RESULT_PAYLOAD_BYTES)?;
+        run.visits.spend(found.visited)?;
         if found.cut {
             return Err(Refusal::ResultTooLarge);
         }
@@ -136,6 +179,7 @@ impl Store {
         run: &mut Run,
     ) -> Result<ResponseOp, Refusal> {
         let items: Vec<Arc<Item>> = self.items(&delete.start, &delete.end, None).cloned().collect();
+        run.visits.spend(items.len() as u64)?;
         let mut prev = Vec::new();
         for item in &items {
             if delete.prev_kv {
@@ -160,17 +204,12 @@ fn payload(kv: &KeyValue) -> usize {
 }
 
 impl Decided {
-    /// No request is so long that one put, or any number of operations that answer nothing of what
-    /// is stored, could say too much.
-    fn may_answer_too_much(&self) -> bool {
-        let answers = |step: &Step| match step {
-            Step::Range(_) | Step::Transaction(_) => true,
-            Step::Put(put) => put.prev_kv,
-            Step::DeleteRange(delete) => delete.prev_kv,
-        };
+    /// No request is so long that one put, or any number of them that answer nothing of what is
+    /// stored, could say too much; and they look at no key but their own.
+    fn may_be_refused(&self) -> bool {
         match &self.steps[..] {
             [Step::Put(_)] => false,
-            steps => steps.iter().any(answers),
+            steps => steps.iter().any(|step| !matches!(step, Step::Put(put) if !put.prev_kv)),
         }
     }
 }
@@ -183,7 +222,7 @@ impl Compare {
             CompareTarget::CreateRevision(revision) => kv.create_revision.cmp(revision),
             CompareTarget::ModRevision(revision) => kv.mod_revision.cmp(revision),
             CompareTarget::Value(value) => kv.value.cmp(value),
-            CompareTarget::Lease(lease) => kv.lease.cmp(lease),
+            CompareTarget::Lease(lease) => signed(kv.lease).cmp(&signed(*lease)),
         })
     }
 
@@ -193,10 +232,15 @@ impl Compare {
             CompareTarget::CreateRevision(revision) | CompareTarget::ModRevision(revision) => {
                 0.cmp(&revision.0)
             }
-            CompareTarget::Lease(lease) => 0.cmp(&lease.0),
+            CompareTarget::Lease(lease) => 0.cmp(&signed(*lease)),
             CompareTarget::Value(_) => return false,
         })
     }
+}
+
+/// etcd's ids are signed, and compared so.
+fn signed(lease: LeaseId) -> i64 {
+    lease.0 as i64
 }
 
 impl CompareResult {

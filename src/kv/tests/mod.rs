@@ -8,8 +8,10 @@ mod model;
 mod past;
 mod past_model;
 mod snapshot;
+mod sweeping;
 mod transaction;
 mod version;
+mod visits;
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -77,7 +77,8 @@ fn any_compare() -> impl Strategy<Value = Compare> {
         any_revision().prop_map(CompareTarget::CreateRevision),
         any_revision().prop_map(CompareTarget::ModRevision),
         any_value().prop_map(CompareTarget::Value),
-        (0..3u64).prop_map(|id| CompareTarget::Lease(LeaseId(id))),
+        prop::sample::select(vec![0, 1, 2, u64::MAX])
+            .prop_map(|id| CompareTarget::Lease(LeaseId(id))),
     ];
     (any_span(), result, target).prop_map(|((start, end), result, target)| Compare {
         start,
@@ -130,7 +131,7 @@ fn any_entry() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => any_operation(),
         8 => any_transaction().prop_map(Operation::Transaction),
-        2 => (1..30u64).prop_map(|at| Operation::Compact { revision: Revision(at) }),
+        2 => (0..30u64).prop_map(|at| Operation::Compact { revision: Revision(at) }),
         3 => (any_lease(), 1..9u64).prop_map(|(id, ttl)| Operation::LeaseGrant { id, ttl }),
         1 => any_lease().prop_map(|id| Operation::LeaseRevoke { id }),
         1 => prop::collection::vec(

@@ -15,7 +15,9 @@ pub struct PastModel {
     now: Map,
     /// Every change, with its number within its revision.
     pub changes: Vec<Change>,
+    /// At zero or never compacted, all can be read: but at zero only once.
     pub compacted: u64,
+    was_compacted: bool,
     pub leases: BTreeMap<LeaseId, (u64, u64)>,
 }
 
@@ -74,18 +76,21 @@ impl PastModel {
             }
             Operation::Transaction(transaction) => {
                 let before = self.now.clone();
-                self.check(&transaction, &before)?;
+                self.check(&transaction, &before, true)?;
+                self.check(&transaction, &before, false)?;
                 let result = self.transact(&transaction, &before);
                 Effect::Transaction(std::sync::Arc::new(result))
             }
-            Operation::Compact { revision } if revision.0 <= self.compacted => {
+            Operation::Compact { revision }
+                if revision.0 < self.compacted + u64::from(self.was_compacted) =>
+            {
                 return Err(Refusal::Compacted);
             }
             Operation::Compact { revision } if revision.0 > self.revision() => {
                 return Err(Refusal::FutureRevision);
             }
             Operation::Compact { revision } => {
-                self.compacted = revision.0;
+                (self.compacted, self.was_compacted) = (revision.0, true);
                 Effect::Compacted
             }
             Operation::LeaseGrant { id, .. } if self.leases.contains_key(&id) => {
@@ -147,14 +152,14 @@ impl PastModel {
             CompareTarget::Value(_) => None,
             CompareTarget::Version(n) => Some(0.cmp(n)),
             CompareTarget::CreateRevision(n) | CompareTarget::ModRevision(n) => Some(0.cmp(&n.0)),
-            CompareTarget::Lease(n) => Some(0.cmp(&n.0)),
+            CompareTarget::Lease(n) => Some(0.cmp(&(n.0 as i64))),
         };
         let present = |kv: &KeyValue| match &compare.target {
             CompareTarget::Value(value) => kv.value.cmp(value),
             CompareTarget::Version(n) => kv.version.cmp(n),
             CompareTarget::CreateRevision(n) => kv.create_revision.cmp(n),
             CompareTarget::ModRevision(n) => kv.mod_revision.cmp(n),
-            CompareTarget::Lease(n) => kv.lease.cmp(n),
+            CompareTarget::Lease(n) => (kv.lease.0 as i64).cmp(&(n.0 as i64)),
         };
         let accepts = |order: std::cmp::Ordering| match compare.result {
             CompareResult::Equal => order.is_eq(),
@@ -173,11 +178,12 @@ impl PastModel {
         (holds, if holds { &transaction.success } else { &transaction.failure })
     }
 
-    fn check(&self, transaction: &Transaction, before: &Map) -> Result<(), Refusal> {
+    /// Of the path that is taken the puts, or all else.
+    fn check(&self, transaction: &Transaction, before: &Map, puts: bool) -> Result<(), Refusal> {
         for operation in PastModel::chosen(transaction, before).1 {
             match operation {
-                RequestOp::Range(range) => drop(self.map_of(range.revision)?),
-                RequestOp::Put(put) => {
+                RequestOp::Range(range) if !puts => drop(self.map_of(range.revision)?),
+                RequestOp::Put(put) if puts => {
                     let keeps = put.ignore_value || put.ignore_lease;
                     if keeps && !before.contains_key(&put.key) {
                         return Err(Refusal::KeyNotFound);
@@ -186,8 +192,8 @@ impl PastModel {
                         return Err(Refusal::LeaseNotFound);
                     }
                 }
-                RequestOp::DeleteRange(_) => {}
-                RequestOp::Transaction(inner) => self.check(inner, before)?,
+                RequestOp::Transaction(inner) => self.check(inner, before, puts)?,
+                RequestOp::Range(_) | RequestOp::Put(_) | RequestOp::DeleteRange(_) => {}
             }
         }
         Ok(())

@@ -265,7 +265,7 @@ fn the_form_with_a_history_is_what_it_has_always_been() {
     let sum = xxhash_rust::xxh3::xxh3_128(&bytes);
     assert_eq!(
         (bytes.len(), format!("{sum:032x}").as_str()),
-        (829, "6fd333d8d4d627f27a258be97d7698bd")
+        (830, "bec595702c5be951e614dc5ce5ea004c")
     );
-    assert_eq!(format!("{:032x}", machine.state_hash()), "1fc8fd90875a4afd6a4b9cfcef32a9fb");
+    assert_eq!(format!("{:032x}", machine.state_hash()), "cc56b147143b4a2d885af411d10271b0");
 }
