@@ -95,13 +95,16 @@ fn sentence(history: &History, operation: &Operation, answered: bool, names: boo
     let told = match &operation.outcome {
         Outcome::Unknown => "and never learned what became of it".to_owned(),
         _ if !answered => "and had no answer yet".to_owned(),
-        Outcome::Mismatch => format!("and was told {ended} that it was something else"),
+        Outcome::Mismatch => match operation.call {
+            Call::KeepAlive | Call::Revoke => format!("and was told {ended} that it is gone"),
+            _ => format!("and was told {ended} that it was something else"),
+        },
         Outcome::Failed => format!("and was told {ended} that it had failed"),
         Outcome::Ok { found, .. } => match found {
             Found::Value(found) => format!("and was told {}{rev} {ended}", shown_value(found)),
             Found::Values(found) if !found.is_empty() => {
-                let found: Vec<String> = found.iter().map(shown_value).collect();
-                format!("and was told {}{rev} {ended}", found.join(", "))
+                let told = listed(found.iter().map(shown_value), ", ");
+                format!("and was told {told}{rev} {ended}")
             }
             Found::Changes { changes, upto } => {
                 format!("and was told {} up to revision {upto} {ended}", seen(history, changes))
@@ -140,16 +143,24 @@ fn deed(history: &History, operation: &Operation, names: bool) -> String {
                     Deed::Delete => format!("delete {key}"),
                 }
             };
-            let shown: Vec<String> = steps.iter().take(MAX_TOLD).map(step).collect();
-            format!("began a transaction ({})", shown.join("; "))
+            format!("began a transaction ({})", listed(steps.iter().map(step), "; "))
         }
         Call::Grant(life) => format!("asked for {key} of {life:?}"),
-        Call::KeepAlive => format!("kept {key} alive"),
-        Call::Revoke => format!("revoked {key}"),
+        Call::KeepAlive => format!("wanted to keep {key} alive"),
+        Call::Revoke => format!("wanted to revoke {key}"),
         Call::Acquire(holder) => format!("wanted lock {key} for {}{attached}", text(holder)),
-        Call::Release(holder) => format!("released lock {key} of {}", text(holder)),
+        Call::Release(holder) => format!("wanted to release lock {key} of {}", text(holder)),
         Call::Watch { from } => format!("began a {key} from revision {from}"),
     }
+}
+
+/// The first of them, and how many more there are.
+fn listed(all: impl Iterator<Item = String>, between: &str) -> String {
+    let mut all = all;
+    let shown: Vec<String> = all.by_ref().take(MAX_TOLD).collect();
+    let more = all.count();
+    let rest = if more > 0 { format!("{between}and {more} more") } else { String::new() };
+    shown.join(between) + &rest
 }
 
 fn seen(history: &History, changes: &[Change]) -> String {
@@ -169,6 +180,12 @@ fn seen(history: &History, changes: &[Change]) -> String {
 
 fn end_of_lease(history: &History, expiry: &Expiry) -> String {
     let Expiry { lease, from, life } = expiry;
+    if from.time.is_none() {
+        return format!(
+            "{} may have ended at any time from line {} on, since nobody says when",
+            history.keys[*lease], from.line
+        );
+    }
     format!(
         "{} may have ended from {} on, {life:?} after it was last kept alive",
         history.keys[*lease],
@@ -212,7 +229,7 @@ pub fn why_not(history: &History, key: usize, property: Property, part: &[Item])
         (Property::Durability, _) => "What was acknowledged is not there when it is read \
             afterwards, and nobody ever sees it again: it is lost."
             .to_owned(),
-        (Property::Locks, _) => format!(
+        (Property::Locks, [_, _, ..]) if are_two_holders(history, part) => format!(
             "There is no order of these in which nobody holds the lock {} while another does.",
             history.keys[key]
         ),
@@ -221,6 +238,13 @@ pub fn why_not(history: &History, key: usize, property: Property, part: &[Item])
             its call and its answer, that explains what they were told."
             .to_owned(),
     }
+}
+
+/// Whether two were told that they hold the lock.
+fn are_two_holders(history: &History, part: &[Item]) -> bool {
+    let operations = part.iter().filter_map(|item| history.operations.get(item.place));
+    let holds = |it: &&Operation| matches!(it.call, Call::Acquire(_)) && it.outcome.is_ok();
+    operations.filter(holds).count() >= 2
 }
 
 /// Why an operation contradicts itself.
@@ -233,7 +257,7 @@ fn alone(history: &History, key: usize, item: &Item) -> String {
     let shown = shown_value(needed);
     let mut writers = history.operations.iter().filter(|it| writes(it, key, needed));
     match writers.next() {
-        None if history.keys[key].kind == Kind::Lease => "Nobody was granted it.".to_owned(),
+        _ if history.keys[key].kind == Kind::Lease => "It was never granted.".to_owned(),
         None => format!("Nobody ever wrote {shown}."),
         Some(writer) if matches!(writer.outcome, Outcome::Failed | Outcome::Mismatch) => format!(
             "{shown} comes from a {} of process {} (line {}), which was told that it had failed.",
@@ -255,7 +279,9 @@ fn writes(operation: &Operation, key: usize, needed: &Option<Bytes>) -> bool {
     let written = match &operation.call {
         Call::Txn(steps) => {
             return steps.iter().any(|step| match &step.deed {
-                Deed::Write(value) => step.key == key && Some(value) == needed.as_ref(),
+                Deed::Write(value) | Deed::Append(value) => {
+                    step.key == key && Some(value) == needed.as_ref()
+                }
                 _ => false,
             });
         }

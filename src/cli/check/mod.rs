@@ -18,7 +18,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::output::Progress;
 use super::units;
-use crate::verify::history::{History, MAX_LINE, Reader};
+use crate::verify::history::{History, Kind, MAX_LINE, Reader};
 use crate::verify::judge::{Judged, Limits, Subject, judge};
 
 /// Is a recorded history linearizable?
@@ -52,8 +52,9 @@ revision, in an ok) may be left out. null is absent. f, and its value:
   lock    [\"acquire\",HOLDER] or [\"release\",HOLDER]
   watch   {\"from\":REVISION,\"prefix\":BOOL}; in the ok {\"events\":[[REVISION,KEY,VALUE],...],
           \"upto\":REVISION}: all that it was told of these revisions
-What was not as a cas, a check, a keep-alive or a release wanted it is fail with
-\"error\":\"mismatch\". The whole format: cargo doc, kvraft::verify::history.
+What was not as a cas, a check, a keep-alive, a revoke or a release wanted it is fail with
+\"error\":\"mismatch\". A lease is granted once.
+The whole format: cargo doc, kvraft::verify::history.
 
 Exit codes: 0 valid, 4 violation, 5 unknown (out of time or steps), 2 the history makes no sense.
 
@@ -135,6 +136,13 @@ impl Checked<'_> {
     fn count(&self, is: impl Fn(&Judged) -> bool) -> usize {
         let subjects = self.subjects.iter().filter(|subject| is(&subject.verdict));
         subjects.map(|subject| subject.keys.len()).sum()
+    }
+
+    /// The keys of subjects that are valid: of watches, or of all others.
+    fn valid(&self, of_watches: bool) -> usize {
+        let is_watch = |key: &usize| matches!(self.history.keys[*key].kind, Kind::Watched { .. });
+        let valid = self.subjects.iter().filter(|it| it.verdict == Judged::Valid);
+        valid.flat_map(|it| &it.keys).filter(|key| is_watch(key) == of_watches).count()
     }
 
     fn violated(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::units::short_duration;
-use crate::verify::history::Count;
+use crate::verify::history::{Count, Kind};
 use crate::verify::judge::{Judged, Property, Subject, Violation, Why};
 
 #[derive(Serialize)]
@@ -181,6 +181,10 @@ pub fn junit(name: &str, checked: &Checked<'_>) -> Report {
     for property in Property::ALL.into_iter().filter(says_something) {
         let mut suite = TestSuite::new(property.name());
         for subject in checked.subjects {
+            let kind = checked.history.keys[subject.keys[0]].kind;
+            if (property == Property::Watches) != matches!(kind, Kind::Watched { .. }) {
+                continue;
+            }
             let status = match &subject.verdict {
                 Judged::Violated(violation) if violation.property == property => {
                     let story = &violation.story;
@@ -206,7 +210,8 @@ pub fn junit(name: &str, checked: &Checked<'_>) -> Report {
                 status,
             ));
         }
-        let valid = checked.count(|judged| matches!(judged, Judged::Valid));
+        let of_watches = property == Property::Watches;
+        let valid = checked.valid(of_watches);
         if valid > 0 || suite.test_cases.is_empty() {
             let name = format!("{valid} keys that are valid");
             suite.add_test_case(TestCase::new(name, TestCaseStatus::success()));

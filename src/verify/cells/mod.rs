@@ -309,9 +309,11 @@ impl Model for Store {
 
     fn fears(&self, steps: &Vec<Compiled>) -> Vec<(u32, Facet)> {
         let touched = self.touched(steps);
-        // What changes one cell, and looks at no other, is gone when that is changed again.
+        // What changes one cell, and looks at no other, is gone when that is changed again. If it
+        // looks at that one, it must come before a lease's end that takes it along.
         if let [.., Compiled::Set(cell, Cell { lease: None, .. })] = steps[..]
             && touched.iter().all(|(it, _)| *it == cell)
+            && (steps.len() == 1 || !self.attached.values().any(|cells| cells.contains(&cell)))
         {
             return Vec::new();
         }

@@ -40,6 +40,7 @@ pub fn attached(
         Call::Write(_) | Call::Cas { .. } | Call::Append(_) | Call::Acquire(_) => {
             Ok(Some(places(Key { kind: Kind::Lease, name })))
         }
+        Call::Release(_) => Err("a release attaches nothing to a \"lease\"".to_owned()),
         _ => Err(format!("a {} attaches nothing to a \"lease\"", event.f)),
     }
 }

@@ -7,8 +7,8 @@
 //! acknowledged keep-alive (or the grant's), plus the lease's time. Whatever was attached to the
 //! lease and is gone before that is missed too early.
 //!
-//! Moments are the client's: what is judged is the promise to it. Where a line has no time, the
-//! lease may end at once.
+//! Moments are the client's: what is judged is the promise to it. Where a grant or a keep-alive has
+//! no time, the lease may end at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub fn expiries(history: &History) -> Vec<Expiry> {
         }
         match (operation.called.time, lease.life) {
             (Some(time), Some(life)) => {
-                let until = time.saturating_add(life.as_nanos() as u64);
+                let until = time.saturating_add(u64::try_from(life.as_nanos()).unwrap_or(u64::MAX));
                 lease.until = lease.until.max(Some(until));
             }
             _ => lease.timeless = true,
@@ -86,8 +86,10 @@ pub fn expiries(history: &History) -> Vec<Expiry> {
         let from = match until {
             None => Moment { line: life.granted, time: None },
             Some(until) => {
-                let first = moments.partition_point(|moment| moment.time < Some(until));
-                moments.get(first).copied()?
+                // A line without a time may be later than the last one before it that has one.
+                let before = moments.partition_point(|moment| moment.time < Some(until));
+                let line = before.checked_sub(1).map_or(life.granted, |at| moments[at].line + 1);
+                Moment { line, time: Some(until) }
             }
         };
         Some(Expiry { lease, from, life: life.life? })

@@ -155,7 +155,7 @@ pub fn judge(history: &History, limits: Limits<'_>) -> Vec<Subject> {
         let mut verdict = Judged::Unknown(Why::Stopped);
         if ask(0) {
             verdict = match history.keys[keys[0]].kind {
-                Kind::Watched { .. } => watches::judge(history, &watches, &places),
+                Kind::Watched { .. } => watches::judge(history, &watches, &places, &mut ask),
                 Kind::Data | Kind::Lease => subject::Judge {
                     history,
                     keys: &keys,

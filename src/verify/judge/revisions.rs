@@ -22,23 +22,25 @@ pub fn contradiction(
 /// What an operation that is done did to a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// There is a value, and it took a revision.
-    Put,
+    /// Something is otherwise than before, and it took a revision.
+    Sure,
     /// A delete of nothing changes nothing, and need not make a revision.
-    Delete,
+    Perhaps,
 }
 
 fn change(operation: &Operation, key: usize) -> Option<Change> {
     match &operation.call {
         _ if !operation.outcome.is_ok() => None,
-        Call::Write(_) | Call::Append(_) | Call::Cas { new: Some(_), .. } | Call::Acquire(_) => {
-            Some(Change::Put)
-        }
-        Call::Delete | Call::Cas { new: None, .. } | Call::Release(_) => Some(Change::Delete),
+        Call::Cas { old: None, new: None } | Call::Delete => Some(Change::Perhaps),
+        Call::Write(_)
+        | Call::Append(_)
+        | Call::Cas { .. }
+        | Call::Acquire(_)
+        | Call::Release(_) => Some(Change::Sure),
         Call::Txn(steps) => {
             let last = steps.iter().filter(|step| step.key == key).filter_map(|it| match it.deed {
-                Deed::Write(_) | Deed::Append(_) => Some(Change::Put),
-                Deed::Delete => Some(Change::Delete),
+                Deed::Write(_) | Deed::Append(_) => Some(Change::Sure),
+                Deed::Delete => Some(Change::Perhaps),
                 Deed::Check(_) | Deed::Read => None,
             });
             last.last()
@@ -63,8 +65,11 @@ fn disorder(
         while let Some((rev, place, _)) = by_end.next_if(|(_, place, _)| ended(*place) < called) {
             highest = highest.filter(|highest| highest.0 >= rev).or(Some((rev, place)));
         }
-        let least = rev.saturating_add(u64::from(*change == Change::Delete));
-        if let Some((_, before)) = highest.filter(|highest| highest.0 >= least) {
+        let is_wrong = |highest: &(u64, usize)| match change {
+            Change::Sure => highest.0 >= *rev,
+            Change::Perhaps => highest.0 > *rev,
+        };
+        if let Some((_, before)) = highest.filter(is_wrong) {
             let why = "The second began after the first had ended, and its revision is not higher.";
             return Some((vec![before, *place], why));
         }
@@ -74,7 +79,7 @@ fn disorder(
 
 /// Two that share a revision.
 fn twins(mut changes: Vec<(u64, usize, Change)>) -> Option<(Vec<usize>, &'static str)> {
-    changes.retain(|(.., change)| *change == Change::Put);
+    changes.retain(|(.., change)| *change == Change::Sure);
     changes.sort_unstable_by_key(|(rev, place, _)| (*rev, *place));
     let pair = changes.windows(2).find(|pair| pair[0].0 == pair[1].0)?;
     let why = "Each changed the key, and both were told the same revision.";

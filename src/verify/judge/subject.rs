@@ -15,7 +15,7 @@ use super::leases::Expiry;
 use super::steps::{alone, together};
 use super::{Judged, Property, Violation, Why, revisions};
 use crate::verify::cells::{self, Step};
-use crate::verify::history::{Call, History, Kind};
+use crate::verify::history::{Call, Deed, History, Kind, Outcome};
 use crate::verify::linearizable::{self, Budget, Verdict};
 use crate::verify::register::Action;
 use crate::verify::shrink::{Item, Part, shrink};
@@ -45,11 +45,20 @@ pub fn subjects(history: &History) -> Vec<(Vec<usize>, Vec<usize>)> {
 
 /// The other keys that an operation is about.
 fn touched(operation: &crate::verify::history::Operation) -> impl Iterator<Item = usize> {
+    // What failed did nothing; what did not match, only looked.
+    let (said, looked) = match operation.outcome {
+        Outcome::Failed => (false, false),
+        Outcome::Mismatch => (true, true),
+        _ => (true, false),
+    };
     let steps = match &operation.call {
-        Call::Txn(steps) => steps.iter(),
+        Call::Txn(steps) if said => steps.iter(),
         _ => [].iter(),
     };
-    steps.map(|step| step.key).chain(operation.lease)
+    let is_meant =
+        move |step: &&crate::verify::history::Step| !looked || matches!(step.deed, Deed::Check(_));
+    let lease = operation.lease.filter(|_| said && !looked);
+    steps.filter(is_meant).map(|step| step.key).chain(lease)
 }
 
 fn root(parents: &mut [usize], mut key: usize) -> usize {
@@ -83,6 +92,59 @@ fn attached(items: &[Item<Vec<Step>>]) -> Attached {
     attached
 }
 
+/// What may have changed, or looked at, each key.
+fn by_key<'i>(
+    items: &'i [Item<Vec<Step>>],
+    attached: &Attached,
+) -> BTreeMap<usize, Vec<&'i Item<Vec<Step>>>> {
+    let mut ends: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    attached.keys().for_each(|(key, lease)| ends.entry(*lease).or_default().push(*key));
+    let mut by_key: BTreeMap<usize, Vec<&Item<Vec<Step>>>> = BTreeMap::new();
+    for item in items {
+        let mut keys = BTreeSet::new();
+        for step in &item.operation.action {
+            match step {
+                Step::Look { cell, .. } | Step::Set { cell, .. } | Step::Append { cell, .. } => {
+                    keys.insert(*cell);
+                }
+                Step::End { lease } => {
+                    keys.insert(*lease);
+                    keys.extend(ends.get(lease).into_iter().flatten());
+                }
+            }
+        }
+        keys.into_iter().for_each(|key| by_key.entry(key).or_default().push(item));
+    }
+    by_key
+}
+
+/// What was done to one key; nothing if it cannot be told without the others.
+fn of_one(key: usize, items: &[&Item<Vec<Step>>], attached: &Attached) -> Option<Vec<Item>> {
+    let mut of_one = Vec::new();
+    for item in items {
+        if let Some(operation) = alone(key, &item.operation).ok()? {
+            of_one.push(Item { place: item.place, operation });
+        }
+        for step in &item.operation.action {
+            let Step::End { lease } = step else { continue };
+            let Some(values) = attached.get(&(key, *lease)) else { continue };
+            // Whatever was attached to it may go with it, and nobody is told.
+            let called = item.operation.called;
+            of_one.extend(values.as_ref()?.iter().map(|value| {
+                let expected = Some(value.clone());
+                let action = Action::CompareAndSwap { expected, value: None };
+                let (returned, witness) = (None, None);
+                let operation = linearizable::Operation { called, returned, action, witness };
+                Item { place: item.place, operation }
+            }));
+        }
+    }
+    Some(of_one)
+}
+
+/// Steps of the search for one key of several: what is hard alone may be easy together.
+const MAX_STEPS_ALONE: u64 = 200_000;
+
 /// What is needed to judge a subject.
 pub struct Judge<'a> {
     pub history: &'a History,
@@ -95,8 +157,11 @@ pub struct Judge<'a> {
 
 impl Judge<'_> {
     pub fn judge(&self, steps: u64, go_on: &mut dyn FnMut(u64) -> bool) -> Judged {
-        for key in self.keys.iter().filter(|key| self.history.keys[**key].kind == Kind::Data) {
-            if let Some((part, why)) = revisions::contradiction(self.history, *key, self.places) {
+        let about = self.about();
+        for (key, places) in &about {
+            if self.history.keys[*key].kind == Kind::Data
+                && let Some((part, why)) = revisions::contradiction(self.history, *key, places)
+            {
                 let told: Vec<Told> =
                     part.iter().map(|it| Told::whole(self.history, *it)).collect();
                 return self.violated(Property::Revisions, &told, why.to_owned());
@@ -106,15 +171,20 @@ impl Judge<'_> {
         let attached = attached(&items);
         let mut undecided = false;
         let mut entangled = self.keys.len() > 1 || items.iter().any(says_more_together);
-        for key in self.keys {
-            let Some(items) = self.of_one(*key, &items, &attached) else {
+        // Alone is a short cut where all together are judged in the end.
+        let steps_alone = if entangled { steps.min(MAX_STEPS_ALONE) } else { steps };
+        for (key, items) in by_key(&items, &attached) {
+            if !go_on(0) {
+                return Judged::Unknown(Why::Stopped);
+            }
+            let Some(items) = of_one(key, &items, &attached) else {
                 entangled = true;
                 continue;
             };
-            match check(&items, steps, go_on) {
+            match check(&items, steps_alone, go_on) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided = true,
-                Verdict::Violated { .. } => return self.contradiction_of_one(*key, items, go_on),
+                Verdict::Violated { .. } => return self.contradiction_of_one(key, items, go_on),
             }
         }
         if !entangled {
@@ -132,6 +202,19 @@ impl Judge<'_> {
         }
     }
 
+    /// The operations that are about each key.
+    fn about(&self) -> BTreeMap<usize, Vec<usize>> {
+        let mut about: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for place in self.places {
+            let operation = &self.history.operations[*place];
+            let mut keys: Vec<usize> = touched(operation).chain([operation.key]).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            keys.into_iter().for_each(|key| about.entry(key).or_default().push(*place));
+        }
+        about
+    }
+
     /// All that was done, with the ends of the leases at the places after the history's last.
     fn items(&self) -> Vec<Item<Vec<Step>>> {
         let operation = |place: usize| Some((place, together(self.history, place)?));
@@ -146,39 +229,6 @@ impl Judge<'_> {
         items
     }
 
-    /// What was done to one key; nothing if it cannot be told without the others.
-    fn of_one(
-        &self,
-        key: usize,
-        items: &[Item<Vec<Step>>],
-        attached: &Attached,
-    ) -> Option<Vec<Item>> {
-        let mut of_one = Vec::new();
-        for item in items {
-            if let Some(operation) = alone(key, &item.operation).ok()? {
-                of_one.push(Item { place: item.place, operation });
-            }
-            for step in &item.operation.action {
-                let Step::End { lease } = step else { continue };
-                let Some(values) = attached.get(&(key, *lease)) else { continue };
-                // Whatever was attached to it may go with it, and nobody is told.
-                of_one.extend(values.as_ref()?.iter().map(|value| Item {
-                    place: item.place,
-                    operation: linearizable::Operation {
-                        called: item.operation.called,
-                        returned: None,
-                        action: Action::CompareAndSwap {
-                            expected: Some(value.clone()),
-                            value: None,
-                        },
-                        witness: None,
-                    },
-                }));
-            }
-        }
-        Some(of_one)
-    }
-
     fn contradiction_of_one(
         &self,
         key: usize,
@@ -187,7 +237,7 @@ impl Judge<'_> {
     ) -> Judged {
         let part = if self.small { shrink(items, go_on) } else { items };
         let mut property = self.property(&part);
-        if property == Property::Linearizability && is_lost(self.history, self.places, &part) {
+        if property == Property::Linearizability && is_lost(self.history, key, self.places, &part) {
             property = Property::Durability;
         }
         let why = story::why_not(self.history, key, property, &part);
@@ -244,6 +294,9 @@ fn told<A: Part>(part: &[Item<A>]) -> Vec<Told> {
 }
 
 fn check<A: Part>(items: &[Item<A>], steps: u64, go_on: &mut dyn FnMut(u64) -> bool) -> Verdict {
+    if !go_on(steps) {
+        return Verdict::Undecided;
+    }
     let operations: Vec<_> = items.iter().map(|item| item.operation.clone()).collect();
     A::check(&operations, &mut Budget { steps, go_on })
 }

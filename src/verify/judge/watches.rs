@@ -12,14 +12,17 @@
 //! - *agreement*: who read a key, or deleted it, and was told the revision, saw it as the last
 //!   change up to there had left it.
 //!
+//! # Caveats
 //! An acknowledged write whose revision is not known (its answer had none) is not missed. Nor is a
-//! delete that may have found nothing. What is done under the end of a lease is nobody's operation.
+//! delete that may have found nothing, nor the half of an unknown transaction whose other half was
+//! told. Of what was appended, only the end is compared. Agreement begins at the first change of a
+//! key that the watch was told of. What is done under the end of a lease is nobody's operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::{Judged, Property, Violation};
+use super::{Judged, Property, Violation, Why};
 use crate::verify::history::{Call, Change, Deed, Found, History, Kind, Operation, Outcome};
 use crate::verify::story::{self, shown_value};
 
@@ -37,13 +40,16 @@ pub struct Told {
     /// By revision and key: what watches were told first, and which were.
     seen: BTreeMap<(u64, usize), (Option<Bytes>, usize)>,
     /// By key and revision: how it was then, as those say who read or deleted it.
-    was: BTreeMap<(usize, u64), (Option<Bytes>, usize)>,
+    was: BTreeMap<(usize, u64), Vec<(Option<Bytes>, usize)>>,
+    /// By key and value: the revisions at which watches were told of it, and of which no
+    /// acknowledged write says that it made them.
+    unclaimed: BTreeMap<(usize, Bytes), BTreeSet<u64>>,
     /// By key and value: the operations that may have written it; of a delete, `None`.
     writers: BTreeMap<(usize, Option<Bytes>), Vec<usize>>,
     /// By key: what was appended, and by which operations.
     appended: BTreeMap<usize, Vec<(Bytes, usize)>>,
     /// Keys that were ever attached to a lease.
-    attached: std::collections::BTreeSet<usize>,
+    attached: BTreeSet<usize>,
 }
 
 impl Told {
@@ -52,6 +58,7 @@ impl Told {
             made: BTreeMap::new(),
             seen: BTreeMap::new(),
             was: BTreeMap::new(),
+            unclaimed: BTreeMap::new(),
             writers: BTreeMap::new(),
             appended: BTreeMap::new(),
             attached: Default::default(),
@@ -69,6 +76,14 @@ impl Told {
             } else if !matches!(operation.outcome, Outcome::Failed | Outcome::Mismatch) {
                 told.note(place, operation);
                 told.look(place, operation);
+            }
+        }
+        for ((revision, key), (value, _)) in &told.seen {
+            if let Some(value) = value
+                && !told.made.contains_key(&(*revision, *key))
+            {
+                let at = (*key, value.clone());
+                told.unclaimed.entry(at).or_default().insert(*revision);
             }
         }
         told
@@ -90,10 +105,11 @@ impl Told {
             }
             // The last step of a transaction stands.
             if let Some(rev) = operation.outcome.rev() {
-                match is_sure {
-                    true => self.made.insert((rev, key), (left, place)),
-                    false => self.made.remove(&(rev, key)),
-                };
+                if is_sure {
+                    self.made.insert((rev, key), (left, place));
+                } else if self.made.get(&(rev, key)).is_some_and(|(_, by)| *by == place) {
+                    self.made.remove(&(rev, key));
+                }
             }
         }
     }
@@ -102,7 +118,10 @@ impl Told {
     fn look(&mut self, place: usize, operation: &Operation) {
         let Outcome::Ok { found, rev: Some(rev) } = &operation.outcome else { return };
         let mut note = |key, value: &Option<Bytes>| {
-            self.was.insert((key, *rev), (value.clone(), place));
+            let was = self.was.entry((key, *rev)).or_default();
+            if was.iter().all(|(other, _)| other != value) {
+                was.push((value.clone(), place));
+            }
         };
         match (&operation.call, found) {
             (Call::Read, Found::Value(value)) => note(operation.key, value),
@@ -152,9 +171,25 @@ fn changes(call: &Call, key: usize) -> Vec<(usize, Left, bool)> {
     }
 }
 
+/// What somebody did to make a change, with the key to follow.
+fn did(change: &Change) -> String {
+    match &change.value {
+        Some(_) => format!("wrote {} to", shown_value(&change.value)),
+        None => "deleted".to_owned(),
+    }
+}
+
 /// Judges the watches of one range.
-pub fn judge(history: &History, told: &Told, places: &[usize]) -> Judged {
+pub fn judge(
+    history: &History,
+    told: &Told,
+    places: &[usize],
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Judged {
     for &place in places {
+        if !go_on(0) {
+            return Judged::Unknown(Why::Stopped);
+        }
         let operation = &history.operations[place];
         let Outcome::Ok { found: Found::Changes { changes, upto }, .. } = &operation.outcome else {
             continue;
@@ -212,7 +247,7 @@ impl Watch<'_> {
     }
 
     fn disorder(&self) -> Option<String> {
-        let mut told = std::collections::BTreeSet::new();
+        let mut told = BTreeSet::new();
         let mut last = 0;
         for Change { revision, key, .. } in self.changes {
             let name = self.name(*key);
@@ -244,18 +279,26 @@ impl Watch<'_> {
             )
         };
         if let Some((left, by)) = self.told.made.get(&(*revision, *key)) {
-            return match left {
-                Left::Is(is) if is != value => Some((Some(*by), other(&shown_value(is)))),
+            match left {
+                Left::Is(is) if is != value => return Some((Some(*by), other(&shown_value(is)))),
                 Left::EndsWith(more) if !value.as_ref().is_some_and(|it| it.ends_with(more)) => {
-                    Some((Some(*by), other("something else")))
+                    return Some((Some(*by), other("something else")));
                 }
-                _ => None,
-            };
+                _ if self.history.operations[*by].called.line > self.ended() => {
+                    return Some((Some(*by), self.too_early(change)));
+                }
+                Left::Is(_) => return None,
+                // Two watches may have been told of different beginnings.
+                Left::EndsWith(_) => {}
+            }
         }
         if let Some((seen, by)) = self.told.seen.get(&(*revision, *key))
             && seen != value
         {
             return Some((Some(*by), other(&shown_value(seen))));
+        }
+        if self.told.made.contains_key(&(*revision, *key)) {
+            return None;
         }
         let all = self.told.made.range((*revision, 0)..=(*revision, usize::MAX));
         let stranger = all.map(|(_, (_, by))| *by).find(|by| {
@@ -266,28 +309,58 @@ impl Watch<'_> {
             let why = format!("Revision {revision} was the change of another key than `{name}`.");
             return Some((Some(by), why));
         }
-        let ended = self.operation.ended.map_or(u64::MAX, |ended| ended.line);
         let mut early = None;
+        let mut could = 0;
         for by in self.told.may_have_made(change) {
             let operation = &self.history.operations[by];
             if operation.outcome.rev().is_some_and(|rev| rev != *revision) {
                 continue;
             }
-            if operation.called.line < ended {
+            if operation.called.line > self.ended() {
+                early = Some(by);
+            } else if operation.outcome.rev().is_some() {
                 return None;
+            } else {
+                could += 1;
             }
-            early = Some(by);
+        }
+        if could > 0 {
+            return self.too_often(change, could);
         }
         // The end of a lease is nobody's deed.
         if value.is_none() && self.told.attached.contains(key) {
             return None;
         }
-        let did = if value.is_some() { format!("wrote {shown} to") } else { "deleted".to_owned() };
         let why = match early {
-            Some(_) => format!("It was told before anybody {did} `{name}`."),
-            None => format!("Nobody {did} `{name}` at revision {revision}."),
+            Some(_) => self.too_early(change),
+            None => format!("Nobody {} `{name}` at revision {revision}.", did(change)),
         };
         Some((early, why))
+    }
+
+    /// The line on which it was told.
+    fn ended(&self) -> u64 {
+        self.operation.ended.map_or(u64::MAX, |ended| ended.line)
+    }
+
+    fn too_early(&self, change: &Change) -> String {
+        format!("It was told before anybody {} `{}`.", did(change), self.name(change.key))
+    }
+
+    /// More changes to a value than there are operations that may have made one.
+    fn too_often(&self, change: &Change, could: usize) -> Option<Contradiction> {
+        let value = change.value.clone()?;
+        let seen = self.told.unclaimed.get(&(change.key, value))?.len();
+        if seen <= could || self.told.appended.contains_key(&change.key) {
+            return None;
+        }
+        let name = self.name(change.key);
+        let why = format!(
+            "Watches were told that {seen} revisions left {} under `{name}`, and only {could} of \
+             those who wanted that may have done it.",
+            shown_value(&change.value)
+        );
+        Some((None, why))
     }
 
     /// A change that it was not told of.
@@ -322,7 +395,9 @@ impl Watch<'_> {
         self.changes.iter().for_each(|it| changes.entry(it.key).or_default().push(it));
         for (key, changes) in changes {
             let first = (key, changes[0].revision.min(self.upto));
-            for ((_, revision), (was, by)) in self.told.was.range(first..=(key, self.upto)) {
+            let looks = self.told.was.range(first..=(key, self.upto));
+            let looks = looks.flat_map(|(at, all)| all.iter().map(move |it| (at, it)));
+            for ((_, revision), (was, by)) in looks {
                 let after = changes.partition_point(|change| change.revision <= *revision);
                 let last = changes[after - 1];
                 if last.value != *was {

@@ -301,7 +301,7 @@ impl<'a, M: Model> Search<'a, M> {
     fn is_timely(&self, node: &Node, (sought, spoilt): &(Vec<usize>, Vec<usize>)) -> bool {
         let count = |facet: &usize| {
             let first = spoilt.partition_point(|it| it < facet);
-            spoilt[first..].iter().take_while(|it| *it == facet).count()
+            spoilt[first..].iter().take_while(|it| *it == facet).take(2).count()
         };
         let by_others = |facet: &usize| count(facet) > usize::from(node.spoils.contains(facet));
         node.shows.iter().any(|facet| self.seekers[*facet] > 0)

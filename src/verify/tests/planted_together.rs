@@ -229,6 +229,24 @@ fn every_kind_of_fault_is_caught() {
                5 2 = ok@8"#,
         ),
         (
+            "a release that makes no revision",
+            Revisions,
+            2,
+            r#"0 1 lock door ["acquire","a"]
+               1 1 = ok@9
+               2 1 lock door ["release","a"]
+               3 1 = ok@9"#,
+        ),
+        (
+            "a lease of ages that is over at once",
+            Leases,
+            2,
+            r#"0 1 lease l ["grant",288230376151711744]
+               1 1 = ok
+               2 2 lease l ["keep-alive"]
+               3 2 = no"#,
+        ),
+        (
             "one token for two",
             Revisions,
             2,
@@ -265,6 +283,16 @@ fn what_looks_like_a_fault_and_is_none_is_valid() {
            9 3 = info
            10 4 read k
            11 4 = ok null"#,
+        // Nobody knows whether it was swapped, which took it off its lease.
+        r#"0 1 lease l ["grant",100000]
+           1 1 = ok
+           2 1 write k "a" +l
+           3 1 = ok
+           4 2 cas k ["a","b"]
+           5 1 lease l ["revoke"]
+           6 1 = ok
+           7 3 read k
+           8 3 = ok "b""#,
         // Without times, a lease may end whenever it likes; and a write without it detaches.
         r#"0 1 lease l ["grant",10]
            1 1 = ok

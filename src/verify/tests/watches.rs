@@ -161,6 +161,10 @@ Revision 8 changed `a/x`, and the watch, which went from revision 7 to 9, was no
         let told = told(&format!("{WRITE}{}", watch(2, events, 9)));
         assert!(told.ends_with(why), "{told}");
     }
+    let (twice, no) = (r#"[[8,"a/x","1"],[9,"a/y","2"],[10,"a/y","2"]]"#, "2 revisions left `2`");
+    assert!(told(&format!("{WRITE}{}", watch(2, twice, 10))).contains(no));
+    let early = format!("{}{WRITE}", watch(2, r#"[[8,"a/x","1"]]"#, 8));
+    assert!(told(&early).ends_with("It was told before anybody wrote `1` to `a/x`."));
     let early = format!("{}{WRITE}", watch(2, r#"[[7,"a/y","2"]]"#, 7));
     assert!(told(&early).ends_with("It was told before anybody wrote `2` to `a/y`."));
 }
