@@ -19,7 +19,7 @@
 //! 9. [`record`] — a node's life, kept, and lived again.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
-//! conversations ([`rpc`], [`client`]) and [`testing`], a real cluster for tests, this project's
+//! conversations ([`rpc`], [`client`], [`grpc`]) and [`testing`], a real cluster for tests, this project's
 //! and yours.
 //!
 //! # The house
@@ -33,7 +33,7 @@
 //!   testing   trial
 //!   supervisor
 //!   node   client   control   observe
-//!   rpc
+//!   rpc   grpc
 //!   sim
 //!   replica   verify   chaos   scenario
 //!   record
@@ -56,7 +56,11 @@
 //! - **Voter, learner** — a member that counts towards quorums; one that only receives the log.
 //! - **Linearizable** — as if there were one copy: a read sees every write acknowledged before it
 //!   began. **Stale** — one replica's state as it is, possibly old.
-//! - **Revision** — the version of the whole key space; each change to keys consumes one.
+//! - **Revision** — the version of the whole key space; each change to keys consumes one, and a
+//!   transaction one for all that it changes.
+//! - **Compaction** — of keys: what was before a revision is forgotten, and can neither be read nor
+//!   watched any more. (Of the log: what a snapshot covers goes.)
+//! - **Lease** — of keys: they go when it ends. (Of a leader: the time in which nobody else can lead.)
 //! - **Session** — a client's identity for exactly-once writes.
 //! - **Segment** — one file of the log. **Group commit** — many writes, one fdatasync.
 //! - **Tear** — the end of a log that a crash cut off: never durable, never acknowledged.

@@ -18,7 +18,7 @@
 //! # Why not generated servers
 //! A node is one thread. Generated services want to be moved between threads, and every request
 //! would have to be handed to the node's thread and back. tonic's own machinery does not ask for
-//! that; only the table of methods is ours ([`routes`]).
+//! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
 //! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered

@@ -1,7 +1,7 @@
 //! The socket: HTTP/2 without TLS, on the node's own thread.
 //!
-//! What strangers can make it hold is bounded: connections, streams on each, bytes of each message,
-//! and how long a connection may say nothing to a ping.
+//! What strangers can make it hold is bounded: connections, calls on each and on all, bytes of each
+//! message, how long a call takes, and how long a connection may say nothing to a ping.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -11,17 +11,22 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::backend::Backends;
 use super::routes::Routes;
+use super::status;
 
 /// What is taken from clients.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcLimits {
     pub connections: usize,
-    /// Calls under way on one connection.
+    /// Calls under way on one connection, and on all together.
     pub streams: u32,
+    pub all_streams: usize,
+    /// From its first byte to its answer. Whoever sends half a message is not waited for.
+    pub call: Duration,
     /// Between two pings of a connection that is silent, and for their answer.
     pub ping: Duration,
     pub pong: Duration,
@@ -32,6 +37,8 @@ impl Default for GrpcLimits {
         GrpcLimits {
             connections: 1024,
             streams: 4096,
+            all_streams: 20_000,
+            call: Duration::from_secs(30),
             ping: Duration::from_secs(60),
             pong: Duration::from_secs(20),
         }
@@ -41,13 +48,15 @@ impl Default for GrpcLimits {
 /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
 pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends) {
     let mut open = JoinSet::new();
+    let calls = Rc::new(Semaphore::new(limits.all_streams));
     loop {
         tokio::select! {
             _ = open.join_next(), if !open.is_empty() => {}
             accepted = listener.accept(), if open.len() < limits.connections => match accepted {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    open.spawn_local(converse(stream, limits, Routes::new(backends())));
+                    let routes = Routes::new(backends());
+                    open.spawn_local(converse(stream, limits, routes, Rc::clone(&calls)));
                 }
                 Err(error) => {
                     // Out of descriptors, mostly: those who hold them must get a chance to end.
@@ -60,11 +69,17 @@ pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends
 }
 
 /// One connection. What goes wrong here (the client left, or broke the protocol) is its affair.
-async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes) {
+async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes, calls: Rc<Semaphore>) {
     let routes = Rc::new(routes);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let routes = Rc::clone(&routes);
-        async move { Ok::<_, Infallible>(routes.answer(request).await) }
+        let (routes, calls) = (Rc::clone(&routes), Rc::clone(&calls));
+        async move {
+            let Ok(_call) = calls.try_acquire() else {
+                return Ok::<_, Infallible>(status::too_many_requests().into_http());
+            };
+            let answer = tokio::time::timeout(limits.call, routes.answer(request)).await;
+            Ok(answer.unwrap_or_else(|_| status::timed_out().into_http()))
+        }
     });
     let ended = hyper::server::conn::http2::Builder::new(OnThisThread)
         .timer(TokioTimer::new())

@@ -63,6 +63,10 @@ pub fn timed_out() -> Status {
     Status::new(Code::Unavailable, "etcdserver: request timed out")
 }
 
+pub fn too_many_requests() -> Status {
+    Status::new(Code::Unknown, "etcdserver: too many requests")
+}
+
 pub fn unknown_method(path: &str) -> Status {
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (service, method) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -78,7 +82,7 @@ pub fn of_response(response: &Response) -> Status {
     let why = match response {
         Response::Refused { why, message } => match why {
             Refused::NoLeader { .. } | Refused::Repairing => return no_leader(),
-            Refused::Busy { .. } => (Code::Unknown, "etcdserver: too many requests".to_owned()),
+            Refused::Busy { .. } => return too_many_requests(),
             Refused::NoSpace => {
                 (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded".to_owned())
             }

@@ -33,6 +33,9 @@ enum Left {
     EndsWith(Bytes),
 }
 
+/// What somebody saw under a key, and who.
+type Look = (Option<Bytes>, usize);
+
 /// What a history knows of changes, whoever tells.
 pub struct Told {
     /// By revision and key: what acknowledged writes made, and which did.
@@ -40,7 +43,7 @@ pub struct Told {
     /// By revision and key: what watches were told first, and which were.
     seen: BTreeMap<(u64, usize), (Option<Bytes>, usize)>,
     /// By key and revision: how it was then, as those say who read or deleted it.
-    was: BTreeMap<(usize, u64), Vec<(Option<Bytes>, usize)>>,
+    was: BTreeMap<(usize, u64), Vec<Look>>,
     /// By key and value: the revisions at which watches were told of it, and of which no
     /// acknowledged write says that it made them.
     unclaimed: BTreeMap<(usize, Bytes), BTreeSet<u64>>,
