@@ -19,8 +19,8 @@
 //! 9. [`record`] — a node's life, kept, and lived again.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
-//! conversations ([`rpc`], [`client`], [`grpc`]) and [`testing`], a real cluster for tests, this project's
-//! and yours.
+//! conversations ([`rpc`], [`client`], [`grpc`]) and [`testing`], a real cluster for tests, this
+//! project's and yours.
 //!
 //! # The house
 //! An arrow only ever points down: a layer uses those below it and never those above. Whatever
@@ -60,7 +60,8 @@
 //!   transaction one for all that it changes.
 //! - **Compaction** — of keys: what was before a revision is forgotten, and can neither be read nor
 //!   watched any more. (Of the log: what a snapshot covers goes.)
-//! - **Lease** — of keys: they go when it ends. (Of a leader: the time in which nobody else can lead.)
+//! - **Lease** — of keys: they go when it ends. (Of a leader: the time in which nobody else can
+//!   lead.)
 //! - **Session** — a client's identity for exactly-once writes.
 //! - **Segment** — one file of the log. **Group commit** — many writes, one fdatasync.
 //! - **Tear** — the end of a log that a crash cut off: never durable, never acknowledged.
