@@ -1,6 +1,7 @@
 //! `etcdserverpb.KV`: range, put, delete, transactions, compaction.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,8 @@ use super::header::header;
 use super::pb::etcdserverpb as pb;
 use super::{convert, status};
 use crate::kv::{
-    Answer, Command, DeleteRangeRequest, Effect, Operation, Outcome, PutRequest, Query,
-    RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult,
-    after,
+    Answer, Command, Effect, Operation, Outcome, PutRequest, Query, RangeRequest, RequestOp,
+    ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult, after,
 };
 use crate::replica::{Consistency, Request, Response};
 use crate::types::Revision;
@@ -101,7 +101,7 @@ impl Kv {
         request: pb::DeleteRangeRequest,
         timeout: Duration,
     ) -> Result<pb::DeleteRangeResponse, Status> {
-        let delete: DeleteRangeRequest = convert::delete_range(request)?;
+        let delete = convert::delete_range(request)?;
         let (revision, response) = self.alone(RequestOp::DeleteRange(delete), timeout).await?;
         let ResponseOp::DeleteRange { deleted, prev } = response else {
             return Err(another_kind());
@@ -132,7 +132,7 @@ impl Kv {
     ) -> Result<(Revision, TransactionResult), Status> {
         let outcome = self.write(Operation::Transaction(transaction), timeout).await?;
         match outcome.effect {
-            Effect::Transaction(result) => Ok((outcome.revision, (*result).clone())),
+            Effect::Transaction(result) => Ok((outcome.revision, Arc::unwrap_or_clone(result))),
             _ => Err(another_kind()),
         }
     }

@@ -8,7 +8,7 @@ use crate::verify::history::{Event, Type};
 
 /// What is stored, who leases what, and all that ever changed.
 #[derive(Default)]
-pub struct Copy {
+pub struct OneCopy {
     /// The value, and the lease that it is attached to.
     values: BTreeMap<String, (String, Option<String>)>,
     /// How long each lease lives, and until when.
@@ -21,9 +21,9 @@ pub struct Copy {
 /// Nanoseconds of a millisecond.
 const MILLI: u64 = 1_000_000;
 
-impl Copy {
-    pub fn new() -> Copy {
-        Copy { revision: 1, ..Copy::default() }
+impl OneCopy {
+    pub fn new() -> OneCopy {
+        OneCopy { revision: 1, ..OneCopy::default() }
     }
 
     pub fn value(&self, key: &str) -> Option<&String> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use self::copy::Copy;
+use self::copy::OneCopy;
 use super::history::{Event, Type};
 use crate::types::Random;
 
@@ -68,7 +68,7 @@ struct World {
     begun: u64,
     /// The number of the process that each client is.
     processes: Vec<u64>,
-    copy: Copy,
+    copy: OneCopy,
     /// How many leases each client asked for.
     leases: Vec<u64>,
     events: Vec<Event>,
@@ -83,7 +83,7 @@ pub fn generate(plan: &Plan) -> Vec<Event> {
         planned: 0,
         begun: 0,
         processes: (0..plan.clients).collect(),
-        copy: Copy::new(),
+        copy: OneCopy::new(),
         leases: vec![0; plan.clients as usize],
         events: Vec::new(),
         plan: plan.clone(),

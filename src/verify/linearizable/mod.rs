@@ -86,16 +86,7 @@ impl Budget<'_> {
     }
 }
 
-/// Judges a history, giving up after `steps`. Operations may stand in any order.
-pub fn check<M: Model>(
-    model: &M,
-    history: &[Operation<M::Action, M::Result>],
-    steps: u64,
-) -> Verdict {
-    check_within(model, history, &mut Budget { steps, go_on: &mut |_| true })
-}
-
-/// Judges a history, giving up as `budget` says.
+/// Judges a history, giving up as `budget` says. Operations may stand in any order.
 pub fn check_within<M: Model>(
     model: &M,
     history: &[Operation<M::Action, M::Result>],
