@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
+use tonic::body::Body;
 
 use super::backend::Backend;
+use super::call::Call;
 use super::header::header;
 use super::pb::etcdserverpb as pb;
 use super::{convert, status};
@@ -24,6 +26,22 @@ pub struct Kv {
 }
 
 impl Kv {
+    pub async fn route(self: Rc<Self>, method: &str, call: Call) -> Option<http::Response<Body>> {
+        let kv = self;
+        Some(match method {
+            "Range" => call.unary(async move |message, time| kv.range(message, time).await).await,
+            "Put" => call.unary(async move |message, time| kv.put(message, time).await).await,
+            "DeleteRange" => {
+                call.unary(async move |message, time| kv.delete_range(message, time).await).await
+            }
+            "Txn" => call.unary(async move |message, time| kv.txn(message, time).await).await,
+            "Compact" => {
+                call.unary(async move |message, time| kv.compact(message, time).await).await
+            }
+            _ => return None,
+        })
+    }
+
     pub async fn range(
         &self,
         request: pb::RangeRequest,

@@ -1,14 +1,15 @@
-//! `etcdserverpb.Maintenance` and `Cluster`, as far as they are there: how the member is.
+//! `etcdserverpb.Maintenance`, as far as it is there: how the member is.
 
 use std::rc::Rc;
 
 use tonic::Status;
+use tonic::body::Body;
 
 use super::backend::Backend;
+use super::call::Call;
 use super::convert::signed;
 use super::header::header;
 use super::pb::etcdserverpb as pb;
-use crate::types::{NodeId, Revision};
 
 /// The version of etcd whose answers these are. Clients parse it.
 const ETCD_VERSION: &str = "3.5.21";
@@ -19,6 +20,13 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
+    pub async fn route(self: Rc<Self>, method: &str, call: Call) -> Option<http::Response<Body>> {
+        Some(match method {
+            "Status" => call.unary(async move |message, _| self.status(message)).await,
+            _ => return None,
+        })
+    }
+
     pub fn status(&self, _: pb::StatusRequest) -> Result<pb::StatusResponse, Status> {
         let status = self.backend.status();
         let core = &status.consensus;
@@ -37,26 +45,6 @@ impl Maintenance {
             errors,
             db_size_in_use: signed(status.bytes + status.past_bytes),
             is_learner: core.configuration.learners.contains(&core.id),
-        })
-    }
-
-    /// Every member; of the others, this one does not know where they serve clients.
-    pub fn member_list(&self, _: pb::MemberListRequest) -> Result<pb::MemberListResponse, Status> {
-        let (status, identity) = (self.backend.status(), self.backend.identity());
-        let configuration = &status.consensus.configuration;
-        let member = |id: NodeId| pb::Member {
-            id: id.0,
-            name: format!("node-{id}"),
-            peer_ur_ls: Vec::new(),
-            client_ur_ls: match id == identity.node {
-                true => vec![identity.url.clone()],
-                false => Vec::new(),
-            },
-            is_learner: configuration.learners.contains(&id),
-        };
-        Ok(pb::MemberListResponse {
-            header: Some(header(&*self.backend, Revision(0))),
-            members: configuration.members().into_iter().map(member).collect(),
         })
     }
 }

@@ -25,6 +25,8 @@
 //! with "unknown method" or "unknown service".
 
 mod backend;
+mod call;
+mod cluster;
 mod convert;
 mod header;
 mod kv;

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tonic::body::Body;
 
 use super::backend::Backends;
 use super::routes::Routes;
@@ -48,7 +50,7 @@ impl Default for GrpcLimits {
 /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
 pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends) {
     let mut open = JoinSet::new();
-    let calls = Rc::new(Semaphore::new(limits.all_streams));
+    let calls = Arc::new(Semaphore::new(limits.all_streams));
     loop {
         tokio::select! {
             _ = open.join_next(), if !open.is_empty() => {}
@@ -56,7 +58,7 @@ pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
                     let routes = Routes::new(backends());
-                    open.spawn_local(converse(stream, limits, routes, Rc::clone(&calls)));
+                    open.spawn_local(converse(stream, limits, routes, Arc::clone(&calls)));
                 }
                 Err(error) => {
                     // Out of descriptors, mostly: those who hold them must get a chance to end.
@@ -69,16 +71,15 @@ pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends
 }
 
 /// One connection. What goes wrong here (the client left, or broke the protocol) is its affair.
-async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes, calls: Rc<Semaphore>) {
+async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes, calls: Arc<Semaphore>) {
     let routes = Rc::new(routes);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (routes, calls) = (Rc::clone(&routes), Rc::clone(&calls));
+        let (routes, calls) = (Rc::clone(&routes), Arc::clone(&calls));
         async move {
-            let Ok(_call) = calls.try_acquire() else {
+            let Ok(permit) = calls.try_acquire_owned() else {
                 return Ok::<_, Infallible>(status::too_many_requests().into_http());
             };
-            let answer = tokio::time::timeout(limits.call, routes.answer(request)).await;
-            Ok(answer.unwrap_or_else(|_| status::timed_out().into_http()))
+            Ok(routes.answer(request.map(Body::new), limits.call, permit).await)
         }
     });
     let ended = hyper::server::conn::http2::Builder::new(OnThisThread)

@@ -67,9 +67,7 @@ pub fn too_many_requests() -> Status {
     Status::new(Code::Unknown, "etcdserver: too many requests")
 }
 
-pub fn unknown_method(path: &str) -> Status {
-    let mut parts = path.trim_start_matches('/').splitn(2, '/');
-    let (service, method) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+pub fn unknown_method(service: &str, method: &str) -> Status {
     Status::new(Code::Unimplemented, format!("unknown method {method} for service {service}"))
 }
 
