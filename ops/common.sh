@@ -54,6 +54,14 @@ need_build_tools() {
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
+# need_etcd: a real one, which the tests ask the same as ours.
+need_etcd() {
+    local missing=()
+    have etcd || missing+=(etcd-server)
+    have etcdctl || missing+=(etcd-client)
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+}
+
 # need_component BINARY NAME: a part of the Rust toolchain that a minimal install leaves out.
 need_component() {
     cargo "$1" --version >/dev/null 2>&1 && return
