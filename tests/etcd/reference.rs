@@ -1,5 +1,6 @@
 //! A real etcd, for as long as a test needs it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -43,7 +44,7 @@ impl Reference {
             (0..members).map(|n| format!("m{n}={}", url(peers[n]))).collect();
         let running = (0..members).map(|n| {
             let name = format!("m{n}");
-            let mut command = Command::new("etcd");
+            let mut command = Command::new(named("ETCD", "etcd"));
             command
                 .args(["--name", &name])
                 .args(["--data-dir", directory.path().join(&name).to_str().unwrap()])
@@ -76,9 +77,21 @@ impl Reference {
 }
 
 fn answers(address: &str) -> bool {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").args(["--endpoints", address, "get", "x"]);
+    let mut command = etcdctl(address);
+    command.args(["get", "x"]);
     command.output().is_ok_and(|output| output.status.success())
+}
+
+/// etcd's own client, of the API's version 3.
+pub fn etcdctl(endpoints: &str) -> Command {
+    let mut command = Command::new(named("ETCDCTL", "etcdctl"));
+    command.env("ETCDCTL_API", "3").args(["--endpoints", endpoints]).stdin(Stdio::null());
+    command
+}
+
+/// `make test` says where it is.
+fn named(variable: &str, otherwise: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| otherwise.into())
 }
 
 /// A directory of its own, where writing costs nothing if the system has such a place.
@@ -113,5 +126,5 @@ fn start(command: &mut Command, log: &Path) -> Child {
             Ok(rustix::process::set_parent_process_death_signal(signal)?)
         });
     }
-    command.spawn().expect("etcd runs; apt-get install etcd-server etcd-client")
+    command.spawn().expect("an etcd (`make test` fetches one, or name it: ETCD)")
 }
