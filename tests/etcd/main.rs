@@ -6,6 +6,8 @@
 #[path = "../kvctl_home/mod.rs"]
 mod kvctl_home;
 
+mod both;
 mod client;
 mod differential;
+mod etcdctl;
 mod reference;

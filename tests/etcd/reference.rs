@@ -27,9 +27,8 @@ impl Drop for Reference {
         // It may have died of what it was asked.
         if std::thread::panicking() {
             let log = fs::read_to_string(self.directory.path().join("m0.log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(20).collect();
-            eprintln!("the last words of etcd:");
-            last.iter().rev().for_each(|line| eprintln!("{line:.300}"));
+            let last = log.lines().filter(|line| line.contains("panic")).take(3);
+            last.for_each(|line| eprintln!("etcd says: {line:.500}"));
         }
     }
 }
