@@ -33,6 +33,9 @@ fuzz: ## Strangers' bytes for every decoder and for the core (SECONDS_EACH=60, T
 watch-tests: ## Run the tests again on every change
 	@bash ops/watch-tests.sh
 
+clients: ## Run other languages' etcd clients, from their registries, against a cluster
+	@bash ops/clients.sh
+
 bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
 	@bash ops/bench.sh $(ARGS)
 

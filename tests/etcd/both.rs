@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 
@@ -21,7 +21,7 @@ pub struct Both {
 pub struct Side {
     pub addresses: Vec<String>,
     /// Ids, addresses and names that differ, and what is written in their place.
-    known: Vec<(String, String)>,
+    known: Mutex<Vec<(String, String)>>,
 }
 
 /// How a command ended, in words that both sides share.
@@ -38,9 +38,9 @@ impl Both {
         Both { sides: [Side::new(theirs), Side::new(ours)] }
     }
 
-    /// From now on, whatever `pattern`'s group finds in the last answers is called `name`.
-    pub fn call(&mut self, name: &str, ids: [String; 2]) {
-        for (side, id) in self.sides.iter_mut().zip(ids) {
+    /// From now on these ids, of one side and the other, are called `name`.
+    pub fn call(&self, name: &str, ids: [String; 2]) {
+        for (side, id) in self.sides.iter().zip(ids) {
             side.know(&id, name);
         }
     }
@@ -58,7 +58,7 @@ impl Both {
 
     /// The same; in what was printed, the only match of `pattern`'s group is called `name` by both
     /// from now on.
-    pub fn same_and_call(&mut self, name: &str, pattern: &str, arguments: &[&str]) -> Told {
+    pub fn same_and_call(&self, name: &str, pattern: &str, arguments: &[&str]) -> Told {
         let pattern = Regex::new(pattern).unwrap();
         let outputs = self.each(|side| side.run(arguments, ""));
         let ids = outputs.each_ref().map(|output| {
@@ -83,6 +83,35 @@ impl Both {
         })
     }
 
+    /// Runs it against each until it prints what is waited for.
+    pub fn until(&self, what: &str, seen: impl Fn(&Told) -> bool + Sync, arguments: &[&str]) {
+        self.each(|side| {
+            let end = Instant::now() + PATIENCE;
+            while !seen(&side.told(&side.run(arguments, ""))) {
+                assert!(Instant::now() < end, "{what}");
+            }
+        });
+    }
+
+    /// Puts `key` until a watch tells of it: it stands, and what it told of that is done with.
+    pub fn until_seen(&self, watch: &Following<'_>, key: &str) {
+        for (side, follower) in self.sides.iter().zip(&watch.children) {
+            let end = Instant::now() + PATIENCE;
+            let mut puts = 0;
+            let mut told = 0;
+            while told == 0 || told < puts {
+                assert!(Instant::now() < end, "{} sees nothing", watch.what);
+                if told == 0 {
+                    side.run(&["put", key, "seen"], "");
+                    puts += 1;
+                }
+                while let Ok(line) = follower.lines.recv_timeout(Duration::from_millis(200)) {
+                    told += usize::from(line == "PUT");
+                }
+            }
+        }
+    }
+
     /// Starts a command that goes on, against both.
     pub fn follow(&self, arguments: &[&str]) -> Following<'_> {
         let children = self.sides.each_ref().map(|side| Follower::start(side, arguments));
@@ -92,15 +121,15 @@ impl Both {
 
 impl Side {
     fn new(addresses: &[String]) -> Side {
-        let mut side = Side { addresses: addresses.to_vec(), known: Vec::new() };
+        let side = Side { addresses: addresses.to_vec(), known: Mutex::default() };
         for (number, address) in addresses.iter().enumerate() {
             side.know(address, &format!("<address {number}>"));
         }
         side
     }
 
-    fn know(&mut self, id: &str, name: &str) {
-        self.known.push((id.to_owned(), name.to_owned()));
+    fn know(&self, id: &str, name: &str) {
+        self.known.lock().unwrap().push((id.to_owned(), name.to_owned()));
     }
 
     /// A command, names replaced by what they stand for here.
@@ -108,7 +137,7 @@ impl Side {
         let mut command = etcdctl(&self.addresses.join(","));
         for argument in arguments {
             let mut argument = (*argument).to_owned();
-            for (id, name) in &self.known {
+            for (id, name) in self.known.lock().unwrap().iter() {
                 argument = argument.replace(name, id);
             }
             command.arg(argument);
@@ -142,19 +171,26 @@ impl Side {
     /// A line without what must differ.
     fn shared(&self, line: &str) -> String {
         let mut line = line.to_owned();
-        for (id, name) in &self.known {
+        for (id, name) in self.known.lock().unwrap().iter() {
             line = line.replace(id.as_str(), name);
         }
         for (pattern, name) in [
             (r"took = [0-9.]+[a-zµ]+", "took = <time>"),
             (r"remaining\([0-9]+s\)", "remaining(<time>)"),
             (r"\b[0-9.]+ [kM]?B\b", "<size>"),
-            (r#""(cluster_id|member_id|raft_term)":[0-9]+"#, r#""$1":<number>"#),
+            (r#""(cluster_id|member_id|raft_term|lease)":[0-9]+"#, r#""$1":<number>"#),
             (r#""(ClusterID|MemberID|RaftTerm)" : [0-9]+"#, r#""$1" : <number>"#),
         ] {
             line = Regex::new(pattern).unwrap().replace_all(&line, name).into_owned();
         }
-        line
+        // A lease's keys come in no certain order.
+        let keys = Regex::new(r"keys\(\[(.*)\]\)").unwrap();
+        let sorted = |found: &regex::Captures<'_>| {
+            let mut keys: Vec<_> = found[1].split(' ').collect();
+            keys.sort_unstable();
+            format!("keys([{}])", keys.join(" "))
+        };
+        keys.replace(&line, sorted).into_owned()
     }
 }
 
