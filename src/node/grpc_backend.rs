@@ -33,6 +33,7 @@ impl<D: Disk> Backend for GrpcBackend<D> {
             Request::Write { .. } => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
+            Request::Lease { .. } => Kind::Lease,
         };
         let asked = self.desk.ask(&self.share, request, timeout);
         let metrics = Rc::clone(&self.metrics);

@@ -25,11 +25,12 @@ pub enum Kind {
     Write,
     Read,
     StaleRead,
+    Lease,
     /// It could not be read.
     Invalid,
 }
 
-const KINDS: [&str; 4] = ["write", "read", "stale_read", "invalid"];
+const KINDS: [&str; 5] = ["write", "read", "stale_read", "lease", "invalid"];
 
 const OUTCOMES: [&str; 10] = [
     "ok",
