@@ -119,7 +119,8 @@ impl Election {
         replies: Replies<pb::LeaderResponse>,
     ) -> Result<(), Status> {
         let turns = Turns::new(&self.kv, &request.name);
-        let mut told = Revision(0);
+        // The key that was told last, and as of when.
+        let mut told = (Bytes::new(), Revision(0));
         loop {
             let (revision, leader) = turns.first_in_time().await?;
             let (leader, revision) = match leader {
@@ -132,16 +133,17 @@ impl Election {
                 }
             };
             let mut watched = Watched::key(&leader.key, Revision(revision.0 + 1));
-            // It may have been told before what was compacted away.
-            if leader.mod_revision > told {
-                told = leader.mod_revision;
+            // After a gap it may be what was told before it.
+            let leads = (leader.key.clone(), leader.mod_revision);
+            if leads != told {
+                told = leads;
                 if reply(&replies, self.leads(revision, leader)).await.is_err() {
                     return Ok(());
                 }
             }
             while let Observed::Put(item) = watched.next(&*self.kv.backend).await? {
-                told = item.mod_revision;
-                if reply(&replies, self.leads(told, item)).await.is_err() {
+                told.1 = item.mod_revision;
+                if reply(&replies, self.leads(told.1, item)).await.is_err() {
                     return Ok(());
                 }
             }
