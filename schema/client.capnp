@@ -23,8 +23,15 @@ struct Request {
     read  :group {
       query @2 :Data;             # a kv.Query message
       stale @3 :Bool;             # from this node's state as it is, instead of linearizable
-    }
+      lease @4 :LeaseQuestion;    # instead of a query, which is then empty: a program that does not
+    }                             # know this finds a query that it cannot read, and refuses it
   }
+}
+
+struct LeaseQuestion {
+  # What only the leader knows of a lease. Answered like a kv.Query for it.
+  id        @0 :UInt64;
+  keepAlive @1 :Bool;             # it is to last its whole time from now on
 }
 
 struct Response {

@@ -155,7 +155,7 @@ impl Kv {
         Ok((revision, response))
     }
 
-    async fn transact(
+    pub async fn transact(
         &self,
         transaction: Transaction,
         timeout: Duration,
@@ -233,10 +233,10 @@ impl Kv {
     }
 }
 
-fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {
+pub(super) fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {
     result.map_err(|error| Status::internal(format!("etcdserver: {error}")))
 }
 
-fn another_kind() -> Status {
+pub(super) fn another_kind() -> Status {
     Status::internal("etcdserver: the replica's answer is of another kind")
 }

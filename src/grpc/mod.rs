@@ -11,7 +11,9 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
+//!   client ── HTTP/2 ──► server ──► routes ──► kv, lease, maintenance, cluster ──► backend
+//!                                    │           ▲                               (the node)
+//!                                    │           └── lock, election (turns, observing)
 //!                                    │ messages: pb      │ convert, status, header
 //! ```
 //!
@@ -21,20 +23,25 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered
-//! with "unknown method" or "unknown service".
+//! Watches, changes of membership, snapshots and users. They are answered with "unknown method" or
+//! "unknown service".
 
 mod backend;
 mod call;
 mod cluster;
 mod convert;
+mod election;
 mod header;
 mod kv;
+mod lease;
+mod lock;
 mod maintenance;
+mod observing;
 pub mod pb;
 mod routes;
 mod server;
 mod status;
+mod turns;
 
 pub use backend::{Backend, Backends, Identity};
 pub use server::{GrpcLimits, serve};

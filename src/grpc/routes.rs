@@ -11,7 +11,10 @@ use tonic::body::Body;
 use super::backend::Backend;
 use super::call::Call;
 use super::cluster::Cluster;
+use super::election::Election;
 use super::kv::Kv;
+use super::lease::Leases;
+use super::lock::Lock;
 use super::maintenance::Maintenance;
 use super::status;
 
@@ -19,14 +22,24 @@ use super::status;
 pub struct Routes {
     backend: Rc<dyn Backend>,
     kv: Rc<Kv>,
+    leases: Rc<Leases>,
+    lock: Rc<Lock>,
+    election: Rc<Election>,
     cluster: Rc<Cluster>,
     maintenance: Rc<Maintenance>,
 }
 
 impl Routes {
     pub fn new(backend: Rc<dyn Backend>) -> Routes {
+        let kv = Rc::new(Kv { backend: Rc::clone(&backend) });
+        let leases = Rc::new(Leases { kv: Rc::clone(&kv) });
+        let own = (Rc::clone(&kv), Rc::clone(&leases));
+        let (election, lock) = (own.clone(), own);
         Routes {
-            kv: Rc::new(Kv { backend: Rc::clone(&backend) }),
+            lock: Rc::new(Lock { kv: lock.0, leases: lock.1 }),
+            election: Rc::new(Election { kv: election.0, leases: election.1 }),
+            leases,
+            kv,
             cluster: Rc::new(Cluster { backend: Rc::clone(&backend) }),
             maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend) }),
             backend,
@@ -48,6 +61,9 @@ impl Routes {
         }
         let answered = match service {
             "etcdserverpb.KV" => self.kv.clone().route(method, call).await,
+            "etcdserverpb.Lease" => self.leases.clone().route(method, call).await,
+            "v3lockpb.Lock" => self.lock.clone().route(method, call).await,
+            "v3electionpb.Election" => self.election.clone().route(method, call).await,
             "etcdserverpb.Cluster" => self.cluster.clone().route(method, call).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().route(method, call).await,
             _ => return status::unknown_service(service).into_http(),

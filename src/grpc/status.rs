@@ -55,6 +55,15 @@ pub fn lease_exists() -> Status {
     Status::new(Code::FailedPrecondition, "etcdserver: lease already exists")
 }
 
+pub fn too_large_ttl() -> Status {
+    Status::new(Code::OutOfRange, "etcdserver: too large lease TTL")
+}
+
+/// Some node is still of an older program.
+pub fn not_capable() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: not capable")
+}
+
 pub fn no_leader() -> Status {
     Status::new(Code::Unavailable, "etcdserver: no leader")
 }
@@ -107,6 +116,8 @@ pub fn of_invalid(invalid: &Invalid) -> Status {
         Invalid::TooManyOps => too_many_operations(),
         Invalid::ValueProvided => value_provided(),
         Invalid::LeaseProvided => lease_provided(),
+        Invalid::ZeroLease => lease_not_found(),
+        Invalid::LeaseTtl { .. } => too_large_ttl(),
         other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
     }
 }
@@ -119,8 +130,7 @@ pub fn of_refusal(refusal: Refusal) -> Status {
         Refusal::KeyNotFound => key_not_found(),
         Refusal::LeaseNotFound => lease_not_found(),
         Refusal::LeaseExists => lease_exists(),
-        // Some node is still of an older program.
-        Refusal::UnknownVersion => Status::new(Code::Unavailable, "etcdserver: not capable"),
+        Refusal::UnknownVersion => not_capable(),
         other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
     }
 }

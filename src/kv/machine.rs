@@ -8,10 +8,11 @@ use super::snapshot::MachineSnapshot;
 use super::store::{History, Store};
 use super::version::{FIRST_VERSION, IDLE_SESSIONS_EXPIRE, KEYS_HAVE_A_PAST, LATEST_VERSION};
 use super::{
-    Answer, Change, Command, DecodeError, Effect, KeyValue, Operation, Outcome, Query, Refusal,
+    Answer, Change, Command, DecodeError, Effect, KeyValue, LeaseStatus, Operation, Outcome, Query,
+    Refusal,
 };
 use crate::museum::{Bug, Bugs};
-use crate::types::{LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, Revision};
 
 /// The replicated state. Cloning it costs O(1): a snapshot is a clone, and writes go on.
 #[derive(Clone, Debug)]
@@ -237,6 +238,16 @@ impl Machine {
     /// How many leases there are.
     pub fn leases(&self) -> u64 {
         self.store.leases().count()
+    }
+
+    /// What is known of a lease, its keys aside.
+    pub fn lease(&self, id: LeaseId) -> Option<LeaseStatus> {
+        self.store.leases().get(id).map(|lease| lease.status(id))
+    }
+
+    /// All leases by their ids, without their keys.
+    pub fn all_leases(&self) -> impl Iterator<Item = LeaseStatus> + '_ {
+        self.store.leases().after(LeaseId(0)).map(|(id, lease)| lease.status(*id))
     }
 
     /// Bytes of all keys and values that are not the latest any more.

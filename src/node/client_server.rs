@@ -54,6 +54,7 @@ impl ClientServer {
             Request::Write { .. } => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
+            Request::Lease { .. } => Kind::Lease,
         };
         let response = match self.desk.ask(&self.share, request, timeout) {
             Ok(answer) => answer.await,

@@ -43,7 +43,7 @@ use crate::consensus::raft::{Message, Raft};
 use crate::replica::{Event, Fatal, Output, Replica};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
-use crate::types::NodeId;
+use crate::types::{NodeId, Revision};
 
 /// Events taken in by one turn.
 const MAX_EVENTS: usize = 1024;
@@ -97,6 +97,9 @@ pub struct EventLoop<D: Disk> {
     pub stop: Rc<Stop>,
     pub metrics: Rc<NodeMetrics>,
     pub complaint: Seldom,
+    /// Rings for all who wait for the state to change; and the revision that they heard of last.
+    pub moved: Rc<Notify>,
+    pub revision: Cell<Revision>,
     /// When `stop` was noticed.
     pub stopping_since: Cell<Option<TokioInstant>>,
 }
@@ -163,7 +166,11 @@ impl<D: Disk> EventLoop<D> {
         }
         let outputs = replica.finish_turn(now)?;
         let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
+        let revision = replica.revision();
         drop(replica);
+        if self.revision.replace(revision) != revision {
+            self.moved.notify_waiters();
+        }
         self.metrics.turn(events as u64, &commits, &syncs);
         self.hand_out(outputs);
         Ok(())

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use tokio::sync::Notify;
 
 use super::desk::{Desk, Share};
 use super::metrics::{ClientMetrics, Kind};
 use super::status::Window;
 use crate::grpc::{Backend, Identity};
+use crate::kv::Machine;
 use crate::replica::{Consistency, ReplicaStatus, Request, Response};
 use crate::storage::Disk;
-use crate::types::{NodeId, Term};
+use crate::types::{LeaseId, NodeId, Revision, Term};
 
 /// One for each connection.
 pub struct GrpcBackend<D: Disk> {
@@ -24,6 +26,7 @@ pub struct GrpcBackend<D: Disk> {
     pub window: Rc<Window<D>>,
     pub metrics: Rc<ClientMetrics>,
     pub identity: Rc<Identity>,
+    pub moved: Rc<Notify>,
 }
 
 impl<D: Disk> Backend for GrpcBackend<D> {
@@ -33,6 +36,7 @@ impl<D: Disk> Backend for GrpcBackend<D> {
             Request::Write { .. } => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
+            Request::Lease { .. } => Kind::Lease,
         };
         let asked = self.desk.ask(&self.share, request, timeout);
         let metrics = Rc::clone(&self.metrics);
@@ -57,6 +61,20 @@ impl<D: Disk> Backend for GrpcBackend<D> {
 
     fn term(&self) -> Term {
         self.window.replica.borrow().term()
+    }
+
+    fn leases(&self) -> (Revision, Vec<LeaseId>) {
+        self.window.replica.borrow().leases()
+    }
+
+    fn look(&self, look: &mut dyn FnMut(&Machine)) {
+        if let Some(machine) = self.window.replica.borrow().state() {
+            look(machine);
+        }
+    }
+
+    fn moved(&self) -> Rc<Notify> {
+        Rc::clone(&self.moved)
     }
 
     fn identity(&self) -> &Identity {

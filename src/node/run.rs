@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, LocalSet};
 use tracing_subscriber::EnvFilter;
 
@@ -107,6 +108,8 @@ struct Node<D: Disk> {
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
+    /// Rings when the state's revision has moved.
+    moved: Rc<Notify>,
 }
 
 async fn live(config: NodeConfig) -> Result<(), NodeError> {
@@ -127,6 +130,8 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         stop: node.stop.clone(),
         metrics: node.metrics.clone(),
         complaint,
+        moved: node.moved.clone(),
+        revision: Cell::default(),
         stopping_since: Cell::new(None),
     };
     // A task of its own, so that a panic in it can be told from all else.
@@ -192,6 +197,7 @@ fn open(
         peer_server: Rc::new(peer_server),
         stop: Rc::new(Stop::new(inbox.bell().clone())),
         metrics: Rc::new(NodeMetrics::new(&registry)?),
+        moved: Rc::default(),
         registry: Rc::new(registry),
         inbox,
     })
@@ -307,7 +313,7 @@ async fn serve_grpc<D: Disk + 'static>(
         node: node.config.node,
         url: format!("http://{address}"),
     });
-    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let (desk, window, moved) = (node.desk.clone(), node.window.clone(), node.moved.clone());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
@@ -315,6 +321,7 @@ async fn serve_grpc<D: Disk + 'static>(
             window: window.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
+            moved: moved.clone(),
         })
     });
     Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))

@@ -149,7 +149,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             return;
         }
         let Some(goal) = self.forgetting.goal(now, past) else { return };
-        if self.propose_of_itself(Operation::Compact { revision: goal }) {
+        if self.propose_of_itself(Operation::Compact { revision: goal }).is_some() {
             self.forgetting.proposed = Some((goal, now));
         }
     }
@@ -162,7 +162,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             (None, _) => None,
             (Some(_), Some((when, last))) if last == applied && when > now => Some((when, last)),
             (Some(revision), Some((_, last))) if last == applied => {
-                self.propose_of_itself(Operation::Compact { revision });
+                let _ = self.propose_of_itself(Operation::Compact { revision });
                 Some((now + IDLE, applied))
             }
             (Some(_), _) => Some((now + IDLE, applied)),

@@ -23,9 +23,12 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 pub mod agreement;
+pub mod deadlines;
 pub mod fetch;
 pub mod forgetting;
 pub mod install;
+pub mod keep_alive;
+pub mod leases;
 mod message;
 mod observe;
 pub mod orders;
@@ -54,7 +57,7 @@ use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
 use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
-use crate::types::{ClusterId, Instant, LogIndex, NodeId, Term};
+use crate::types::{ClusterId, Instant, LeaseId, LogIndex, NodeId, Revision, Term};
 use repair::Repairing;
 use running::Running;
 
@@ -238,6 +241,22 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     pub fn term(&self) -> Term {
         self.running().map_or(Term(0), |running| running.core.checkpoint().term)
+    }
+
+    /// The revision of its state; zero while it [repairs](Replica::is_repairing).
+    pub fn revision(&self) -> Revision {
+        self.running().map_or(Revision(0), |running| running.machine().revision())
+    }
+
+    /// The state machine, unless this replica [repairs](Replica::is_repairing).
+    pub fn state(&self) -> Option<&Machine> {
+        self.running().map(Running::machine)
+    }
+
+    /// All leases as this replica knows them, and the revision of its state: the first to end
+    /// first, if it leads; else by their names.
+    pub fn leases(&self) -> (Revision, Vec<LeaseId>) {
+        self.running().map(Running::leases).unwrap_or_default()
     }
 
     fn running(&self) -> Option<&Running<C, D>> {

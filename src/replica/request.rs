@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::types::NodeId;
+use crate::types::{LeaseId, NodeId};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,18 @@ pub enum Request {
     Write { command: Bytes },
     /// An encoded [`Query`](crate::kv::Query).
     Read { query: Bytes, consistency: Consistency },
+    /// About a lease, what only the leader knows. Answered like a [`Query`](crate::kv::Query) for
+    /// it, but that [`remaining`](crate::kv::LeaseStatus::remaining) is what it has left now.
+    Lease { id: LeaseId, ask: LeaseAsk },
+}
+
+/// What is asked about a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseAsk {
+    /// That it last its whole time from now on.
+    KeepAlive,
+    /// How long it lasts yet.
+    TimeToLive,
 }
 
 /// How fresh a read must be.
@@ -57,7 +69,7 @@ pub enum Refused {
 }
 
 impl Request {
-    /// Whether it may change something.
+    /// Whether it may get into the log.
     pub fn is_write(&self) -> bool {
         matches!(self, Request::Write { .. })
     }

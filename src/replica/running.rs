@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agreement::Agreement;
 use super::forgetting::Forgetting;
 use super::install::Installing;
+use super::leases::Leases;
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
 use super::snapshots::Snapshots;
@@ -54,6 +55,7 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) agreement: Agreement,
     pub(super) upgrade: Upgrade,
     pub(super) forgetting: Forgetting,
+    pub(super) leases: Leases,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
     pub(super) commit_latencies: Vec<Duration>,
@@ -114,6 +116,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             agreement: Agreement::at_every(options.hash_every),
             upgrade: Upgrade::starting_at(now),
             forgetting: Forgetting::starting_at(now, options.retention),
+            leases: Leases::default(),
             bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
@@ -150,6 +153,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     /// # Errors
     /// After one, the replica must not be used any more, and its node must stop.
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
+        self.look_after_leases(now);
         self.look_for_a_leader(now);
         self.look_after_the_past(now);
         if !self.proposals.is_empty() {
@@ -174,6 +178,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.orders.next_deadline(),
             self.upgrade_deadline(),
             self.forgetting_deadline(),
+            self.leases_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -25,6 +25,12 @@ pub struct Counters {
     pub snapshots_failed: u64,
     /// Snapshots received and installed.
     pub snapshots_installed: u64,
+    /// Grants and revocations of leases that were applied here.
+    pub leases_granted: u64,
+    pub leases_revoked: u64,
+    /// Keep-alives that this replica acknowledged as leader, and leases whose end it proposed.
+    pub leases_renewed: u64,
+    pub leases_expired: u64,
 }
 
 /// A replica as others may see it.

@@ -125,13 +125,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             Effect::Accepted { ticket, index, term } => {
                 self.counters.proposals_accepted += 1;
+                self.leases.accepted(ticket, index);
                 self.pending.advance(ticket, pending::Stage::Proposed { index, term });
             }
-            Effect::ServeRead { ticket, at } => self.read_confirmed(ticket, at),
+            Effect::ServeRead { ticket, at } => self.read_confirmed(now, ticket, at),
             Effect::Refuse { ticket, why } if self.orders.knows(ticket) => {
                 self.order_refused(ticket, why);
             }
-            Effect::Refuse { ticket, why } => self.core_refused(ticket, why),
+            Effect::Refuse { ticket, why } => self.core_refused(now, ticket, why),
             Effect::ReadSnapshot { to, index, offset, max_bytes } => {
                 self.log.read_snapshot(to, index, offset, max_bytes);
             }
@@ -183,7 +184,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 return None;
             }
         }
-        self.answer_reads_up_to(last);
+        self.answer_reads_up_to(now, last);
         Some(last)
     }
 
@@ -206,6 +207,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             let (payload, outcome) = (payload.clone(), outcome.clone());
             Observation::Applied { index, term, payload, outcome }
         });
+        if let (Payload::Command(command), Some(outcome)) = (&payload, &outcome) {
+            self.lease_applied(now, (index, term), command, outcome);
+        }
         self.entry_applied(now, index, term, outcome);
         match payload {
             Payload::Configuration(configuration) => {
@@ -219,9 +223,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
-    pub(super) fn answer_reads_up_to(&mut self, applied: LogIndex) {
+    pub(super) fn answer_reads_up_to(&mut self, now: Instant, applied: LogIndex) {
         for ticket in self.pending.answerable(applied) {
-            self.answer_read(ticket);
+            self.answer_read(now, ticket);
         }
     }
 }

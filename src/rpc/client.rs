@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::CodecError;
-use crate::replica::{Consistency, Refused, Request, Response};
+use crate::replica::{Consistency, LeaseAsk, Refused, Request, Response};
 use crate::schema::client_capnp as schema;
-use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 
 /// The largest command or query that is taken off a connection. The limits that people meet are
 /// the state machine's, and below it.
@@ -79,6 +79,11 @@ pub fn write_request(request: &Request, timeout: Duration, mut to: schema::reque
             read.set_query(query);
             read.set_stale(*consistency == Consistency::Stale);
         }
+        Request::Lease { id, ask } => {
+            let mut question = to.init_read().init_lease();
+            question.set_id(id.0);
+            question.set_keep_alive(*ask == LeaseAsk::KeepAlive);
+        }
     }
 }
 
@@ -90,6 +95,14 @@ pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Durat
     };
     let request = match from.which()? {
         schema::request::Write(command) => Request::Write { command: bounded(command?)? },
+        schema::request::Read(read) if read.has_lease() => {
+            let question = read.get_lease()?;
+            let ask = match question.get_keep_alive() {
+                true => LeaseAsk::KeepAlive,
+                false => LeaseAsk::TimeToLive,
+            };
+            Request::Lease { id: LeaseId(question.get_id()), ask }
+        }
         schema::request::Read(read) => Request::Read {
             query: bounded(read.get_query()?)?,
             consistency: if read.get_stale() {
@@ -110,10 +123,14 @@ fn bounded(bytes: &[u8]) -> Result<Bytes, CodecError> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
+/// Bytes of a question about a lease.
+const LEASE_QUESTION: usize = 24;
+
 /// Bytes of payload in a request.
 pub fn request_size(request: &Request) -> usize {
     match request {
         Request::Write { command: bytes } | Request::Read { query: bytes, .. } => bytes.len(),
+        Request::Lease { .. } => LEASE_QUESTION,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::kv::{
     Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp, Transaction, after,
 };
 use crate::link::Class;
-use crate::replica::{Observation, PeerMessage, Request, Response};
+use crate::replica::{LeaseAsk, Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
 
 /// `5/2 put k1 = c1-3`: index, term, what it says.
@@ -186,6 +186,10 @@ pub fn request(request: &Request) -> String {
             };
             format!("{key}? ({})", format!("{consistency:?}").to_lowercase())
         }
+        Request::Lease { id, ask: LeaseAsk::KeepAlive } => format!("keep lease {id} alive"),
+        Request::Lease { id, ask: LeaseAsk::TimeToLive } => {
+            format!("how long does lease {id} last?")
+        }
     }
 }
 
@@ -287,8 +291,13 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
         }
         PeerMessage::Consensus(_) => (Class::Control, 64),
         PeerMessage::Relay { request, .. } => {
-            let (Request::Write { command: bytes } | Request::Read { query: bytes, .. }) = request;
-            (Class::Bulk, 64 + bytes.len())
+            let payload = match request {
+                Request::Write { command: bytes } | Request::Read { query: bytes, .. } => {
+                    bytes.len()
+                }
+                Request::Lease { .. } => 0,
+            };
+            (Class::Bulk, 64 + payload)
         }
         PeerMessage::RelayReply { response, .. } => match response {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),

@@ -6,6 +6,7 @@
 
 mod calm;
 mod clients;
+mod leases;
 mod past;
 mod repair;
 mod stories;

@@ -3,7 +3,7 @@
 use super::item::Item;
 use super::{Position, Store};
 use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES};
-use crate::kv::{Answer, Change, KeyValue, LeaseStatus, Query, Refusal};
+use crate::kv::{Answer, Change, KeyValue, Query, Refusal};
 use crate::types::{LeaseId, Revision};
 
 use std::ops::Bound;
@@ -40,8 +40,7 @@ impl Store {
     /// A lease, and as many of its keys behind `after` as fit one answer.
     fn lease(&self, id: LeaseId, with_keys: bool, after: &Bytes) -> Result<Answer, Refusal> {
         let lease = self.leases.get(id).ok_or(Refusal::LeaseNotFound)?;
-        let (granted, remaining) = (lease.granted, lease.remaining);
-        let mut status = LeaseStatus { id, granted, remaining, keys: Vec::new() };
+        let mut status = lease.status(id);
         let (mut more, mut payload) = (false, 0);
         let rest = (Bound::Excluded(after.clone()), Bound::Unbounded);
         for key in lease.keys.range(rest).take_while(|_| with_keys) {
@@ -60,13 +59,7 @@ impl Store {
     fn leases_after(&self, after: LeaseId) -> Answer {
         const MOST: usize = MAX_ANSWER_PAYLOAD_BYTES / ITEM_OVERHEAD_BYTES;
         let mut rest = self.leases.after(after);
-        let leases = rest.by_ref().take(MOST).map(|(id, lease)| LeaseStatus {
-            id: *id,
-            granted: lease.granted,
-            remaining: lease.remaining,
-            keys: Vec::new(),
-        });
-        let leases = leases.collect();
+        let leases = rest.by_ref().take(MOST).map(|(id, lease)| lease.status(*id)).collect();
         Answer {
             leases,
             more: rest.next().is_some(),
