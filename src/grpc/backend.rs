@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
+use super::watch::Hub;
 use crate::replica::{ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, NodeId, Term};
 
@@ -22,6 +23,9 @@ pub trait Backend {
     fn term(&self) -> Term;
 
     fn identity(&self) -> &Identity;
+
+    /// What tells of changes: to clients that watch, and to services that wait for something.
+    fn hub(&self) -> &Rc<Hub>;
 }
 
 /// Who answers.

@@ -11,7 +11,7 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
+//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster, watch ──► backend (the node)
 //!                                    │ messages: pb      │ convert, status, header
 //! ```
 //!
@@ -21,7 +21,7 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered
+//! Leases, locks, elections, changes of membership, snapshots and users. They are answered
 //! with "unknown method" or "unknown service".
 
 mod backend;
@@ -35,6 +35,7 @@ pub mod pb;
 mod routes;
 mod server;
 mod status;
+pub mod watch;
 
 pub use backend::{Backend, Backends, Identity};
 pub use server::{GrpcLimits, serve};

@@ -14,6 +14,7 @@ use super::cluster::Cluster;
 use super::kv::Kv;
 use super::maintenance::Maintenance;
 use super::status;
+use super::watch::WatchService;
 
 /// The services of one connection.
 pub struct Routes {
@@ -21,6 +22,7 @@ pub struct Routes {
     kv: Rc<Kv>,
     cluster: Rc<Cluster>,
     maintenance: Rc<Maintenance>,
+    watch: Rc<WatchService>,
 }
 
 impl Routes {
@@ -29,6 +31,7 @@ impl Routes {
             kv: Rc::new(Kv { backend: Rc::clone(&backend) }),
             cluster: Rc::new(Cluster { backend: Rc::clone(&backend) }),
             maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend) }),
+            watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
             backend,
         }
     }
@@ -50,6 +53,7 @@ impl Routes {
             "etcdserverpb.KV" => self.kv.clone().route(method, call).await,
             "etcdserverpb.Cluster" => self.cluster.clone().route(method, call).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().route(method, call).await,
+            "etcdserverpb.Watch" => self.watch.clone().route(method, call).await,
             _ => return status::unknown_service(service).into_http(),
         };
         answered.unwrap_or_else(|| status::unknown_method(service, method).into_http())

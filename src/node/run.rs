@@ -15,7 +15,7 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
-use super::grpc_backend::GrpcBackend;
+use super::grpc_backend::{Changes, GrpcBackend};
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -25,10 +25,12 @@ use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
 use super::stop::Stop;
+use super::watch_metrics::WatchMetrics;
 use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
+use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity};
 use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
@@ -107,6 +109,7 @@ struct Node<D: Disk> {
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
+    hub: Rc<Hub>,
 }
 
 async fn live(config: NodeConfig) -> Result<(), NodeError> {
@@ -115,6 +118,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
     let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
     let (_servers, http) = serve(&node).await?;
     let _faults = spawn(node.faults.clone().keep());
+    let _hub = spawn(node.hub.clone().run());
     let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
     let event_loop = EventLoop {
         replica: node.window.replica.clone(),
@@ -126,6 +130,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         disk: disk_bell,
         stop: node.stop.clone(),
         metrics: node.metrics.clone(),
+        hub: node.hub.clone(),
         complaint,
         stopping_since: Cell::new(None),
     };
@@ -182,8 +187,11 @@ fn open(
     let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
+    let window = Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() });
+    let changes = Rc::new(Changes { window: window.clone() });
     Ok(Node {
-        window: Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() }),
+        window,
+        hub: Rc::new(Hub::new(changes, HubOptions::default())),
         faults,
         config,
         desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
@@ -273,6 +281,8 @@ async fn serve<D: Disk + 'static>(
         metrics: node.metrics.clone(),
         peers: node.peers.clone(),
         peer_server: node.peer_server.clone(),
+        hub: node.hub.clone(),
+        watch_metrics: WatchMetrics::new(&node.registry)?,
         sockets,
     };
     let http = serve_http(node, Rc::new(observed)).await?;
@@ -307,7 +317,7 @@ async fn serve_grpc<D: Disk + 'static>(
         node: node.config.node,
         url: format!("http://{address}"),
     });
-    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let (desk, window, hub) = (node.desk.clone(), node.window.clone(), node.hub.clone());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
@@ -315,6 +325,7 @@ async fn serve_grpc<D: Disk + 'static>(
             window: window.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
+            hub: hub.clone(),
         })
     });
     Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
@@ -359,6 +370,8 @@ struct Observer<D: Disk> {
     metrics: Rc<NodeMetrics>,
     peers: Rc<RefCell<Peers>>,
     peer_server: Rc<PeerServer>,
+    hub: Rc<Hub>,
+    watch_metrics: WatchMetrics,
     sockets: Vec<(&'static str, Rc<ServerCounters>)>,
 }
 
@@ -373,6 +386,7 @@ impl<D: Disk> Observed for Observer<D> {
             refused_batches: self.peer_server.refused(),
             sockets: &self.sockets,
         });
+        self.watch_metrics.refresh(&self.hub.figures());
     }
 
     fn ready(&self) -> Result<(), String> {
