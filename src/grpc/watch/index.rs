@@ -11,9 +11,9 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use interavl::IntervalTree;
 
-use super::range::{Edge, KeyRange, Wants};
+use super::intervals::Intervals;
+use super::range::{KeyRange, Wants};
 
 /// The watches of one range that want the same.
 pub struct Group<W> {
@@ -40,14 +40,14 @@ type Groups<W> = Vec<Rc<Group<W>>>;
 pub struct Index<W> {
     /// A single key is by far the most frequent range.
     keys: BTreeMap<Bytes, Groups<W>>,
-    ranges: IntervalTree<Edge, Groups<W>>,
+    ranges: Intervals<Groups<W>>,
     last_group: u64,
     watches: usize,
 }
 
 impl<W> Default for Index<W> {
     fn default() -> Index<W> {
-        let (keys, ranges) = (BTreeMap::new(), IntervalTree::default());
+        let (keys, ranges) = (BTreeMap::new(), Intervals::default());
         Index { keys, ranges, last_group: 0, watches: 0 }
     }
 }
@@ -61,7 +61,13 @@ impl<W> Index<W> {
     pub fn insert(&mut self, range: &KeyRange, wants: Wants, number: u64, watch: Rc<W>) {
         let groups = match range.only_key() {
             Some(key) => self.keys.entry(key.clone()).or_default(),
-            None => self.ranges.entry(range.edges()).or_default(),
+            None => {
+                if self.ranges.get_mut(range).is_none() {
+                    self.ranges.insert(range, Vec::new());
+                }
+                let Some(groups) = self.ranges.get_mut(range) else { return };
+                groups
+            }
         };
         if !groups.iter().any(|group| group.wants == wants) {
             self.last_group += 1;
@@ -78,10 +84,9 @@ impl<W> Index<W> {
 
     /// Takes a watch out, if it is there.
     pub fn remove(&mut self, range: &KeyRange, wants: Wants, number: u64) {
-        let edges = range.edges();
         let groups = match range.only_key() {
             Some(key) => self.keys.get_mut(key),
-            None => self.ranges.get_mut(&edges),
+            None => self.ranges.get_mut(range),
         };
         let Some(groups) = groups else { return };
         for group in groups.iter().filter(|group| group.wants == wants) {
@@ -92,7 +97,7 @@ impl<W> Index<W> {
         if groups.is_empty() {
             match range.only_key() {
                 Some(key) => drop(self.keys.remove(key)),
-                None => drop(self.ranges.remove(&edges)),
+                None => drop(self.ranges.remove(range)),
             }
         }
     }
@@ -100,17 +105,21 @@ impl<W> Index<W> {
     /// Every group whose range holds the key.
     pub fn find(&self, key: &Bytes, mut found: impl FnMut(&Rc<Group<W>>)) {
         self.keys.get(key).into_iter().flatten().for_each(&mut found);
-        let point = Edge::Key(key.clone())..Edge::Key(key.clone());
-        self.ranges.iter_overlaps(&point).flat_map(|(_, groups)| groups).for_each(found);
+        self.ranges.find(key, |groups| groups.iter().for_each(&mut found));
     }
 
     /// All of them, and none is left.
     pub fn take(&mut self) -> Vec<Rc<W>> {
         let taken = std::mem::take(self);
         self.last_group = taken.last_group;
-        let groups = taken.keys.values().chain(taken.ranges.iter().map(|(_, groups)| groups));
-        let members = groups.flatten().flat_map(|group| group.members.take());
-        members.map(|(_, watch)| watch).collect()
+        let mut all = Vec::new();
+        let mut empty = |groups: &Groups<W>| {
+            let members = groups.iter().flat_map(|group| group.members.take());
+            all.extend(members.map(|(_, watch)| watch));
+        };
+        taken.keys.values().for_each(&mut empty);
+        taken.ranges.for_each(&mut empty);
+        all
     }
 }
 

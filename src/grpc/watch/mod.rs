@@ -48,6 +48,7 @@
 mod feed;
 mod hub;
 mod index;
+mod intervals;
 mod message;
 mod range;
 mod stream;

@@ -11,8 +11,8 @@ pub enum Edge {
     End,
 }
 
-/// A half-open range that is not empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A half-open range that is not empty. Ordered by where it begins, then by where it ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRange {
     start: Bytes,
     end: Edge,
@@ -60,8 +60,12 @@ impl KeyRange {
         (*last == 0 && self.start == before).then_some(&self.start)
     }
 
-    pub fn edges(&self) -> std::ops::Range<Edge> {
-        Edge::Key(self.start.clone())..self.end.clone()
+    pub fn start(&self) -> &Bytes {
+        &self.start
+    }
+
+    pub fn end(&self) -> &Edge {
+        &self.end
     }
 
     /// What it costs to keep.

@@ -238,7 +238,7 @@ fn live(deeds: Vec<Deed>) {
                     assert!(reader.feed.cancel(number) && !reader.feed.cancel(number));
                 }
             }
-            Deed::Step(times) => (0..times).for_each(|_| drop(hub.step())),
+            Deed::Step(times) => (0..times).for_each(|_| _ = hub.step()),
             Deed::Read { reader, times } => {
                 (0..times).all(|_| readers[reader].read(&world));
             }
