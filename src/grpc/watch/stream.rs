@@ -75,7 +75,7 @@ fn worded(status: Status) -> Status {
     }
 }
 
-struct WatchStream {
+pub struct WatchStream {
     backend: Rc<dyn Backend>,
     hub: Rc<Hub>,
     feed: Feed,
@@ -104,7 +104,7 @@ struct Watch {
 }
 
 impl WatchStream {
-    fn new(backend: Rc<dyn Backend>) -> WatchStream {
+    pub fn new(backend: Rc<dyn Backend>) -> WatchStream {
         let hub = Rc::clone(backend.hub());
         WatchStream {
             feed: Feed::new(&hub),
@@ -123,14 +123,14 @@ impl WatchStream {
         self.outbox.len() < REQUESTS
     }
 
-    fn has_more(&self) -> bool {
+    pub fn has_more(&self) -> bool {
         !self.outbox.is_empty()
             || self.feed.has_more()
             || !self.due.is_empty()
             || self.progress().is_some()
     }
 
-    fn take(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
+    pub fn take(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(request)?,
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
@@ -225,7 +225,7 @@ impl WatchStream {
     }
 
     /// The next message, if it can be made without more ado.
-    fn next(&mut self) -> Option<pb::WatchResponse> {
+    pub fn next(&mut self) -> Option<pb::WatchResponse> {
         if let Some(message) = self.outbox.pop_front() {
             return Some(message);
         }
@@ -271,7 +271,7 @@ impl WatchStream {
 
     /// It is time to tell the watches that want it how far they have got, unless they have heard of
     /// something since the last time.
-    fn tick(&mut self) {
+    pub fn tick(&mut self) {
         self.due.clear();
         for (number, watch) in &mut self.watches {
             if watch.is_silent == Some(true) {
