@@ -55,3 +55,29 @@ impl WatchMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_names_show_the_same() {
+        let registry = Registry::new("kvtest").unwrap();
+        let metrics = WatchMetrics::new(&registry).unwrap();
+        metrics.refresh(&HubFigures { watches: 3, feeds: 2, behind: 1, events: 4 });
+        metrics.refresh(&HubFigures { watches: 5, feeds: 2, behind: 0, events: 7 });
+        let text = String::from_utf8(registry.render().unwrap()).unwrap();
+        for line in [
+            "kvraft_watch_watches 5",
+            "kvraft_watch_streams 2",
+            "kvraft_watch_behind 0",
+            "kvraft_watch_events_total 7",
+            "etcd_debugging_mvcc_watcher_total 5",
+            "etcd_debugging_mvcc_watch_stream_total 2",
+            "etcd_debugging_mvcc_slow_watcher_total 0",
+            "etcd_debugging_mvcc_events_total 7",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod hub;
 mod model;
+mod socket;
 mod stream;
 
 use std::cell::RefCell;

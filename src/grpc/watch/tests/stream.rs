@@ -19,9 +19,16 @@ use crate::replica::{ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, NodeId, Revision, Term};
 
 /// A node that can only be watched.
-struct Watched {
+pub struct Watched {
     hub: Rc<Hub>,
     identity: Identity,
+}
+
+impl Watched {
+    pub fn new(hub: &Rc<Hub>) -> Watched {
+        let (cluster, node, url) = (ClusterId(1), NodeId(2), String::new());
+        Watched { hub: hub.clone(), identity: Identity { cluster, node, url } }
+    }
 }
 
 impl Backend for Watched {
@@ -65,9 +72,7 @@ impl Talk {
     fn with(options: HubOptions) -> Talk {
         let world = World::new();
         let hub = Rc::new(Hub::new(world.clone(), options));
-        let (cluster, node, url) = (ClusterId(1), NodeId(2), String::new());
-        let identity = Identity { cluster, node, url };
-        let stream = WatchStream::new(Rc::new(Watched { hub: hub.clone(), identity }));
+        let stream = WatchStream::new(Rc::new(Watched::new(&hub)));
         Talk { world, hub, stream }
     }
 
@@ -114,7 +119,7 @@ impl Talk {
     }
 }
 
-fn key(number: usize) -> pb::WatchCreateRequest {
+pub fn key(number: usize) -> pb::WatchCreateRequest {
     pb::WatchCreateRequest { key: name(number), ..Default::default() }
 }
 
