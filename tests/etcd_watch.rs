@@ -133,8 +133,8 @@ fn without_a_leader_it_is_refused_or_ends_only_for_who_wants_that() {
         demanding.created(key("k")).await;
         (patient, demanding)
     });
-    home.ok(&["node", "kill", "2"]);
-    home.ok(&["node", "kill", "3"]);
+    home.ok(&["node", "stop", "2"]);
+    home.ok(&["node", "stop", "3"]);
     runtime.block_on(async {
         let ended = demanding.next().await.unwrap_err();
         assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "etcdserver: no leader"));
@@ -168,7 +168,7 @@ fn a_watch_goes_on_where_it_was_when_its_node_comes_back() {
         assert_eq!(watching.revisions(10).await, revisions);
         (watching, revisions)
     });
-    home.ok(&["node", "kill", "3"]);
+    home.ok(&["node", "stop", "3"]);
     runtime.block_on(async {
         assert!(watching.next().await.is_err(), "its node is gone");
         let mut client = Client::connect(&addresses[0]).await;
