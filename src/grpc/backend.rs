@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
+use super::watch::Hub;
 use crate::kv::Machine;
 use crate::replica::{ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
@@ -35,6 +36,9 @@ pub trait Backend {
     fn moved(&self) -> Rc<Notify>;
 
     fn identity(&self) -> &Identity;
+
+    /// What tells of changes: to clients that watch, and to services that wait for something.
+    fn hub(&self) -> &Rc<Hub>;
 }
 
 /// Who answers.

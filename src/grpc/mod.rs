@@ -11,8 +11,8 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, lease, maintenance, cluster ──► backend
-//!                                    │           ▲                               (the node)
+//!   client ── HTTP/2 ──► server ──► routes ──► kv, watch, lease, maintenance, cluster ──► backend
+//!                                    │           ▲                                     (the node)
 //!                                    │           └── lock, election (turns, observing)
 //!                                    │ messages: pb      │ convert, status, header
 //! ```
@@ -23,8 +23,8 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Watches, changes of membership, snapshots and users. They are answered with "unknown method" or
-//! "unknown service".
+//! Changes of membership, snapshots and users. They are answered with "unknown method" or "unknown
+//! service".
 
 mod backend;
 mod call;
@@ -42,6 +42,7 @@ mod routes;
 mod server;
 mod status;
 mod turns;
+pub mod watch;
 
 pub use backend::{Backend, Backends, Identity};
 pub use server::{GrpcLimits, serve};

@@ -17,6 +17,7 @@ use super::lease::Leases;
 use super::lock::Lock;
 use super::maintenance::Maintenance;
 use super::status;
+use super::watch::WatchService;
 
 /// The services of one connection.
 pub struct Routes {
@@ -27,6 +28,7 @@ pub struct Routes {
     election: Rc<Election>,
     cluster: Rc<Cluster>,
     maintenance: Rc<Maintenance>,
+    watch: Rc<WatchService>,
 }
 
 impl Routes {
@@ -42,6 +44,7 @@ impl Routes {
             kv,
             cluster: Rc::new(Cluster { backend: Rc::clone(&backend) }),
             maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend) }),
+            watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
             backend,
         }
     }
@@ -66,6 +69,7 @@ impl Routes {
             "v3electionpb.Election" => self.election.clone().route(method, call).await,
             "etcdserverpb.Cluster" => self.cluster.clone().route(method, call).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().route(method, call).await,
+            "etcdserverpb.Watch" => self.watch.clone().route(method, call).await,
             _ => return status::unknown_service(service).into_http(),
         };
         answered.unwrap_or_else(|| status::unknown_method(service, method).into_http())

@@ -174,6 +174,16 @@ impl Machine {
         self.store.changes((revision, sub))
     }
 
+    /// The same, of one who was told all before and is only a little late: refused not as soon as
+    /// they are compacted, but when the first of them is really gone.
+    pub fn changes_left(
+        &self,
+        revision: Revision,
+        sub: u32,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        self.store.changes_left((revision, sub))
+    }
+
     /// What the changed key was right before, if it was there and that is still known.
     pub fn previous(&self, change: &Change) -> Option<KeyValue> {
         self.store.previous(change)

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::desk::{Desk, Share};
 use super::metrics::{ClientMetrics, Kind};
 use super::status::Window;
+use crate::grpc::watch::{Hub, Source};
 use crate::grpc::{Backend, Identity};
 use crate::kv::Machine;
 use crate::replica::{Consistency, ReplicaStatus, Request, Response};
@@ -27,6 +28,7 @@ pub struct GrpcBackend<D: Disk> {
     pub metrics: Rc<ClientMetrics>,
     pub identity: Rc<Identity>,
     pub moved: Rc<Notify>,
+    pub hub: Rc<Hub>,
 }
 
 impl<D: Disk> Backend for GrpcBackend<D> {
@@ -79,5 +81,22 @@ impl<D: Disk> Backend for GrpcBackend<D> {
 
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+}
+
+/// Where watches find what they tell.
+pub struct Changes<D: Disk> {
+    pub window: Rc<Window<D>>,
+}
+
+impl<D: Disk> Source for Changes<D> {
+    fn look(&self, look: &mut dyn FnMut(&Machine)) {
+        if let Some(machine) = self.window.replica.borrow().state() {
+            look(machine);
+        }
     }
 }

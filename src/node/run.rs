@@ -16,7 +16,7 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
-use super::grpc_backend::GrpcBackend;
+use super::grpc_backend::{Changes, GrpcBackend};
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -26,10 +26,12 @@ use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
 use super::stop::Stop;
+use super::watch_metrics::WatchMetrics;
 use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
+use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity};
 use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
@@ -110,6 +112,7 @@ struct Node<D: Disk> {
     metrics: Rc<NodeMetrics>,
     /// Rings when the state's revision has moved.
     moved: Rc<Notify>,
+    hub: Rc<Hub>,
 }
 
 async fn live(config: NodeConfig) -> Result<(), NodeError> {
@@ -118,6 +121,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
     let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
     let (_servers, http) = serve(&node).await?;
     let _faults = spawn(node.faults.clone().keep());
+    let _hub = spawn(node.hub.clone().run());
     let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
     let event_loop = EventLoop {
         replica: node.window.replica.clone(),
@@ -129,6 +133,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         disk: disk_bell,
         stop: node.stop.clone(),
         metrics: node.metrics.clone(),
+        hub: node.hub.clone(),
         complaint,
         moved: node.moved.clone(),
         revision: Cell::default(),
@@ -187,8 +192,11 @@ fn open(
     let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
+    let window = Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() });
+    let changes = Rc::new(Changes { window: window.clone() });
     Ok(Node {
-        window: Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() }),
+        window,
+        hub: Rc::new(Hub::new(changes, HubOptions::default())),
         faults,
         config,
         desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
@@ -279,6 +287,8 @@ async fn serve<D: Disk + 'static>(
         metrics: node.metrics.clone(),
         peers: node.peers.clone(),
         peer_server: node.peer_server.clone(),
+        hub: node.hub.clone(),
+        watch_metrics: WatchMetrics::new(&node.registry)?,
         sockets,
     };
     let http = serve_http(node, Rc::new(observed)).await?;
@@ -313,7 +323,8 @@ async fn serve_grpc<D: Disk + 'static>(
         node: node.config.node,
         url: format!("http://{address}"),
     });
-    let (desk, window, moved) = (node.desk.clone(), node.window.clone(), node.moved.clone());
+    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let (moved, hub) = (node.moved.clone(), node.hub.clone());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
@@ -322,6 +333,7 @@ async fn serve_grpc<D: Disk + 'static>(
             metrics: metrics.clone(),
             identity: identity.clone(),
             moved: moved.clone(),
+            hub: hub.clone(),
         })
     });
     Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
@@ -366,6 +378,8 @@ struct Observer<D: Disk> {
     metrics: Rc<NodeMetrics>,
     peers: Rc<RefCell<Peers>>,
     peer_server: Rc<PeerServer>,
+    hub: Rc<Hub>,
+    watch_metrics: WatchMetrics,
     sockets: Vec<(&'static str, Rc<ServerCounters>)>,
 }
 
@@ -380,6 +394,7 @@ impl<D: Disk> Observed for Observer<D> {
             refused_batches: self.peer_server.refused(),
             sockets: &self.sockets,
         });
+        self.watch_metrics.refresh(&self.hub.figures());
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -329,11 +329,16 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.running().map(Running::core).expect("a replica that repairs its log has no core")
     }
 
+    /// The state machine, unless the replica [repairs](Replica::is_repairing) or has failed.
+    pub fn state(&self) -> Option<&Machine> {
+        self.running().map(Running::machine)
+    }
+
     /// The state machine, for a checker.
     ///
     /// # Panics
     /// As [`Replica::core`].
     pub fn machine(&self) -> &Machine {
-        self.running().map(Running::machine).expect("a replica that repairs its log has no state")
+        self.state().expect("a replica that repairs its log has no state")
     }
 }

@@ -145,6 +145,11 @@ impl History {
         Ok(())
     }
 
+    /// Where the changes begin that the broom has left.
+    pub fn first_change(&self) -> Option<Position> {
+        self.log.get_min().map(|(at, _)| *at)
+    }
+
     /// Whether there is anything left to be swept.
     pub fn has_rubbish(&self) -> bool {
         self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted())

@@ -1,13 +1,11 @@
 //! Answering queries, and telling what changed.
 
-use super::item::Item;
-use super::{Position, Store};
+use super::{History, Position, Store};
 use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES};
 use crate::kv::{Answer, Change, KeyValue, Query, Refusal};
 use crate::types::{LeaseId, Revision};
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -71,15 +69,23 @@ impl Store {
     /// Every change from this one on that was made so far, in order.
     pub fn changes(&self, from: Position) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
         let history = self.history.as_ref().ok_or(Refusal::UnknownVersion)?;
-        if from.0 < history.compacted() {
-            return Err(Refusal::Compacted);
+        match from.0 < history.compacted() {
+            true => Err(Refusal::Compacted),
+            false => Ok(shown(history, from)),
         }
-        let show = |((_, sub), item): (&Position, &Arc<Item>)| Change {
-            sub: *sub,
-            is_delete: item.is_tombstone(),
-            item: item.show(true),
-        };
-        Ok(history.log_from(from).map(show))
+    }
+
+    /// The same, refused only if the broom has been there: what is compacted stays for a while.
+    pub fn changes_left(
+        &self,
+        from: Position,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        let history = self.history.as_ref().ok_or(Refusal::UnknownVersion)?;
+        let is_left = history.first_change().is_some_and(|first| first <= from);
+        match from.0 < history.compacted() && !is_left {
+            true => Err(Refusal::Compacted),
+            false => Ok(shown(history, from)),
+        }
     }
 
     /// What the changed key was before its transaction, if it was there and that is still known.
@@ -93,4 +99,12 @@ impl Store {
     pub fn items_now(&self) -> impl Iterator<Item = KeyValue> + '_ {
         self.after(None).cloned()
     }
+}
+
+fn shown(history: &History, from: Position) -> impl Iterator<Item = Change> + '_ {
+    history.log_from(from).map(|((_, sub), item)| Change {
+        sub: *sub,
+        is_delete: item.is_tombstone(),
+        item: item.show(true),
+    })
 }

@@ -113,3 +113,33 @@ fn a_compaction_at_zero_is_taken_once() {
     let again = apply(&mut machine, &alone(Operation::Compact { revision: Revision(0) }));
     assert_eq!(refused(&again), Some(Refusal::Compacted));
 }
+
+/// Who is only a little late is told what is compacted, as long as all of it is there.
+#[test]
+fn what_the_broom_has_left_can_still_be_told() {
+    let mut machine = machine_with_a_past();
+    for round in 0..10 {
+        apply(&mut machine, &alone(puts(100, &format!("k{round}"))));
+    }
+    let all: Vec<Change> = machine.changes(Revision(0)).unwrap().collect();
+    let last = machine.revision();
+    compact(&mut machine, last);
+    let mut gone = 0;
+    while machine.has_rubbish() {
+        for (number, change) in all.iter().enumerate() {
+            let at = (change.item.mod_revision, change.sub);
+            let is_compacted = at.0 < last;
+            assert_eq!(machine.changes_from(at.0, at.1).is_err(), is_compacted);
+            match machine.changes_left(at.0, at.1) {
+                Ok(left) => assert!(left.eq(all[number..].iter().cloned())),
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::Compacted);
+                    gone = gone.max(number + 1);
+                }
+            }
+        }
+        skip(&mut machine);
+    }
+    assert!(gone > 100, "{gone}");
+    assert!(machine.changes_left(last, 0).unwrap().eq(all[900..].iter().cloned()));
+}
