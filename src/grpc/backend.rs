@@ -4,10 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use super::watch::Hub;
-use crate::kv::Machine;
 use crate::replica::{ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
@@ -27,13 +25,6 @@ pub trait Backend {
     /// All leases as this node knows them, and the revision of its state: the first to end first,
     /// if it leads; else by their names.
     fn leases(&self) -> (Revision, Vec<LeaseId>);
-
-    /// Looks at the state machine as it is, between two turns of the node; not at all while there
-    /// is none.
-    fn look(&self, look: &mut dyn FnMut(&Machine));
-
-    /// Rings whenever the state's revision has moved, for all who wait then.
-    fn moved(&self) -> Rc<Notify>;
 
     fn identity(&self) -> &Identity;
 

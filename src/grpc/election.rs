@@ -126,13 +126,13 @@ impl Election {
             let (leader, revision) = match leader {
                 Some(leader) => (leader, revision),
                 None => {
-                    let mut all = Watched::range(&turns, revision);
-                    let Some(first) = all.next_put(&*self.kv.backend).await? else { continue };
+                    let mut all = Watched::all(&*self.kv.backend, &turns, revision)?;
+                    let Some(first) = all.next_put().await else { continue };
                     let revision = first.mod_revision;
                     (first, revision)
                 }
             };
-            let mut watched = Watched::key(&leader.key, Revision(revision.0 + 1));
+            let mut watched = Watched::key(&*self.kv.backend, &leader.key, revision)?;
             // After a gap it may be what was told before it.
             let leads = (leader.key.clone(), leader.mod_revision);
             if leads != told {
@@ -141,7 +141,7 @@ impl Election {
                     return Ok(());
                 }
             }
-            while let Observed::Put(item) = watched.next(&*self.kv.backend).await? {
+            while let Observed::Put(item) = watched.next().await {
                 told.1 = item.mod_revision;
                 if reply(&replies, self.leads(told.1, item)).await.is_err() {
                     return Ok(());

@@ -25,15 +25,13 @@ use super::backend::Backend;
 use super::call::TIMEOUT;
 use super::kv::{Kv, another_kind};
 use super::lease::name;
+use super::observing::{Observed, Watched};
 use crate::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, Query,
     RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, after,
 };
 use crate::replica::Consistency;
 use crate::types::Revision;
-
-/// Between two looks at a state that keeps changing.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Between two tries to read while there is no quorum.
 const READ_AGAIN: Duration = Duration::from_millis(100);
@@ -214,23 +212,12 @@ async fn read(kv: &Kv, query: &Query) -> Result<(Revision, Option<KeyValue>), St
     }
 }
 
-/// Waits until this key of this creation is gone, as far as is known here.
+/// Waits until this key of this creation is gone, as far as is known here, or until it cannot be
+/// known.
 async fn gone(backend: &dyn Backend, item: &KeyValue) {
-    loop {
-        let moved = backend.moved();
-        let moved = moved.notified();
-        let mut is_there = true;
-        backend.look(&mut |machine| {
-            let answer = machine.query(&Query::Get { key: item.key.clone() });
-            let mut found = answer.items.iter();
-            is_there = found.any(|found| found.create_revision == item.create_revision);
-        });
-        if !is_there {
-            return;
-        }
-        moved.await;
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+    let watched = Watched::key(backend, &item.key, item.mod_revision);
+    let Ok(mut watched) = watched else { return tokio::time::sleep(READ_AGAIN).await };
+    while let Observed::Put(_) = watched.next().await {}
 }
 
 /// Everything that goes wrong inside loses its code, as in etcd.

@@ -44,7 +44,7 @@ use crate::grpc::watch::Hub;
 use crate::replica::{Event, Fatal, Output, Replica};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
-use crate::types::{NodeId, Revision};
+use crate::types::NodeId;
 
 /// Events taken in by one turn.
 const MAX_EVENTS: usize = 1024;
@@ -100,9 +100,6 @@ pub struct EventLoop<D: Disk> {
     /// Hears of what has changed, for those who watch.
     pub hub: Rc<Hub>,
     pub complaint: Seldom,
-    /// Rings for all who wait for the state to change; and the revision that they heard of last.
-    pub moved: Rc<Notify>,
-    pub revision: Cell<Revision>,
     /// When `stop` was noticed.
     pub stopping_since: Cell<Option<TokioInstant>>,
 }
@@ -169,14 +166,10 @@ impl<D: Disk> EventLoop<D> {
         }
         let outputs = replica.finish_turn(now)?;
         let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
-        let revision = replica.revision();
         if let Some(machine) = replica.state() {
             self.hub.moved(machine.revision());
         }
         drop(replica);
-        if self.revision.replace(revision) != revision {
-            self.moved.notify_waiters();
-        }
         self.metrics.turn(events as u64, &commits, &syncs);
         self.hand_out(outputs);
         Ok(())

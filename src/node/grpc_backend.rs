@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use super::desk::{Desk, Share};
 use super::metrics::{ClientMetrics, Kind};
 use super::status::Window;
 use crate::grpc::watch::{Hub, Source};
+use crate::kv::Machine;
 use crate::grpc::{Backend, Identity};
 use crate::kv::Machine;
 use crate::replica::{Consistency, ReplicaStatus, Request, Response};
@@ -27,7 +27,6 @@ pub struct GrpcBackend<D: Disk> {
     pub window: Rc<Window<D>>,
     pub metrics: Rc<ClientMetrics>,
     pub identity: Rc<Identity>,
-    pub moved: Rc<Notify>,
     pub hub: Rc<Hub>,
 }
 
@@ -67,16 +66,6 @@ impl<D: Disk> Backend for GrpcBackend<D> {
 
     fn leases(&self) -> (Revision, Vec<LeaseId>) {
         self.window.replica.borrow().leases()
-    }
-
-    fn look(&self, look: &mut dyn FnMut(&Machine)) {
-        if let Some(machine) = self.window.replica.borrow().state() {
-            look(machine);
-        }
-    }
-
-    fn moved(&self) -> Rc<Notify> {
-        Rc::clone(&self.moved)
     }
 
     fn identity(&self) -> &Identity {

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::{AbortHandle, LocalSet};
 use tracing_subscriber::EnvFilter;
 
@@ -110,8 +109,6 @@ struct Node<D: Disk> {
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
-    /// Rings when the state's revision has moved.
-    moved: Rc<Notify>,
     hub: Rc<Hub>,
 }
 
@@ -135,8 +132,6 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         metrics: node.metrics.clone(),
         hub: node.hub.clone(),
         complaint,
-        moved: node.moved.clone(),
-        revision: Cell::default(),
         stopping_since: Cell::new(None),
     };
     // A task of its own, so that a panic in it can be told from all else.
@@ -205,7 +200,6 @@ fn open(
         peer_server: Rc::new(peer_server),
         stop: Rc::new(Stop::new(inbox.bell().clone())),
         metrics: Rc::new(NodeMetrics::new(&registry)?),
-        moved: Rc::default(),
         registry: Rc::new(registry),
         inbox,
     })
@@ -323,8 +317,7 @@ async fn serve_grpc<D: Disk + 'static>(
         node: node.config.node,
         url: format!("http://{address}"),
     });
-    let (desk, window) = (node.desk.clone(), node.window.clone());
-    let (moved, hub) = (node.moved.clone(), node.hub.clone());
+    let (desk, window, hub) = (node.desk.clone(), node.window.clone(), node.hub.clone());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
@@ -332,7 +325,6 @@ async fn serve_grpc<D: Disk + 'static>(
             window: window.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
-            moved: moved.clone(),
             hub: hub.clone(),
         })
     });

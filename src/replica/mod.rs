@@ -243,16 +243,6 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.running().map_or(Term(0), |running| running.core.checkpoint().term)
     }
 
-    /// The revision of its state; zero while it [repairs](Replica::is_repairing).
-    pub fn revision(&self) -> Revision {
-        self.running().map_or(Revision(0), |running| running.machine().revision())
-    }
-
-    /// The state machine, unless this replica [repairs](Replica::is_repairing).
-    pub fn state(&self) -> Option<&Machine> {
-        self.running().map(Running::machine)
-    }
-
     /// All leases as this replica knows them, and the revision of its state: the first to end
     /// first, if it leads; else by their names.
     pub fn leases(&self) -> (Revision, Vec<LeaseId>) {

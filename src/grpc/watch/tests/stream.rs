@@ -16,7 +16,7 @@ use crate::grpc::pb::etcdserverpb::watch_create_request::FilterType;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::kv::{Effect, Operation, PutRequest, RequestOp};
 use crate::replica::{ReplicaStatus, Request, Response};
-use crate::types::{ClusterId, NodeId, Revision, Term};
+use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node that can only be watched.
 pub struct Watched {
@@ -46,6 +46,10 @@ impl Backend for Watched {
 
     fn term(&self) -> Term {
         Term(5)
+    }
+
+    fn leases(&self) -> (Revision, Vec<LeaseId>) {
+        (Revision(0), Vec::new())
     }
 
     fn identity(&self) -> &Identity {
