@@ -442,3 +442,36 @@ fn a_long_lease_does_not_begin_anew_with_each_leader() -> Told {
     }
     Ok(())
 }
+
+/// A leader that slept through an election, and has not heard of it, believes that it leads. It must
+/// not say so.
+#[test]
+fn a_leader_that_wakes_keeps_nothing_alive_before_it_is_confirmed() -> Told {
+    let (mut world, mut random) = world_with_leases(3, 24)?;
+    let (old, others) = (NodeId(1), NodeId(2));
+    while world.leader(&mut random)? != old {
+        let leader = world.leader(&mut random)?;
+        let ticket = world.order(leader, Order::Transfer { to: Some(old) })?;
+        world.outcome(&mut random, ticket)?;
+    }
+    let grant = write(Operation::LeaseGrant { id: LeaseId(7), ttl: 2 });
+    world.ask(&mut random, old, grant)?;
+    world.pause(old);
+    world.cut = Some(others);
+    world.idle(&mut random, Duration::from_secs(1))?;
+    let ticket = Ticket(u64::MAX - 1);
+    let ask = Event::Client { ticket, request: keep_alive(7), timeout: TIMEOUT };
+    world.turn(old, ask)?;
+    world.resume(old)?;
+    assert_eq!(world.nodes[&old].replica.as_ref().and_then(|it| it.leader()), Some(old));
+    assert_eq!(world.alone, None, "nobody has confirmed it");
+    world.idle(&mut random, Duration::from_secs(1))?;
+    let told = world.alone.take();
+    assert!(matches!(told, Some(Response::Refused { .. } | Response::Unknown(_))), "{told:?}");
+    // With the others it had all of its time anew, and nobody else asked for more.
+    world.idle(&mut random, Duration::from_secs(1))?;
+    world.cut = None;
+    let leases = |world: &World| world.status(others).map(|status| status.leases);
+    world.calm(&mut random, 200, |world| leases(world) == Some(0))?;
+    world.peace(&mut random)
+}
