@@ -360,6 +360,25 @@ fn a_lock_is_handed_over_and_who_gives_up_leaves_nothing() {
     });
 }
 
+/// A waiter's key is deleted when it goes: also when all goes down around it.
+#[test]
+fn a_node_stops_although_somebody_waits_for_a_lock() {
+    let (home, addresses) = cluster(1);
+    runtime().block_on(async {
+        let mut clients = connect(&addresses).await;
+        clients[0].lock("m", 0).await.unwrap();
+        let mut waiter = Client::connect(&addresses[0]).await;
+        let waiter = tokio::spawn(async move { waiter.lock("m", 0).await });
+        until("it waits", async || (clients[0].keys("m/").await.0.len() == 2).then_some(())).await;
+        home.ok(&["node", "stop", "1"]);
+        let told = tokio::time::timeout(PATIENCE, waiter).await.unwrap().unwrap();
+        assert!(told.is_err(), "{told:?}");
+        let log = home.path().join("default/nodes/1/node.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains("stopped") && !log.contains("panicked"), "{log}");
+    });
+}
+
 #[test]
 fn who_waits_for_a_lock_with_a_lease_that_ends_is_told() {
     let (_home, addresses) = cluster(3);
