@@ -11,7 +11,7 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster, watch ──► backend (the node)
+//!   client ── HTTP/2 ──► server ──► routes ──► kv, watch, maintenance, cluster ──► backend
 //!                                    │ messages: pb      │ convert, status, header
 //! ```
 //!
