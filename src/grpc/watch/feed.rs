@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::hub::{Hub, NoWatch};
 use super::range::{KeyRange, Wants};
 use super::watcher::{Changes, Outlet, Place, Watcher, bytes_of};
@@ -122,15 +124,30 @@ impl Feed {
         !self.outlet.is_empty() || !self.outlet.behind.borrow().is_empty()
     }
 
+    /// Who reads the history next, if the history is what is next.
+    fn reader(&self) -> Option<Rc<Watcher>> {
+        // What is first among those that are behind may have something in the queue still.
+        let behind = self.outlet.behind.borrow();
+        let ready = behind.front().filter(|watch| watch.queued.get() == 0);
+        ready.filter(|_| self.is_their_turn || self.outlet.is_empty()).cloned()
+    }
+
+    /// Waits until [`Feed::next`] may be called: who reads the history needs leave, and is to keep
+    /// it until the others have had a chance.
+    pub async fn leave(&self) -> Option<OwnedSemaphorePermit> {
+        match self.reader() {
+            Some(_) => self.hub.leave_to_read().await,
+            None => None,
+        }
+    }
+
     /// What is to be told next. It takes a bounded time.
     pub fn next(&mut self) -> Next {
-        // What is first among those that are behind may have something in the queue still.
-        let first = self.outlet.behind.borrow().front().cloned();
-        let ready = first.filter(|watch| watch.queued.get() == 0);
+        let reader = self.reader();
         self.is_their_turn = !self.is_their_turn;
-        match ready {
-            Some(watch) if self.is_their_turn || self.outlet.is_empty() => self.catch_up(&watch),
-            _ => self.from_the_queue(),
+        match reader {
+            Some(watch) => self.catch_up(&watch),
+            None => self.from_the_queue(),
         }
     }
 

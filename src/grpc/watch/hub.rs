@@ -7,9 +7,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::index::{Group, Index};
 use super::range::{KeyRange, Wants};
@@ -78,6 +79,8 @@ pub struct Hub {
     moved: Cell<Revision>,
     bell: Notify,
     rest: Notify,
+    /// Who may read the history.
+    readers: Arc<Semaphore>,
     feeds: Cell<u64>,
     behind: Cell<u64>,
     events: Cell<u64>,
@@ -132,6 +135,7 @@ impl Hub {
             moved: Cell::default(),
             bell: Notify::new(),
             rest: Notify::new(),
+            readers: Arc::new(Semaphore::new(1)),
             feeds: Cell::default(),
             behind: Cell::default(),
             events: Cell::default(),
@@ -340,6 +344,13 @@ impl Hub {
     /// Waits until the hub has handed over all that there is.
     pub async fn rests(&self) {
         self.rest.notified().await;
+    }
+
+    /// Waits for leave to read a piece of the history, and keeps it until all others have had their
+    /// turn: thousands that catch up at once would each take but a moment, and all together as long
+    /// as a leader may be silent.
+    pub(super) async fn leave_to_read(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.readers).acquire_owned().await.ok()
     }
 
     /// Looks at the state machine, if there is one.

@@ -1,8 +1,8 @@
 //! Values by range, to be found by a key that lies in the range.
 //!
 //! A treap: a search tree by ranges, and a heap by priorities that are drawn, which keep it flat
-//! whatever comes. Each node knows the last end below it, so that a search goes only where something
-//! can be found: O(log n) for each range that holds the key, however many do not.
+//! whatever comes. Each node knows the last end below it, so that a search goes only where
+//! something can be found: O(log n) for each range that holds the key, however many do not.
 //!
 //! It is our own because the crates that were looked at walk over everything that begins before the
 //! key (`interavl`), want keys that can be copied bit by bit (`iset`), or are not kept up.

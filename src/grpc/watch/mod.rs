@@ -8,10 +8,11 @@
 //!
 //! # The rule
 //!
-//! The history of the state machine ([`Machine::changes`](crate::kv::Machine::changes)) is what is told, and every node has it:
-//! so each serves watches from its own machine, a follower a moment later than the leader. One
-//! [`Hub`] for the node looks at each new change once, finds whom it concerns (`index.rs`), and puts
-//! a handle of it into their streams' queues, in small steps between the turns of the event loop.
+//! The history of the state machine ([`Machine::changes`](crate::kv::Machine::changes)) is what is
+//! told, and every node has it: so each serves watches from its own machine, a follower a moment
+//! later than the leader. One [`Hub`] for the node looks at each new change once, finds whom it
+//! concerns (`index.rs`), and puts a handle of it into their streams' queues, in small steps between
+//! the turns of the event loop.
 //!
 //! ```text
 //!   event loop ──bell──► hub ──index──► queue of each feed ──► its stream ──► the client
@@ -22,10 +23,12 @@
 //! Every watch knows the first change that it has not been told of. It is *synced* if the hub
 //! hands it what comes; else it is *behind*, and its stream reads the history for it, when the
 //! client has room, until there is no more. Whether a watch begins in the past, or its client did
-//! not read for an hour, or the hub was left behind: it is the same way back (`feed.rs`).
+//! not read for an hour, or the hub was left behind: it is the same way back (`feed.rs`). One at a
+//! time reads the history, a piece between two turns of all else: ten thousand that come back
+//! together take their time, and not the node's.
 //!
-//! If compaction overtakes a watch that is behind, it is canceled, and told so. A synced one that is
-//! only a few thousand entries late is not: what is compacted goes bit by bit, and until the next
+//! If compaction overtakes a watch that is behind, it is canceled, and told so. A synced one that
+//! is only a few thousand entries late is not: what is compacted goes bit by bit, and until the next
 //! change of the hub is really gone, it is told.
 //!
 //! # What it may keep
@@ -42,8 +45,8 @@
 //!
 //! # Caveats
 //!
-//! A client that asks for progress while one of its watches begins in the future hears nothing until
-//! it has begun; etcd 3.5.8 and later do not answer at all.
+//! A client that asks for progress while one of its watches begins in the future hears nothing
+//! until it has begun; later releases of etcd 3.5 do not answer at all.
 
 mod feed;
 mod hub;

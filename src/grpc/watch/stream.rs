@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::Permit;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::{Code, Status, Streaming};
 
@@ -16,7 +18,7 @@ use super::message::{self, FRAGMENT_BYTES, NO_ID};
 use super::range::{KeyRange, Wants};
 use super::watcher::Changes;
 use crate::grpc::backend::Backend;
-use crate::grpc::call::Replies;
+use crate::grpc::call::{Gone, Replies};
 use crate::grpc::convert::signed;
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_create_request::FilterType;
@@ -44,14 +46,15 @@ pub async fn serve(
         let has_more = stream.has_more();
         let waits_for_hub = stream.wanted.is_some();
         tokio::select! {
-            permit = replies.reserve(), if has_more => {
+            (permit, leave) = ready(&replies, &stream), if has_more => {
                 let Ok(permit) = permit else { return Ok(()) };
-                match stream.next() {
-                    Some(message) => permit.send(Ok(message)),
-                    None => {
-                        drop(permit);
-                        tokio::task::yield_now().await;
-                    }
+                let message = stream.next();
+                let rests = message.is_none() || leave.is_some();
+                if let Some(message) = message {
+                    permit.send(Ok(message));
+                }
+                if rests {
+                    tokio::task::yield_now().await;
                 }
             }
             request = incoming.message(), if is_open && stream.has_room() => {
@@ -66,6 +69,17 @@ pub async fn serve(
         }
     }
 }
+
+/// Waits for room for a message, and for leave to make it.
+async fn ready<'a>(
+    replies: &'a Replies<pb::WatchResponse>,
+    stream: &WatchStream,
+) -> (Result<Room<'a>, Gone>, Option<OwnedSemaphorePermit>) {
+    let Ok(room) = replies.reserve().await else { return (Err(Gone), None) };
+    (Ok(room), stream.leave().await)
+}
+
+type Room<'a> = Permit<'a, Result<pb::WatchResponse, Status>>;
 
 /// A client that cancels the stream hears that in etcd's words, if it still listens.
 fn worded(status: Status) -> Status {
@@ -222,6 +236,13 @@ impl WatchStream {
     fn compacted(&self, id: i64, at: i64) -> pb::WatchResponse {
         let message = message::of_revision(&*self.backend, id, Revision(0));
         pb::WatchResponse { canceled: true, compact_revision: at, ..message }
+    }
+
+    /// See [`Feed::leave`].
+    async fn leave(&self) -> Option<OwnedSemaphorePermit> {
+        let is_feeds_turn =
+            self.outbox.is_empty() && self.due.is_empty() && self.progress().is_none();
+        if is_feeds_turn { self.feed.leave().await } else { None }
     }
 
     /// The next message, if it can be made without more ado.

@@ -41,7 +41,13 @@ impl Subscription {
     /// Some are compacted; nothing comes after that.
     pub async fn next(&mut self) -> Result<Changes, Compacted> {
         loop {
-            match self.feed.next() {
+            let leave = self.feed.leave().await;
+            let next = self.feed.next();
+            if leave.is_some() {
+                tokio::task::yield_now().await;
+            }
+            drop(leave);
+            match next {
                 Next::Events { changes, .. } => return Ok(changes),
                 Next::Compacted { at, .. } => return Err(Compacted(at)),
                 Next::Later => tokio::task::yield_now().await,
