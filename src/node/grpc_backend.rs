@@ -13,7 +13,6 @@ use super::desk::{Desk, Share};
 use super::metrics::{ClientMetrics, Kind};
 use super::status::Window;
 use crate::grpc::watch::{Hub, Source};
-use crate::kv::Machine;
 use crate::grpc::{Backend, Identity};
 use crate::kv::Machine;
 use crate::replica::{Consistency, ReplicaStatus, Request, Response};
