@@ -2,9 +2,9 @@
 //!
 //! # The rule
 //! Whoever observes reads on from where it was, a bounded number of changes at a time, whenever the
-//! bell rings that this node's state has moved; and it reads only as fast as its client takes it, so
-//! nothing is kept for anybody. If what it would read next is compacted, it hears that, and looks
-//! again how things stand.
+//! bell rings that this node's state has moved; and it reads only as fast as its client takes it,
+//! so nothing is kept for anybody. If what it would read next is compacted, it hears that, and
+//! looks again how things stand.
 
 use std::time::Duration;
 
