@@ -28,7 +28,7 @@ const MIN_TTL: u64 = 2;
 /// An id that was drawn and is taken is drawn again so often.
 const DRAWS: u32 = 3;
 
-/// Keep-alives of one stream that are under way at once; the next is not read until one is answered.
+/// Keep-alives of one stream under way at once; the next is not read until one is answered.
 const PIPELINE: usize = 64;
 
 /// Serves one connection.

@@ -3,14 +3,14 @@
 //!
 //! # The problem
 //! A client of etcd puts a key of its own under the prefix, by its lease, and waits until all that
-//! were created before it are gone. Others do that by themselves (`etcdctl lock`), so it must be done
-//! here in the same keys. And whoever is told that it is its turn acts on it: it must be so.
+//! were created before it are gone. Others do that by themselves (`etcdctl lock`), so it must be
+//! done here in the same keys. And whoever is told that it is its turn acts on it: it must be so.
 //!
 //! # The rule
 //! Whoever waits, waits for one key, the last that was created before its own; so the end of one
-//! wakes one. That the key is gone is seen in this node's own state, and may be old news; whose turn
-//! it is, is then read from a quorum. First that nobody is before, then that the own key is still
-//! there: none can come before it any more, for a key that is created later comes later.
+//! wakes one. That the key is gone is seen in this node's own state, and may be old news; whose
+//! turn it is, is then read from a quorum. First that nobody is before, then that the own key is
+//! still there: none can come before it any more, for a key that is created later comes later.
 //!
 //! A client that goes away leaves no key behind: its [`Place`] deletes it. The put itself runs in a
 //! task of its own, so that its outcome is learned even if nobody waits for it any more.

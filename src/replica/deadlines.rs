@@ -1,9 +1,9 @@
 //! Deadlines: when each lease is over, on the clock of a leader that may have slept.
 //!
 //! # The problem
-//! A leader's clock may lie. A process that was stopped, or a machine that was suspended, finds when
-//! it wakes that seconds have passed in which nobody could reach it, to keep a lease alive; a clock
-//! that jumps ahead shows the same, and nothing has passed at all. To its own eyes the two are one.
+//! A leader's clock may lie. A process that was stopped, or a machine that was suspended, finds
+//! when it wakes that seconds have passed in which nobody could reach it, to keep a lease alive; a
+//! clock that jumps ahead shows the same, and nothing has passed at all. It cannot tell the two.
 //!
 //! # The rule
 //! A leader counts only time that it was awake for. It looks at its clock again and again, at the

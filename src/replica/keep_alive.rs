@@ -10,8 +10,8 @@
 //!
 //! - A revocation, the leader's own or a client's. What comes of it is the answer: mostly that the
 //!   lease is gone.
-//! - A checkpoint, or one that is applied: the next leader would give the lease no more than it says.
-//!   So it is struck out first, for all that are kept alive in the same turn by one entry.
+//! - A checkpoint, or one that is applied: the next leader would give the lease no more than it
+//!   says. So it is struck out first, for all that are kept alive in the same turn by one entry.
 //!
 //! # Caveats
 //! Whoever waited for such an entry when the leadership ended asks the next leader.

@@ -2,8 +2,8 @@
 //!
 //! # The problem
 //! A lease ends when its time is over, and no entry of the log knows what time it is. Somebody must
-//! say that it is over, and whoever says it may be wrong: a leader that was stopped for a while, and
-//! does not know yet that another leads, has not heard of the keep-alives that the other took.
+//! say that it is over, and whoever says it may be wrong: a leader that was stopped for a while,
+//! and does not know yet that another leads, has not heard of the keep-alives that the other took.
 //!
 //! # The rule
 //! The leader keeps each lease's [deadline](super::deadlines), on its own clock. It begins with the
@@ -12,17 +12,17 @@
 //! past, it has its leadership confirmed, as for a read, and proposes to revoke the lease.
 //!
 //! A keep-alive is acknowledged by a leader that was confirmed after it came, and counts from then:
-//! see [`keep_alive`](super::keep_alive). Never earlier than a lease's time after that, as its
-//! client counts from its call, the lease ends. Why:
+//! see [`keep_alive`](super::keep_alive). No lease ends before its time has passed since the *call*
+//! of the last keep-alive that was acknowledged. Why, if
 //!
-//! - *The same leader* acknowledged it: its deadline moved first. If it had proposed the end before,
-//!   the keep-alive is not acknowledged until it is known what came of the proposal, and then as
-//!   too late.
-//! - *An earlier leader* did, of term 4, say, and this one leads term 5. The quorum that confirmed
+//! - *the same leader* acknowledged it: its deadline moved first. If it had proposed the end
+//!   before, the keep-alive is not acknowledged until it is known what came of the proposal, and
+//!   then as too late.
+//! - *an earlier leader* did, of term 4, say, and this one leads term 5: the quorum that confirmed
 //!   term 4 after the call, and the one that elected the leader of term 5, have a server in common.
 //!   It confirmed first, for in term 5 it would have refused. So the call is older than the
 //!   leadership, with which every lease began anew.
-//! - *A later leader* did, of term 6. It serves nobody before it has applied an entry of its own
+//! - *a later leader* did, of term 6: it serves nobody before it has applied an entry of its own
 //!   term. A revocation that term 5 proposed stands before that entry, or nowhere at all: so it was
 //!   applied and the lease was gone, or it never will be.
 //!
@@ -33,9 +33,9 @@
 //! 2. Its time is over. The leader proposes to revoke it, too.
 //! 3. A grant of lease 7 came in between.
 //!
-//! Then the second revocation would end a lease that has only begun. So a client's revocation counts
-//! like the leader's own: while one is under way, no other is proposed; and it is certain whether
-//! one is under way, because the core says of each proposal whether it is in the log.
+//! Then the second revocation would end a lease that has only begun. So a client's revocation
+//! counts like the leader's own: while one is under way, no other is proposed; and it is certain
+//! whether one is under way, because the core says of each proposal whether it is in the log.
 //!
 //! # Checkpoints
 //! Where leaders change often, a lease of an hour that begins anew with each would never end. So

@@ -1,4 +1,4 @@
-//! Leases: that none ends too early, whatever happens to leaders and their clocks; and that all end.
+//! Leases: that none ends too early, whatever leaders and their clocks do; and that all end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -466,8 +466,8 @@ fn a_long_lease_does_not_begin_anew_with_each_leader() -> Told {
     Ok(())
 }
 
-/// A leader that slept through an election, and has not heard of it, believes that it leads. It must
-/// not say so.
+/// A leader that slept through an election, and has not heard of it, believes that it leads. It
+/// must not say so.
 #[test]
 fn a_leader_that_wakes_keeps_nothing_alive_before_it_is_confirmed() -> Told {
     let (mut world, mut random) = world_with_leases(3, 24)?;
