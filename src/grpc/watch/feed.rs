@@ -147,11 +147,11 @@ impl Feed {
         self.is_their_turn = !self.is_their_turn;
         match reader {
             Some(watch) => self.catch_up(&watch),
-            None => self.from_the_queue(),
+            None => self.take_queued(),
         }
     }
 
-    fn from_the_queue(&mut self) -> Next {
+    fn take_queued(&mut self) -> Next {
         let Some(batch) = self.outlet.pop() else { return Next::Nothing };
         match batch.watch.place.get() {
             Place::Gone => Next::Later,

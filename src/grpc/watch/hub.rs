@@ -70,7 +70,7 @@ pub struct HubFigures {
     pub events: u64,
 }
 
-/// See the [module](self).
+/// Hands the changes of the state machine to those who watch: one for the whole node.
 pub struct Hub {
     source: Rc<dyn Source>,
     options: HubOptions,

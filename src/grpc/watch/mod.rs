@@ -11,8 +11,8 @@
 //! The history of the state machine ([`Machine::changes`](crate::kv::Machine::changes)) is what is
 //! told, and every node has it: so each serves watches from its own machine, a follower a moment
 //! later than the leader. One [`Hub`] for the node looks at each new change once, finds whom it
-//! concerns (`index.rs`), and puts a handle of it into their streams' queues, in small steps between
-//! the turns of the event loop.
+//! concerns (`index.rs`), and puts a handle of it into their streams' queues, in small steps
+//! between the turns of the event loop.
 //!
 //! ```text
 //!   event loop ──bell──► hub ──index──► queue of each feed ──► its stream ──► the client
@@ -28,8 +28,8 @@
 //! together take their time, and not the node's.
 //!
 //! If compaction overtakes a watch that is behind, it is canceled, and told so. A synced one that
-//! is only a few thousand entries late is not: what is compacted goes bit by bit, and until the next
-//! change of the hub is really gone, it is told.
+//! is only a few thousand entries late is not: what is compacted goes bit by bit, and until the
+//! next change of the hub is really gone, it is told.
 //!
 //! # What it may keep
 //!
@@ -39,9 +39,9 @@
 //!   tens of bytes, for one watch and one revision), and 2 MiB of changes, or one revision that has
 //!   more. A value counts once for all watches of a stream, and is shared with the state machine
 //!   until it is compacted there.
-//! - Beside it, a stream holds the four messages of [`Replies`](super::call::Replies), of half a
-//!   mebibyte of keys and values and one revision more (and what these replaced, if the client
-//!   wants to know), or, cut in fragments, one of that size; and the answers to 16 requests.
+//! - Beside it, a stream holds the four messages of `Replies`, of half a mebibyte of keys and
+//!   values and one revision more (and what these replaced, if the client wants to know), or, cut
+//!   in fragments, one of that size; and the answers to 16 requests.
 //!
 //! # Caveats
 //!

@@ -148,13 +148,11 @@ impl WatchStream {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(request)?,
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
-            Some(RequestUnion::ProgressRequest(_)) => {
-                // Without a watch nobody is told anything; etcd is silent, too.
-                if !self.feed.is_empty() {
-                    self.wanted = self.hub.peek(Machine::revision);
-                }
+            Some(RequestUnion::ProgressRequest(_)) if !self.feed.is_empty() => {
+                self.wanted = self.hub.peek(Machine::revision);
             }
-            None => {}
+            // Without a watch nobody is told how far it has got; etcd is silent, too.
+            Some(RequestUnion::ProgressRequest(_)) | None => {}
         }
         Ok(())
     }
