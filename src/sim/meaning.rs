@@ -79,7 +79,12 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
         },
         Effect::Compacted | Effect::Refused(Refusal::Compacted) => Meaning::Compacted,
         Effect::Refused(Refusal::UnknownVersion) => Meaning::Unsupported,
-        Effect::LeaseGranted | Effect::LeaseRevoked { .. } | Effect::LeasesCheckpointed => {
+        Effect::LeaseGranted
+        | Effect::LeaseRevoked { .. }
+        | Effect::LeasesCheckpointed
+        | Effect::Alarm { .. }
+        | Effect::Announced
+        | Effect::Enlisted => {
             return Err(unsound("a client was told what it did not ask for".into()));
         }
         Effect::Refused(why) => return Err(unsound(format!("a command was refused: {why}"))),

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload, Persist};
 use crate::kv::{
-    Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp, Transaction, after,
+    AlarmOrder, Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp,
+    Transaction, after,
 };
 use crate::link::Class;
 use crate::replica::{Observation, PeerMessage, Request, Response};
@@ -51,6 +52,16 @@ pub fn command(bytes: &[u8]) -> String {
         Ok(Operation::LeaseGrant { id, ttl }) => format!("lease {id} for {ttl} s"),
         Ok(Operation::LeaseRevoke { id }) => format!("lease {id} ends"),
         Ok(Operation::LeaseCheckpoint(leases)) => format!("what {} leases have left", leases.len()),
+        Ok(Operation::Alarm(AlarmOrder { alarm, is_on })) => {
+            format!(
+                "alarm {:?} of node {} {}",
+                alarm.kind,
+                alarm.member,
+                if is_on { "on" } else { "off" }
+            )
+        }
+        Ok(Operation::Announce(it)) => format!("node {} is called {}", it.node, it.name),
+        Ok(Operation::Enlist { node }) => format!("node {node} is to vote"),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }

@@ -97,6 +97,11 @@ impl Store {
         &self.leases
     }
 
+    /// Of the keys as they stand, without their past.
+    pub fn keys_digest(&self) -> Digest {
+        self.digest
+    }
+
     pub fn digest(&self) -> Digest {
         let mut digest = self.digest;
         digest.add(self.leases.digest().value());
@@ -163,8 +168,11 @@ impl Store {
                     Effect::Unchanged { found: found.cloned() }
                 }
             }
-            // The machine's own affair, and dealt with there.
+            // The machine's own affairs, and dealt with there.
             Operation::RaiseVersion { to } => Effect::Raised { version: to },
+            Operation::Alarm(_) | Operation::Announce(_) | Operation::Enlist { .. } => {
+                return Err(Refusal::UnknownVersion);
+            }
             Operation::Transaction(transaction) => {
                 Effect::Transaction(Arc::new(self.transact(transaction)?))
             }
