@@ -34,7 +34,7 @@ struct Outcome {
 
 struct Change {
   node    @0 :UInt64;
-  address @1 :Text;               # of a new learner: where its peers reach it
+  address @1 :Text;               # of a new learner, or one that moves: where its peers reach it
   kind    @2 :Kind;
 
   enum Kind {
@@ -42,6 +42,7 @@ struct Change {
     promote    @1;
     demote     @2;
     remove     @3;
+    relocate   @4;
   }
 }
 

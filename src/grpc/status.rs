@@ -91,7 +91,7 @@ pub fn of_response(response: &Response) -> Status {
         },
         // It may have taken effect, and etcd's clients know this text to say so.
         Response::Unknown(_) => return timed_out(),
-        Response::Written(_) | Response::Answer(_) => {
+        Response::Written(_) | Response::Answer(_) | Response::Member(_) => {
             (Code::Internal, "etcdserver: an answer of another kind".to_owned())
         }
     };

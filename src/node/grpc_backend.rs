@@ -30,7 +30,7 @@ impl<D: Disk> Backend for GrpcBackend<D> {
     fn ask(&self, request: Request, timeout: Duration) -> LocalBoxFuture<'static, Response> {
         let began = Instant::now();
         let kind = match &request {
-            Request::Write { .. } => Kind::Write,
+            Request::Write { .. } | Request::Member(_) => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
         };

@@ -23,13 +23,16 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 pub mod agreement;
+pub mod announcing;
 pub mod fetch;
 pub mod forgetting;
 pub mod install;
+pub mod members;
 mod message;
 mod observe;
 pub mod orders;
 pub mod pending;
+pub mod quota;
 mod recorder;
 pub mod repair;
 mod request;
@@ -43,6 +46,7 @@ pub mod upgrade;
 
 use std::time::Duration;
 
+pub use members::{MemberOrder, MemberRefusal, MemberResult};
 pub use message::*;
 pub use observe::Observation;
 pub use recorder::Recorder;
@@ -50,8 +54,9 @@ pub use request::*;
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
-use crate::kv::{Machine, MachineOptions};
+use crate::kv::{Announcement, Machine, MachineOptions};
 use crate::museum::Bugs;
+use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
 use crate::types::{ClusterId, Instant, LogIndex, NodeId, Term};
@@ -76,6 +81,10 @@ pub struct Options {
     pub hash_every: u64,
     /// How much of the past is kept: see [`forgetting`].
     pub retention: Retention,
+    /// How much is stored at most: see [`quota`].
+    pub quota: Quota,
+    /// What the others are told of this one: see [`announcing`]. `None`: nothing.
+    pub announcement: Option<Announcement>,
     /// What the program brings to the state machine.
     pub machine: MachineOptions,
 }
@@ -92,6 +101,8 @@ impl Options {
             snapshot_log_bytes: 64 << 20,
             hash_every: 1024,
             retention: Retention::default(),
+            quota: Quota::default(),
+            announcement: None,
             machine: MachineOptions::default(),
         }
     }
@@ -231,6 +242,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
+    /// Whether it is a member without a vote, and is to remain one.
+    pub fn is_learner(&self) -> bool {
+        self.running().is_some_and(Running::is_learner)
+    }
+
     /// Who leads, as far as this replica knows.
     pub fn leader(&self) -> Option<NodeId> {
         self.running()?.core.leader()
@@ -308,6 +324,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// While the replica [repairs](Replica::is_repairing): there is none then.
     pub fn core(&self) -> &C {
         self.running().map(Running::core).expect("a replica that repairs its log has no core")
+    }
+
+    /// A copy of the state as it is here, at the cost of a few counts; nothing while it repairs.
+    pub fn state(&self) -> Option<Machine> {
+        self.running().map(|running| running.machine().clone())
     }
 
     /// The state machine, for a checker.

@@ -36,6 +36,8 @@ pub enum Origin {
     Client { ticket: Ticket },
     /// Another node that relayed it, and calls it `ticket`.
     Peer { node: NodeId, ticket: Ticket },
+    /// Nobody: this replica itself wants it, and sees what became of it.
+    Itself,
 }
 
 /// How far it has come.
@@ -220,7 +222,7 @@ impl Pending {
     pub fn timed_out(&self) -> Response {
         use super::Refused::{NoLeader, TimedOut};
         let refused = |why, message: &str| Response::Refused { why, message: message.into() };
-        let write = matches!(self.request, Request::Write { .. });
+        let write = self.request.is_write();
         match self.stage {
             // Only writes are proposed. A leader that hands over holds them.
             Stage::Proposing => Response::Unknown(

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::members::{MemberOrder, MemberResult};
 use crate::types::NodeId;
 
 /// A client's request.
@@ -11,6 +12,8 @@ pub enum Request {
     Write { command: Bytes },
     /// An encoded [`Query`](crate::kv::Query).
     Read { query: Bytes, consistency: Consistency },
+    /// From the state machine's version 4 on: a change of membership.
+    Member(MemberOrder),
 }
 
 /// How fresh a read must be.
@@ -29,6 +32,8 @@ pub enum Response {
     Written(Bytes),
     /// An encoded [`Answer`](crate::kv::Answer).
     Answer(Bytes),
+    /// What became of a change of membership.
+    Member(MemberResult),
     /// Certainly no effect.
     Refused { why: Refused, message: String },
     /// It may or may not take effect, now or later.
@@ -44,7 +49,7 @@ pub enum Refused {
     Busy { retry_after_millis: u32 },
     /// The request itself is wrong: never try it again.
     Invalid,
-    /// The disk is full.
+    /// The disk is full, or so is the quota.
     NoSpace,
     /// It was not proposed within its time.
     TimedOut,
@@ -59,6 +64,6 @@ pub enum Refused {
 impl Request {
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
-        matches!(self, Request::Write { .. })
+        matches!(self, Request::Write { .. } | Request::Member(_))
     }
 }

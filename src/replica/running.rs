@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::announcing::Announcing;
 use super::forgetting::Forgetting;
 use super::install::Installing;
+use super::members::Membership;
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
+use super::quota::Limit;
 use super::snapshots::Snapshots;
 use super::status::Counters;
 use super::supply::{Lending, Reader};
@@ -54,6 +57,9 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) agreement: Agreement,
     pub(super) upgrade: Upgrade,
     pub(super) forgetting: Forgetting,
+    pub(super) limit: Limit,
+    pub(super) announcing: Announcing,
+    pub(super) membership: Membership,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
     pub(super) commit_latencies: Vec<Duration>,
@@ -114,6 +120,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             agreement: Agreement::at_every(options.hash_every),
             upgrade: Upgrade::starting_at(now),
             forgetting: Forgetting::starting_at(now, options.retention),
+            limit: Limit::of(options.quota),
+            announcing: Announcing::starting_at(now, options.announcement),
+            membership: Membership::starting_at(now),
             bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
@@ -152,6 +161,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
         self.look_for_a_leader(now);
         self.look_after_the_past(now);
+        self.look_after_the_quota(now);
+        self.look_after_the_announcement(now);
+        self.look_after_the_membership(now);
         if !self.proposals.is_empty() {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
@@ -174,6 +186,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.orders.next_deadline(),
             self.upgrade_deadline(),
             self.forgetting_deadline(),
+            self.announcing_deadline(),
+            self.membership_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -187,6 +201,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             bytes: self.machine.bytes(),
             compacted_revision: self.machine.compacted_revision(),
             past_bytes: self.machine.past_bytes(),
+            size: self.machine.size(),
             leases: self.machine.leases(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
@@ -201,6 +216,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending_requests: self.pending.count(),
             counters: self.counters,
         }
+    }
+
+    pub fn is_learner(&self) -> bool {
+        let known = self.machine.roster().member(self.id);
+        self.announced.learners.contains(&self.id) && !known.is_some_and(|it| it.is_enlisted)
     }
 
     /// Bytes of log that certainly still fit on the disk.
@@ -248,6 +268,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         from: NodeId,
         message: PeerMessage<C::Message>,
     ) {
+        self.membership.heard(now, from);
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;
@@ -281,6 +302,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending::Origin::Peer { node, ticket } => {
                 Output::Send { to: node, message: PeerMessage::RelayReply { ticket, response } }
             }
+            pending::Origin::Itself => return,
         });
     }
 

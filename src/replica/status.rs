@@ -40,6 +40,8 @@ pub struct ReplicaStatus {
     pub compacted_revision: Revision,
     /// Bytes of keys and values that are only read by who looks back.
     pub past_bytes: u64,
+    /// What is stored, as the quota counts it.
+    pub size: u64,
     pub leases: u64,
     pub sessions: u64,
     pub state_hash: u128,
@@ -105,6 +107,7 @@ impl ReplicaStatus {
             bytes: 0,
             compacted_revision: Revision(0),
             past_bytes: 0,
+            size: 0,
             leases: 0,
             sessions: 0,
             state_hash: 0,

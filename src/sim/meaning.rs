@@ -32,6 +32,7 @@ pub fn meaning(request: &Request, response: &Response) -> Result<Meaning, Broken
             Ok(outcome) => written(&outcome),
             Err(error) => wrong(format!("an outcome cannot be decoded: {error}")),
         },
+        Response::Member(_) => wrong("nobody asked for a change of membership".into()),
         Response::Answer(_) if request.is_write() => {
             wrong("a write was answered like a read".into())
         }

@@ -190,6 +190,7 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
 pub fn request(request: &Request) -> String {
     match request {
         Request::Write { command } => self::command(command),
+        Request::Member(order) => format!("{order:?}"),
         Request::Read { consistency, query } => {
             let key = match Query::decode(query) {
                 Ok(Query::Get { key }) => text(&key),
@@ -214,6 +215,7 @@ pub fn response(response: &Response) -> String {
             Ok(outcome) => format!("written (revision {})", outcome.revision),
             Err(_) => "written".to_owned(),
         },
+        Response::Member(result) => format!("{result:?}"),
         Response::Answer(answer) => match Answer::decode(answer) {
             Ok(answer) => {
                 let item = answer.items.first();
@@ -298,12 +300,17 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
         }
         PeerMessage::Consensus(_) => (Class::Control, 64),
         PeerMessage::Relay { request, .. } => {
-            let (Request::Write { command: bytes } | Request::Read { query: bytes, .. }) = request;
-            (Class::Bulk, 64 + bytes.len())
+            let bytes = match request {
+                Request::Write { command: bytes } | Request::Read { query: bytes, .. } => bytes.len(),
+                Request::Member(_) => 64,
+            };
+            (Class::Bulk, 64 + bytes)
         }
         PeerMessage::RelayReply { response, .. } => match response {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
-            Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
+            Response::Refused { .. } | Response::Unknown(_) | Response::Member(_) => {
+                (Class::Bulk, 128)
+            }
         },
         PeerMessage::SnapshotReply { chunk, .. } => (Class::Bulk, 80 + chunk.data.len()),
         PeerMessage::StateHash { .. }

@@ -416,6 +416,7 @@ impl StateFile {
             snapshot_log_bytes: tuned.snapshot_log_bytes,
             keep_entries: tuned.keep_entries,
             history: tuned.history,
+            quota: tuned.quota,
             record: config.record,
             join: self.strangers_to(node),
         })
