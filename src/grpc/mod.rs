@@ -21,20 +21,26 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered
-//! with "unknown method" or "unknown service".
+//! Watches, leases, locks and elections. They are answered with "unknown method" or "unknown
+//! service". Users and roles (see `auth.rs`).
 
+mod auth;
 mod backend;
 mod call;
 mod cluster;
 mod convert;
 mod header;
+mod health;
 mod kv;
 mod maintenance;
+mod member;
 pub mod pb;
+mod reflection;
 mod routes;
 mod server;
+pub mod snapshot;
 mod status;
 
 pub use backend::{Backend, Backends, Identity};
 pub use server::{GrpcLimits, serve};
+pub use snapshot::SnapshotBytes;

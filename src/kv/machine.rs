@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::hash;
 use super::limits::{SESSION_LIMITS, SessionLimits};
 use super::limits::{STORED_ITEM_BYTES, STORED_LEASE_BYTES};
@@ -310,6 +312,21 @@ impl Machine {
     /// revision, whatever was compacted.
     pub fn keys_hash(&self) -> u128 {
         self.store.keys_digest().value()
+    }
+
+    /// The same of at most `limit` keys from `start` on, as they were at `revision`: summed up over
+    /// all of them, it is what [`Machine::keys_hash`] was then. And the key to go on with, if there
+    /// are more. Refused as a read would be.
+    pub fn hash_of_keys_at(
+        &self,
+        revision: Revision,
+        start: &Bytes,
+        limit: usize,
+    ) -> Result<(u128, Option<Bytes>), Refusal> {
+        let mut digest = hash::Digest::default();
+        let mut items = self.store.items_at(revision, start)?;
+        items.by_ref().take(limit).for_each(|item| digest.add(hash::of_item(&item.kv)));
+        Ok((digest.value(), items.next().map(|item| item.kv.key.clone())))
     }
 
     fn sum(&self, keys: hash::Digest, sessions: hash::Digest, roster: hash::Digest) -> u128 {

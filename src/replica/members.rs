@@ -382,9 +382,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
 
     /// Tries again what was held up; gives a vote to who has caught up.
     pub(super) fn look_after_the_membership(&mut self, now: Instant) {
-        let is_gone = |ticket: &Ticket| self.pending.get(*ticket).is_none();
-        let gone: Vec<_> = self.membership.enlisting.keys().copied().filter(is_gone).collect();
-        gone.iter().for_each(|ticket| drop(self.membership.enlisting.remove(ticket)));
+        let pending = &self.pending;
+        self.membership.enlisting.retain(|ticket, _| pending.get(*ticket).is_some());
         if self.core.leader() != Some(self.id) {
             self.membership.held_up.clear();
             return;
