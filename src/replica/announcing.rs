@@ -46,9 +46,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             && self.core.leader().is_some()
             && self.announced.members().contains(&self.id);
         let own = self.announcing.own.as_ref().filter(|_| is_time && !self.stopping)?;
-        let is_known = self.machine.roster().member(own.node).is_some_and(|known| {
-            known.name == own.name && known.client_urls == own.client_urls
-        });
+        let is_known =
+            self.machine.roster().member(own.node).is_some_and(|known| {
+                known.name == own.name && known.client_urls == own.client_urls
+            });
         (!is_known).then_some(self.announcing.next)
     }
 
@@ -66,7 +67,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
         let (request, deadline) = (Request::Write { command }, now + EVERY);
         let (origin, stage) = (Origin::Itself, Stage::Waiting);
-        let ticket = self.pending.insert(Pending { origin, request, arrived: now, deadline, stage });
+        let ticket =
+            self.pending.insert(Pending { origin, request, arrived: now, deadline, stage });
         self.dispatch(now, ticket);
     }
 }

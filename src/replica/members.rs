@@ -35,12 +35,22 @@ use crate::types::{Instant, NodeId, Ticket};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MemberOrder {
     /// A new member, which its peers reach at `address`, as the transport writes addresses.
-    Add { address: String, learner: bool },
+    Add {
+        address: String,
+        learner: bool,
+    },
     /// A learner gets a vote.
-    Promote { node: NodeId },
-    Remove { node: NodeId },
+    Promote {
+        node: NodeId,
+    },
+    Remove {
+        node: NodeId,
+    },
     /// It is reached there from now on.
-    Update { node: NodeId, address: String },
+    Update {
+        node: NodeId,
+        address: String,
+    },
 }
 
 /// What became of it.

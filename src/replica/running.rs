@@ -208,6 +208,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             machine_applied: self.machine.applied_index(),
             machine_version: self.machine.version(),
             machine_supports: self.machine.supports(),
+            last_member: self.machine.roster().last_member(),
             snapshot_index: self.snapshots.newest(),
             snapshot_being_taken: self.snapshots.taking(),
             snapshot_being_installed: self.installing.as_ref().map(Installing::index),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
-use super::{
-    Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running,
-};
+use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::version::MEMBERS_ARE_KNOWN;
 use crate::kv::{Command, Effect, Operation, Outcome, Query};
@@ -359,7 +357,6 @@ fn half_done() -> Response {
     let why = "the member was added, and whether it will vote is unknown: look at the members";
     Response::Unknown(why.into())
 }
-
 
 fn disagreement(index: LogIndex) -> String {
     format!(
