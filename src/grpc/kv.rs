@@ -47,6 +47,9 @@ impl Kv {
         request: pb::RangeRequest,
         timeout: Duration,
     ) -> Result<pb::RangeResponse, Status> {
+        if !request.serializable && self.backend.is_learner() {
+            return Err(status::not_at_learner());
+        }
         let consistency = match request.serializable {
             true => Consistency::Stale,
             false => Consistency::Linearizable,
@@ -196,6 +199,12 @@ impl Kv {
         Ok(pb::CompactionResponse { header: Some(header(&*self.backend, outcome.revision)) })
     }
 
+    /// Waits until this member has applied all that was acknowledged so far.
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), Status> {
+        let query = Query::Get { key: Bytes::from_static(b"\0") };
+        self.query(query, Consistency::Linearizable, timeout).await.map(drop)
+    }
+
     /// Writes, through the log. Nothing is tried twice: clients of etcd do that themselves.
     pub async fn write(&self, operation: Operation, timeout: Duration) -> Result<Outcome, Status> {
         let command = Command { session: None, operation };
@@ -237,6 +246,6 @@ pub(super) fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T,
     result.map_err(|error| Status::internal(format!("etcdserver: {error}")))
 }
 
-pub(super) fn another_kind() -> Status {
+pub fn another_kind() -> Status {
     Status::internal("etcdserver: the replica's answer is of another kind")
 }

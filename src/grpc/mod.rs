@@ -23,26 +23,31 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Changes of membership, snapshots and users. They are answered with "unknown method" or "unknown
-//! service".
+//! Users and roles: see `auth.rs`.
 
+mod auth;
 mod backend;
 mod call;
 mod cluster;
 mod convert;
 mod election;
 mod header;
+mod health;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod member;
 mod observing;
 pub mod pb;
+mod reflection;
 mod routes;
 mod server;
+pub mod snapshot;
 mod status;
 mod turns;
 pub mod watch;
 
 pub use backend::{Backend, Backends, Identity};
 pub use server::{GrpcLimits, serve};
+pub use snapshot::SnapshotBytes;

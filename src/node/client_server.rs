@@ -51,7 +51,7 @@ impl ClientServer {
             }
         };
         let kind = match &request {
-            Request::Write { .. } => Kind::Write,
+            Request::Write { .. } | Request::Member(_) => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
             Request::Lease { .. } => Kind::Lease,

@@ -47,7 +47,7 @@ const OUTCOMES: [&str; 10] = [
 
 fn outcome(response: &Response) -> usize {
     match response {
-        Response::Written(_) | Response::Answer(_) => 0,
+        Response::Written(_) | Response::Answer(_) | Response::Member(_) => 0,
         Response::Unknown(_) => 1,
         Response::Refused { why, .. } => match why {
             Refused::NoLeader { .. } => 2,

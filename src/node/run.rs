@@ -32,6 +32,7 @@ use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
 use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity};
+use crate::kv::Announcement;
 use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
@@ -226,7 +227,18 @@ fn options(config: &NodeConfig) -> Options {
         max_requests: MAX_REQUESTS,
         snapshot_log_bytes: config.snapshot_log_bytes,
         retention: config.history,
+        quota: config.quota,
+        announcement: Some(announcement(config)),
         ..Options::new(config.cluster, consensus)
+    }
+}
+
+/// What the others are told of this node.
+fn announcement(config: &NodeConfig) -> Announcement {
+    Announcement {
+        node: config.node,
+        name: format!("node-{}", config.node),
+        client_urls: config.grpc.map(|address| format!("http://{address}")).into_iter().collect(),
     }
 }
 
@@ -318,11 +330,13 @@ async fn serve_grpc<D: Disk + 'static>(
         url: format!("http://{address}"),
     });
     let (desk, window, hub) = (node.desk.clone(), node.window.clone(), node.hub.clone());
+    let operators = node.operators.clone();
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
             share: Rc::default(),
             window: window.clone(),
+            operators: operators.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
             hub: hub.clone(),

@@ -106,7 +106,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.known_leader = None;
             }
             Some(Origin::Peer { .. }) => self.finish(ticket, no_leader(self.core.leader())),
-            None => {}
+            // The node itself keeps no lease alive.
+            Some(Origin::Itself) | None => {}
         }
     }
 }

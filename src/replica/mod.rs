@@ -23,16 +23,19 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 pub mod agreement;
+pub mod announcing;
 pub mod deadlines;
 pub mod fetch;
 pub mod forgetting;
 pub mod install;
 pub mod keep_alive;
 pub mod leases;
+pub mod members;
 mod message;
 mod observe;
 pub mod orders;
 pub mod pending;
+pub mod quota;
 mod recorder;
 pub mod repair;
 mod request;
@@ -46,6 +49,7 @@ pub mod upgrade;
 
 use std::time::Duration;
 
+pub use members::{MemberOrder, MemberRefusal, MemberResult};
 pub use message::*;
 pub use observe::Observation;
 pub use recorder::Recorder;
@@ -53,8 +57,9 @@ pub use request::*;
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
-use crate::kv::{Machine, MachineOptions};
+use crate::kv::{Announcement, Machine, MachineOptions};
 use crate::museum::Bugs;
+use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
 use crate::types::{ClusterId, Instant, LeaseId, LogIndex, NodeId, Revision, Term};
@@ -79,6 +84,10 @@ pub struct Options {
     pub hash_every: u64,
     /// How much of the past is kept: see [`forgetting`].
     pub retention: Retention,
+    /// How much is stored at most: see [`quota`].
+    pub quota: Quota,
+    /// What the others are told of this one: see [`announcing`]. `None`: nothing.
+    pub announcement: Option<Announcement>,
     /// What the program brings to the state machine.
     pub machine: MachineOptions,
 }
@@ -95,6 +104,8 @@ impl Options {
             snapshot_log_bytes: 64 << 20,
             hash_every: 1024,
             retention: Retention::default(),
+            quota: Quota::default(),
+            announcement: None,
             machine: MachineOptions::default(),
         }
     }
@@ -232,6 +243,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             Life::Repairing(repairing) => repairing.status(),
             Life::Over => ReplicaStatus::nothing(),
         }
+    }
+
+    /// Whether it is a member without a vote, and is to remain one.
+    pub fn is_learner(&self) -> bool {
+        self.running().is_some_and(Running::is_learner)
     }
 
     /// Who leads, as far as this replica knows.

@@ -41,6 +41,8 @@ pub enum Origin {
     Client { ticket: Ticket },
     /// Another node that relayed it, and calls it `ticket`.
     Peer { node: NodeId, ticket: Ticket },
+    /// Nobody: this replica itself wants it, and sees what became of it.
+    Itself,
 }
 
 /// How far it has come.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::members::{MemberOrder, MemberResult};
 use crate::types::{LeaseId, NodeId};
 
 /// A client's request.
@@ -14,6 +15,8 @@ pub enum Request {
     /// About a lease, what only the leader knows. Answered like a [`Query`](crate::kv::Query) for
     /// it, but that [`remaining`](crate::kv::LeaseStatus::remaining) is what it has left now.
     Lease { id: LeaseId, ask: LeaseAsk },
+    /// From the state machine's version 4 on: a change of membership.
+    Member(MemberOrder),
 }
 
 /// What is asked about a lease.
@@ -41,6 +44,8 @@ pub enum Response {
     Written(Bytes),
     /// An encoded [`Answer`](crate::kv::Answer).
     Answer(Bytes),
+    /// What became of a change of membership.
+    Member(MemberResult),
     /// Certainly no effect.
     Refused { why: Refused, message: String },
     /// It may or may not take effect, now or later.
@@ -56,7 +61,7 @@ pub enum Refused {
     Busy { retry_after_millis: u32 },
     /// The request itself is wrong: never try it again.
     Invalid,
-    /// The disk is full.
+    /// The disk is full, or so is the quota.
     NoSpace,
     /// It was not proposed within its time.
     TimedOut,
@@ -71,6 +76,6 @@ pub enum Refused {
 impl Request {
     /// Whether it may get into the log.
     pub fn is_write(&self) -> bool {
-        matches!(self, Request::Write { .. })
+        matches!(self, Request::Write { .. } | Request::Member(_))
     }
 }

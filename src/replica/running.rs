@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::announcing::Announcing;
 use super::forgetting::Forgetting;
 use super::install::Installing;
 use super::leases::Leases;
+use super::members::Membership;
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
+use super::quota::Limit;
 use super::snapshots::Snapshots;
 use super::status::Counters;
 use super::supply::{Lending, Reader};
@@ -56,6 +59,9 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) upgrade: Upgrade,
     pub(super) forgetting: Forgetting,
     pub(super) leases: Leases,
+    pub(super) limit: Limit,
+    pub(super) announcing: Announcing,
+    pub(super) membership: Membership,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
     pub(super) commit_latencies: Vec<Duration>,
@@ -117,6 +123,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             upgrade: Upgrade::starting_at(now),
             forgetting: Forgetting::starting_at(now, options.retention),
             leases: Leases::default(),
+            limit: Limit::of(options.quota),
+            announcing: Announcing::starting_at(now, options.announcement),
+            membership: Membership::starting_at(now),
             bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
@@ -156,6 +165,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         self.look_after_leases(now);
         self.look_for_a_leader(now);
         self.look_after_the_past(now);
+        self.look_after_the_quota(now);
+        self.look_after_the_announcement(now);
+        self.look_after_the_membership(now);
         if !self.proposals.is_empty() {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
@@ -179,6 +191,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.upgrade_deadline(),
             self.forgetting_deadline(),
             self.leases_deadline(),
+            self.announcing_deadline(),
+            self.membership_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -192,12 +206,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             bytes: self.machine.bytes(),
             compacted_revision: self.machine.compacted_revision(),
             past_bytes: self.machine.past_bytes(),
+            size: self.machine.size(),
             leases: self.machine.leases(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
             machine_applied: self.machine.applied_index(),
             machine_version: self.machine.version(),
             machine_supports: self.machine.supports(),
+            last_member: self.machine.roster().last_member(),
             snapshot_index: self.snapshots.newest(),
             snapshot_being_taken: self.snapshots.taking(),
             snapshot_being_installed: self.installing.as_ref().map(Installing::index),
@@ -206,6 +222,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending_requests: self.pending.count(),
             counters: self.counters,
         }
+    }
+
+    pub fn is_learner(&self) -> bool {
+        let known = self.machine.roster().member(self.id);
+        self.announced.learners.contains(&self.id) && !known.is_some_and(|it| it.is_enlisted)
     }
 
     /// Bytes of log that certainly still fit on the disk.
@@ -253,6 +274,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         from: NodeId,
         message: PeerMessage<C::Message>,
     ) {
+        self.membership.heard(now, from);
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;
@@ -286,6 +308,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending::Origin::Peer { node, ticket } => {
                 Output::Send { to: node, message: PeerMessage::RelayReply { ticket, response } }
             }
+            pending::Origin::Itself => return,
         });
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
-use super::{Consistency, Output, PeerMessage, Refused, Request, Response, Running};
+use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
-use crate::kv::{Command, Operation, Outcome, Query};
+use crate::kv::version::MEMBERS_ARE_KNOWN;
+use crate::kv::{Command, Effect, Operation, Outcome, Query};
 use crate::storage::Disk;
 use crate::types::{Instant, LeaseId, LogIndex, NodeId, Term, Ticket};
 
@@ -24,7 +25,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         timeout: Duration,
     ) {
         let origin = Origin::Client { ticket };
-        let revokes = match self.admit(&request) {
+        let revokes = match self.admit(&request, None) {
             Ok(revokes) => revokes,
             Err(response) => {
                 self.answer(origin, response);
@@ -84,19 +85,24 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.answer(origin, Response::Unknown(why));
             return;
         }
-        let admitted = self.admit(&request).and_then(|revokes| match self.core.leader() {
-            Some(id) if id == self.id => Ok(revokes),
-            other => Err(no_leader(other)),
-        });
+        let admitted =
+            self.admit(&request, Some(from)).and_then(|revokes| match self.core.leader() {
+                Some(id) if id == self.id => Ok(revokes),
+                other => Err(no_leader(other)),
+            });
         match admitted {
             Ok(revokes) => self.take_in(now, origin, request, revokes, timeout),
             Err(response) => self.answer(origin, response),
         }
     }
 
-    /// Whether a request may come in at all, and which lease it revokes. Nothing invalid is ever
-    /// proposed.
-    fn admit(&self, request: &Request) -> Result<Option<LeaseId>, Response> {
+    /// Whether a request may come in at all, of a client here or handed on by `from`, and which
+    /// lease it revokes. Nothing invalid is ever proposed.
+    fn admit(
+        &mut self,
+        request: &Request,
+        from: Option<NodeId>,
+    ) -> Result<Option<LeaseId>, Response> {
         let refused = |why, message: String| Err(Response::Refused { why, message });
         if self.stopping {
             return refused(Refused::Stopping, "this node is stopping: ask another".into());
@@ -111,17 +117,28 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 .and_then(|command| {
                     command.validate().map_err(|error| error.to_string()).map(|()| command)
                 })
-                .and_then(of_clients),
+                .and_then(|command| self.may_write(command, from).map(Some)),
             Request::Read { query, .. } => Query::decode(query)
                 .map_err(|error| error.to_string())
                 .and_then(|query| query.validate().map_err(|error| error.to_string()))
                 .map(|()| None),
             Request::Lease { .. } => Ok(None),
+            Request::Member(_) if self.machine.version() < MEMBERS_ARE_KNOWN => {
+                Err("some member's program is too old for changes by clients".into())
+            }
+            Request::Member(_) => Ok(None),
         };
-        let revokes = match checked {
-            Ok(revokes) => revokes,
+        let mut revokes = None;
+        match checked {
             Err(message) => return refused(Refused::Invalid, message),
-        };
+            Ok(Some(operation)) => {
+                self.has_room_for(&operation)?;
+                if let Operation::LeaseRevoke { id } = operation {
+                    revokes = Some(id);
+                }
+            }
+            Ok(None) => {}
+        }
         match request {
             Request::Write { .. } if let Some(index) = self.agreement.disagreed_at() => {
                 refused(Refused::Disagreement, disagreement(index))
@@ -133,6 +150,24 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             _ => Ok(revokes),
         }
+    }
+
+    /// The operation of a command, if a client here, or the node `from`, may write it.
+    fn may_write(&self, command: Command, from: Option<NodeId>) -> Result<Operation, String> {
+        let why = match &command.operation {
+            Operation::RaiseVersion { .. } => "the cluster raises its version itself",
+            Operation::LeaseCheckpoint(_) => "the cluster notes itself how long its leases last",
+            Operation::Enlist { .. } => "the cluster itself writes down who is to vote",
+            Operation::Announce(announcement) => {
+                let members = self.announced.members();
+                if from == Some(announcement.node) && members.contains(&announcement.node) {
+                    return Ok(command.operation);
+                }
+                "a member is announced by itself alone"
+            }
+            _ => return Ok(command.operation),
+        };
+        Err(why.into())
     }
 
     /// Puts an operation of the cluster's own into this turn's batch, as a client's would be: not
@@ -164,7 +199,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 
     /// Brings a waiting request on its way, if a leader is known.
-    fn dispatch(&mut self, now: Instant, ticket: Ticket) {
+    pub(super) fn dispatch(&mut self, now: Instant, ticket: Ticket) {
         let Some(pending) = self.pending.get(ticket) else { return };
         let relayed = matches!(pending.origin, Origin::Peer { .. });
         match (self.core.leader(), &pending.request) {
@@ -184,6 +219,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 }
                 self.pending.advance(ticket, Stage::Proposing);
                 self.proposals.push(Proposal { ticket, command });
+            }
+            (Some(id), Request::Member(order)) if id == self.id => {
+                let order = order.clone();
+                self.order_of_client(now, ticket, &order);
             }
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
@@ -252,12 +291,16 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         if self.lease_refused(now, ticket) {
             return;
         }
+        if self.membership.enlisting.remove(&ticket).is_some() {
+            self.finish(ticket, half_done());
+            return;
+        }
         match why {
             Refusal::NotLeader { leader } => {
                 let of_client = self
                     .pending
                     .get(ticket)
-                    .is_some_and(|p| matches!(p.origin, Origin::Client { .. }));
+                    .is_some_and(|p| !matches!(p.origin, Origin::Peer { .. }));
                 if of_client {
                     // It has gone nowhere: it waits for the next leader.
                     self.pending.advance(ticket, Stage::Waiting);
@@ -297,7 +340,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.finish(ticket, response);
             }
             Some(Request::Lease { .. }) => self.answer_about_lease(now, ticket),
-            Some(Request::Write { .. }) | None => {}
+            Some(Request::Write { .. } | Request::Member(_)) | None => {}
         }
     }
 
@@ -317,6 +360,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         outcome: Option<Outcome>,
     ) {
         for (proposed_in, ticket) in self.pending.proposed_at(index) {
+            let enlisted = self.membership.enlisting.remove(&ticket);
             match &outcome {
                 Some(outcome) if proposed_in == term => {
                     if let Some(pending) = self.pending.get(ticket)
@@ -324,8 +368,16 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                     {
                         self.commit_latencies.push(now.since(pending.arrived));
                     }
-                    self.finish(ticket, Response::Written(outcome.encode()));
+                    self.finish(
+                        ticket,
+                        match (enlisted, &outcome.effect) {
+                            (None, _) => Response::Written(outcome.encode()),
+                            (Some(_), Effect::Refused(_)) => half_done(),
+                            (Some(node), _) => Response::Member(MemberResult::Done { node }),
+                        },
+                    );
                 }
+                _ if enlisted.is_some() => self.finish(ticket, half_done()),
                 // Another leader's entry is committed in this place, so this one never will be.
                 _ => self.finish(ticket, no_leader(self.known_leader)),
             }
@@ -339,16 +391,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 }
 
-/// Whether a client may write this, and which lease it revokes.
-fn of_clients(command: Command) -> Result<Option<LeaseId>, String> {
-    match command.operation {
-        Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
-        Operation::LeaseCheckpoint(_) => {
-            Err("the cluster notes itself how long its leases last".into())
-        }
-        Operation::LeaseRevoke { id } => Ok(Some(id)),
-        _ => Ok(None),
-    }
+/// Of a member that was added, and may yet stay a learner.
+fn half_done() -> Response {
+    let why = "the member was added, and whether it will vote is unknown: look at the members";
+    Response::Unknown(why.into())
 }
 
 fn disagreement(index: LogIndex) -> String {

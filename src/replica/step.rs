@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::supply::Reader;
 use super::{Fatal, Observation, Output, PeerMessage, Running, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
+use crate::kv::{self, version::MEMBERS_ARE_KNOWN};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
 use crate::types::{Instant, LogIndex, Seq};
@@ -130,7 +131,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             Effect::ServeRead { ticket, at } => self.read_confirmed(now, ticket, at),
             Effect::Refuse { ticket, why } if self.orders.knows(ticket) => {
-                self.order_refused(ticket, why);
+                self.order_refused(now, ticket, why);
             }
             Effect::Refuse { ticket, why } => self.core_refused(now, ticket, why),
             Effect::ReadSnapshot { to, index, offset, max_bytes } => {
@@ -210,11 +211,19 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         if let (Payload::Command(command), Some(outcome)) = (&payload, &outcome) {
             self.lease_applied(now, (index, term), command, outcome);
         }
+        if let Payload::Configuration(configuration) = &payload {
+            self.applied_configuration = configuration.clone();
+        }
+        let raised = Some(kv::Effect::Raised { version: MEMBERS_ARE_KNOWN });
+        let changes = matches!(payload, Payload::Configuration(_));
+        if changes || outcome.as_ref().map(|outcome| &outcome.effect) == raised.as_ref() {
+            let configuration = &self.applied_configuration;
+            self.machine.know_members(&configuration.members(), &configuration.voters);
+        }
         self.entry_applied(now, index, term, outcome);
         match payload {
             Payload::Configuration(configuration) => {
                 self.order_applied(index, term, Some(&configuration));
-                self.applied_configuration = configuration;
             }
             Payload::Command(_) | Payload::Noop => self.order_applied(index, term, None),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::members;
 use crate::codec::CodecError;
 use crate::replica::{Consistency, LeaseAsk, Refused, Request, Response};
 use crate::schema::client_capnp as schema;
@@ -65,7 +66,7 @@ pub(super) fn node(number: u64) -> Result<NodeId, CodecError> {
     if number == 0 { Err(CodecError("node 0 is nobody".into())) } else { Ok(NodeId(number)) }
 }
 
-fn text(from: capnp::text::Reader<'_>) -> Result<String, CodecError> {
+pub(super) fn text(from: capnp::text::Reader<'_>) -> Result<String, CodecError> {
     from.to_string().map_err(|_| CodecError("a text that is not UTF-8".into()))
 }
 
@@ -84,6 +85,7 @@ pub fn write_request(request: &Request, timeout: Duration, mut to: schema::reque
             question.set_id(id.0);
             question.set_keep_alive(*ask == LeaseAsk::KeepAlive);
         }
+        Request::Member(order) => members::write_order(order, to.init_member()),
     }
 }
 
@@ -111,6 +113,7 @@ pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Durat
                 Consistency::Linearizable
             },
         },
+        schema::request::Member(order) => Request::Member(members::read_order(order?)?),
     };
     Ok((request, timeout))
 }
@@ -131,6 +134,7 @@ pub fn request_size(request: &Request) -> usize {
     match request {
         Request::Write { command: bytes } | Request::Read { query: bytes, .. } => bytes.len(),
         Request::Lease { .. } => LEASE_QUESTION,
+        Request::Member(_) => members::MAX_ADDRESS_BYTES,
     }
 }
 
@@ -139,6 +143,7 @@ pub fn response_size(response: &Response) -> usize {
     match response {
         Response::Written(bytes) | Response::Answer(bytes) => bytes.len(),
         Response::Refused { message: text, .. } | Response::Unknown(text) => text.len(),
+        Response::Member(_) => 0,
     }
 }
 
@@ -148,6 +153,7 @@ pub fn write_response(response: &Response, mut to: schema::response::Builder<'_>
         Response::Written(outcome) => to.set_written(outcome),
         Response::Answer(answer) => to.set_answer(answer),
         Response::Unknown(why) => to.set_unknown(why),
+        Response::Member(result) => members::write_result(result, to.init_member()),
         Response::Refused { why, message } => {
             let mut refused = to.init_refused();
             refused.set_message(message);
@@ -173,6 +179,7 @@ pub fn read_response(from: schema::response::Reader<'_>) -> Result<Response, Cod
         schema::response::Written(outcome) => Response::Written(Bytes::copy_from_slice(outcome?)),
         schema::response::Answer(answer) => Response::Answer(Bytes::copy_from_slice(answer?)),
         schema::response::Unknown(why) => Response::Unknown(text(why?)?),
+        schema::response::Member(result) => Response::Member(members::read_result(result?)?),
         schema::response::Refused(refused) => {
             let refused = refused?;
             let why = match refused.which()? {

@@ -14,8 +14,9 @@ use crate::grpc::backend::{Backend, Identity};
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_create_request::FilterType;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
-use crate::kv::{Effect, Operation, PutRequest, RequestOp};
-use crate::replica::{ReplicaStatus, Request, Response};
+use crate::grpc::snapshot::SnapshotBytes;
+use crate::kv::{Effect, Machine, Operation, PutRequest, RequestOp};
+use crate::replica::{Order, OrderResult, ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node that can only be watched.
@@ -50,6 +51,22 @@ impl Backend for Watched {
 
     fn leases(&self) -> (Revision, Vec<LeaseId>) {
         (Revision(0), Vec::new())
+    }
+
+    fn order(&self, _: Order, _: Duration) -> LocalBoxFuture<'static, OrderResult> {
+        futures::future::pending().boxed_local()
+    }
+
+    fn state(&self) -> Option<Machine> {
+        None
+    }
+
+    fn is_learner(&self) -> bool {
+        false
+    }
+
+    fn open_snapshot(&self) -> Result<SnapshotBytes, String> {
+        Err("a node that can only be watched has none".to_owned())
     }
 
     fn identity(&self) -> &Identity {
