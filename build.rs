@@ -40,11 +40,16 @@ fn main() {
 }
 
 /// etcd's messages, each package a module of one file. Keys and values keep the buffer that they
-/// came in.
+/// came in. The gateway, which knows messages by name alone, gets their description.
 fn etcd() -> Result<(), Box<dyn std::error::Error>> {
     const FILES: [&str; 5] =
         ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto"];
-    let files = protox::compile(FILES, ["schema/etcd"])?;
+    let mut compiler = protox::Compiler::new(["schema/etcd"])?;
+    compiler.include_imports(true).open_files(FILES)?;
+    let place = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo names no OUT_DIR")?);
+    std::fs::write(place.join("etcd.descriptors"), compiler.encode_file_descriptor_set())?;
+    compiler.include_source_info(true);
+    let files = compiler.file_descriptor_set();
     prost_build::Config::new().bytes(["."]).include_file("etcd.rs").compile_fds(files)?;
     Ok(())
 }

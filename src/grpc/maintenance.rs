@@ -12,7 +12,7 @@ use super::header::header;
 use super::pb::etcdserverpb as pb;
 
 /// The version of etcd whose answers these are. Clients parse it.
-const ETCD_VERSION: &str = "3.5.21";
+pub const ETCD_VERSION: &str = "3.5.21";
 
 /// Serves one connection.
 pub struct Maintenance {

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
-//!                                    │ messages: pb      │ convert, status, header
+//!          ── HTTP/1 ────► │ ► gateway ▲ │ messages: pb      │ convert, status, header
 //! ```
 //!
 //! # Why not generated servers
@@ -28,6 +28,7 @@ mod backend;
 mod call;
 mod cluster;
 mod convert;
+mod gateway;
 mod header;
 mod kv;
 mod maintenance;
@@ -37,4 +38,5 @@ mod server;
 mod status;
 
 pub use backend::{Backend, Backends, Identity};
-pub use server::{GrpcLimits, serve};
+pub use gateway::MetricsPage;
+pub use server::{GrpcLimits, Server};

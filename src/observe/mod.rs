@@ -25,7 +25,7 @@ mod http;
 mod process;
 mod registry;
 
-pub use http::{HttpError, HttpLimits, HttpServer, Observed};
+pub use http::{Guest, GuestBody, HttpError, HttpLimits, HttpServer, Observed, metrics};
 pub use process::{Figures, FiguresError};
 pub use registry::{LATENCY_BUCKETS, MetricError, Registry};
 

@@ -31,7 +31,7 @@ fn start(limits: HttpLimits) -> (HttpServer, Rc<Program>) {
     let program = Rc::new(program);
     let observed = Rc::clone(&program) as Rc<dyn Observed>;
     let loopback = "127.0.0.1:0".parse().unwrap();
-    (HttpServer::start(loopback, limits, registry, observed).unwrap(), program)
+    (HttpServer::start(loopback, limits, registry, observed, None).unwrap(), program)
 }
 
 /// Sends `head` and returns all that comes back until the server closes.
@@ -166,7 +166,7 @@ fn a_stopped_server_frees_its_port_and_lets_the_next_have_it() {
         server.stop().await;
         assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
         let registry = Rc::new(Registry::new("kvtest").unwrap());
-        let again = HttpServer::start(address, limits, registry, program).unwrap();
+        let again = HttpServer::start(address, limits, registry, program, None).unwrap();
         assert!(get(again.address(), "/health").await.contains(" 200 "));
         again.stop().await;
     });
@@ -183,7 +183,7 @@ fn dropped_it_ends_and_beyond_loopback_it_never_begins() {
         assert!(TcpStream::connect(address).await.is_err());
         let registry = Rc::new(Registry::new("kvtest").unwrap());
         let outside = "0.0.0.0:0".parse().unwrap();
-        let refused = HttpServer::start(outside, HttpLimits::default(), registry, program);
+        let refused = HttpServer::start(outside, HttpLimits::default(), registry, program, None);
         assert!(refused.err().unwrap().to_string().contains("loopback"));
     });
 }
