@@ -11,9 +11,11 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
-//!          ── HTTP/1 ────► │ ► gateway ▲ │ messages: pb      │ convert, status, header
+//!   client ── HTTP/2 ──► server ───────────► routes ──► kv, maintenance, … ──► backend (the node)
+//!          ── HTTP/1.1 ──► │ ──► gateway ──► │           convert, status, header
 //! ```
+//!
+//! Messages are those of `pb`; the gateway has JSON in their place.
 //!
 //! # Why not generated servers
 //! A node is one thread. Generated services want to be moved between threads, and every request

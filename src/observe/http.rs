@@ -171,12 +171,13 @@ async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut open = JoinSet::new();
+    let most = limits.connections + limits.guests;
     let room = Arc::new(Semaphore::new(limits.guests));
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             _ = open.join_next(), if !open.is_empty() => {}
-            accepted = listener.accept(), if open.len() < limits.connections + limits.guests => match accepted {
+            accepted = listener.accept(), if open.len() < most => match accepted {
                 Ok((stream, _)) => {
                     let (answers, room) = (Rc::clone(&answers), Arc::clone(&room));
                     open.spawn_local(converse(stream, limits, answers, room));

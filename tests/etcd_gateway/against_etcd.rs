@@ -1,70 +1,11 @@
 //! The same requests to a real etcd and to a node, answer by answer.
 
-use std::fs::File;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-
 use http::Method;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::cases::{CASES, Same};
 use super::client::{Answer, Web};
-use super::kvctl_home::wait_until;
-
-/// A real etcd, alone, which ends with this value.
-struct Etcd {
-    process: Child,
-    directory: TempDir,
-    web: Web,
-}
-
-impl Etcd {
-    fn start() -> Etcd {
-        let directory = TempDir::new().unwrap();
-        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [client, peer] = ports.map(|it| it.local_addr().unwrap().to_string());
-        let log = File::create(directory.path().join("log")).unwrap();
-        let etcd = std::env::var_os("ETCD").unwrap_or_else(|| "etcd".into());
-        let process = Command::new(&etcd)
-            .arg("--data-dir")
-            .arg(directory.path().join("data"))
-            .args(["--listen-client-urls", &format!("http://{client}")])
-            .args(["--advertise-client-urls", &format!("http://{client}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}")])
-            // Without it, etcd of this age refuses other processors than x86.
-            .env("ETCD_UNSUPPORTED_ARCH", "arm64")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{etcd:?}: {error}: install Debian's etcd-server, or name one in ETCD")
-            });
-        let etcd = Etcd { process, directory, web: Web::at(&client) };
-        wait_until("etcd serves", || {
-            etcd.web.ask(&Method::GET, "/health", "").is_ok_and(|it| it.status == 200)
-        });
-        etcd
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.directory.path().join("log"));
-            let log = log.unwrap_or_default();
-            eprintln!(
-                "etcd's last words:\n{}",
-                log.get(log.len().saturating_sub(2000)..).unwrap_or(&log)
-            );
-        }
-    }
-}
+use super::reference::Reference;
 
 /// The store's revision.
 fn revision(web: &Web) -> u64 {
@@ -112,9 +53,9 @@ const HEADERS: [&str; 5] = [
 
 #[test]
 fn a_node_answers_as_etcd_does() {
-    let etcd = Etcd::start();
+    let etcd = Reference::start(1, &[]);
     let (_home, nodes) = super::cluster(1);
-    let (theirs, ours) = (&etcd.web, &nodes[0]);
+    let (theirs, ours) = (&Web::at(&etcd.addresses[0]), &nodes[0]);
     let bases = (revision(theirs), revision(ours));
     let mut different = Vec::new();
     for (method, path, body, same) in CASES {

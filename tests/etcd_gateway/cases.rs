@@ -74,13 +74,20 @@ pub const CASES: &[(&str, &str, &str, Same)] = &[
     (
         "POST",
         "/v3/kv/txn",
-        r#"{"compare":[{"key":"Zm9v","target":"VERSION","version":"3","result":"EQUAL"}],"success":[{"requestPut":{"key":"Zm9v","value":"YmFy"}},{"request_range":{"key":"Zm9v"}},{"request_txn":{}}]}"#,
+        concat!(
+            r#"{"compare":[{"key":"Zm9v","target":"VERSION","version":"3","result":"EQUAL"}],"#,
+            r#""success":[{"requestPut":{"key":"Zm9v","value":"YmFy"}},"#,
+            r#"{"request_range":{"key":"Zm9v"}},{"request_txn":{}}]}"#
+        ),
         All,
     ),
     (
         "POST",
         "/v3/kv/txn",
-        r#"{"compare":[{"key":"Zm9v","target":"VALUE","value":"bm9uZQ=="}],"failure":[{"request_range":{"key":"bm9uZQ=="}}]}"#,
+        concat!(
+            r#"{"compare":[{"key":"Zm9v","target":"VALUE","value":"bm9uZQ=="}],"#,
+            r#""failure":[{"request_range":{"key":"bm9uZQ=="}}]}"#
+        ),
         All,
     ),
     ("POST", "/v3/kv/txn", "{}", All),

@@ -2,6 +2,10 @@
 
 #[path = "../kvctl_home/mod.rs"]
 mod kvctl_home;
+// Others use more of it.
+#[allow(dead_code)]
+#[path = "../etcd/reference.rs"]
+mod reference;
 
 mod against_etcd;
 mod cases;

@@ -3,8 +3,8 @@
 //! # The rule
 //! What a client sees is written down in `schema/etcd/gateway.md`. The gateway is a client of the
 //! services like any other, in the same process: a request becomes a call on the wire's own terms,
-//! goes through the same routes, and its answer becomes JSON. So it knows no method by itself, and a
-//! service that comes to the routes is here, too.
+//! goes through the same routes, and its answer becomes JSON. So it knows no method by itself, and
+//! whatever comes to the routes is here, too.
 //!
 //! ```text
 //!            JSON ──► reading ──► bytes ──► call ─┐
@@ -144,5 +144,7 @@ fn success(body: Body) -> Answer {
     answer
 }
 
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod tests;

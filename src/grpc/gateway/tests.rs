@@ -68,7 +68,7 @@ where
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A service whose watches are numbered as they come; at the end of the client's messages, it fails.
+/// A service whose watches are numbered as they come; at the end of its messages, it fails.
 fn watches() -> Gateway {
     async fn serve(
         mut asked: Streaming<pb::WatchRequest>,
@@ -122,7 +122,10 @@ async fn next(answer: &mut Answer) -> String {
     String::from_utf8(data.to_vec()).unwrap()
 }
 
-const STOPPED: &str = r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: server stopped","http_status":"Service Unavailable"}}"#;
+const STOPPED: &str = concat!(
+    r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: server stopped","#,
+    r#""http_status":"Service Unavailable"}}"#
+);
 
 #[test]
 fn a_stream_answers_each_message_at_once_and_tells_how_it_ended() {
@@ -220,7 +223,8 @@ fn a_large_answer_comes_in_pieces_and_whole() {
         let kvs = all["kvs"].as_array().unwrap();
         assert_eq!(kvs.len(), 2000);
         let right = |(kv, number): (&serde_json::Value, u32)| {
-            kv["mod_revision"] == number.to_string() && kv["value"].as_str().unwrap().len() == 1336
+            kv["mod_revision"].as_str() == Some(&*number.to_string())
+                && kv["value"].as_str().unwrap().len() == 1336
         };
         assert!(kvs.iter().zip(1..).all(right));
     });

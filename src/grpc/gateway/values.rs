@@ -30,8 +30,8 @@ impl Values {
         Values { body, buffer: BytesMut::new(), end: End::default() }
     }
 
-    /// The next value, or `None` at the end of the body. What is left at the end without being whole
-    /// is a value, too: the parser will say what it lacks.
+    /// The next value, or `None` at the end of the body. What is left at the end and not whole is a
+    /// value, too: the parser will say what it lacks.
     ///
     /// # Errors
     /// If it is too large, or the client went away.

@@ -1,9 +1,9 @@
 //! A message's bytes on the wire become its JSON, piece by piece.
 //!
 //! # Why in pieces
-//! A range may be gigabytes, and a node is one thread. So whoever writes says how much it wants now;
-//! what is still to do waits on a stack of ours. Nothing is decoded ahead of its turn: of a message
-//! only the places of its fields are known.
+//! A range may be gigabytes, and a node is one thread. So whoever writes says how much it wants
+//! now; what is still to do waits on a stack of ours. Nothing is decoded ahead of its turn: of a
+//! message only the places of its fields are known.
 //!
 //! # The rule
 //! What is on the wire is written, and what is not (zeros, mostly) is left out: the same rule as
@@ -243,7 +243,10 @@ mod tests {
         Some(pb::ResponseHeader { cluster_id: 32, member_id: u64::MAX, revision: 2, raft_term: 2 })
     }
 
-    const HEADER: &str = r#""header":{"cluster_id":"32","member_id":"18446744073709551615","revision":"2","raft_term":"2"}"#;
+    const HEADER: &str = concat!(
+        r#""header":{"cluster_id":"32","member_id":"18446744073709551615","#,
+        r#""revision":"2","raft_term":"2"}"#
+    );
 
     #[test]
     fn answers_look_as_in_the_specification() {
@@ -255,7 +258,10 @@ mod tests {
             version: 1,
             lease: 0,
         };
-        let foo = r#"{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}"#;
+        let foo = concat!(
+            r#"{"key":"Zm9v","create_revision":"2","mod_revision":"2","#,
+            r#""version":"1","value":"YmFy"}"#
+        );
         let range = pb::RangeResponse {
             header: header(),
             kvs: vec![kv("foo", "bar"), kv("foo", "bar")],
@@ -303,7 +309,10 @@ mod tests {
         };
         assert_eq!(
             json("/etcdserverpb.Watch/Watch", &watch),
-            r#"{"watch_id":"-1","canceled":true,"cancel_reason":"a \"reason\"\n","events":[{"kv":{}},{"type":"DELETE"}]}"#
+            concat!(
+                r#"{"watch_id":"-1","canceled":true,"cancel_reason":"a \"reason\"\n","#,
+                r#""events":[{"kv":{}},{"type":"DELETE"}]}"#
+            )
         );
         let alarm = |alarm| pb::AlarmMember { member_id: 9, alarm };
         let alarms = pb::AlarmResponse { header: None, alarms: vec![alarm(1), alarm(-3)] };
