@@ -41,7 +41,8 @@ fn main() {
 }
 
 /// etcd's messages and gRPC's own, each package a module of one file. Keys and values keep the
-/// buffer that they came in.
+/// buffer that they came in. Who knows messages by name alone, the gateway and reflection, gets
+/// their description.
 fn etcd() -> Result<(), Box<dyn std::error::Error>> {
     const FILES: [&str; 8] = [
         "kv.proto",

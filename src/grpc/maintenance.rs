@@ -21,7 +21,7 @@ use crate::replica::{Order, OrderResult};
 use crate::types::{NodeId, Revision};
 
 /// The version of etcd whose answers these are. Clients parse it.
-const ETCD_VERSION: &str = "3.5.21";
+pub const ETCD_VERSION: &str = "3.5.21";
 
 /// That of the cluster: without the last number.
 const CLUSTER_VERSION: &str = "3.5.0";

@@ -11,11 +11,12 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, watch, lease, maintenance, cluster ──► backend
-//!                                    │           ▲                                     (the node)
-//!                                    │           └── lock, election (turns, observing)
-//!                                    │ messages: pb      │ convert, status, header
+//!   client ── HTTP/2 ──► server ───────────► routes ──► kv, watch, lease, cluster, … ──► backend
+//!          ── HTTP/1.1 ──► │ ──► gateway ──► │           ▲  convert, status, header      (the node)
+//!                                            └── lock, election (turns, observing)
 //! ```
+//!
+//! Messages are those of `pb`; the gateway has JSON in their place.
 //!
 //! # Why not generated servers
 //! A node is one thread. Generated services want to be moved between threads, and every request
@@ -31,6 +32,7 @@ mod call;
 mod cluster;
 mod convert;
 mod election;
+mod gateway;
 mod header;
 mod health;
 mod kv;
@@ -49,5 +51,6 @@ mod turns;
 pub mod watch;
 
 pub use backend::{Backend, Backends, Identity};
-pub use server::{GrpcLimits, serve};
+pub use gateway::MetricsPage;
+pub use server::{GrpcLimits, Server};
 pub use snapshot::SnapshotBytes;

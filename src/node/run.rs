@@ -31,9 +31,9 @@ use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
 use crate::grpc::watch::{Hub, HubOptions};
-use crate::grpc::{self, Backends, GrpcLimits, Identity};
+use crate::grpc::{self, Backends, GrpcLimits, Identity, MetricsPage};
 use crate::kv::Announcement;
-use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
+use crate::observe::{self, Guest, HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
 use crate::storage::{Disk, FileDisk, LogOptions};
@@ -276,9 +276,7 @@ async fn serve<D: Disk + 'static>(
     servers.push(spawn(server.run(move || control.capability())));
 
     let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
-    if let Some(address) = node.config.grpc {
-        servers.push(serve_grpc(node, address, metrics.clone()).await?);
-    }
+    let requests = metrics.clone();
     let (desk, window) = (node.desk.clone(), node.window.clone());
     let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;
     sockets.push(("client", client.counters()));
@@ -297,7 +295,14 @@ async fn serve<D: Disk + 'static>(
         watch_metrics: WatchMetrics::new(&node.registry)?,
         sockets,
     };
-    let http = serve_http(node, Rc::new(observed)).await?;
+    let observed: Rc<dyn Observed> = Rc::new(observed);
+    let mut guest: Option<Rc<dyn Guest>> = None;
+    if let Some(address) = node.config.grpc {
+        let (server, task) = serve_grpc(node, address, requests, observed.clone()).await?;
+        servers.push(task);
+        guest = Some(server);
+    }
+    let http = serve_http(node, observed, guest).await?;
     Ok((servers, http))
 }
 
@@ -315,12 +320,13 @@ async fn bind(
     Ok(Server::new(listener, ServerOptions { whom, max_connections, limits }))
 }
 
-/// etcd's API.
+/// etcd's API, on a socket of its own; its gateway is a guest on the HTTP port, too.
 async fn serve_grpc<D: Disk + 'static>(
     node: &Node<D>,
     address: SocketAddr,
     metrics: Rc<ClientMetrics>,
-) -> Result<Aborting, NodeError> {
+    observed: Rc<dyn Observed>,
+) -> Result<(Rc<grpc::Server>, Aborting), NodeError> {
     let listener = listen_within(&Address::Tcp(address), LISTEN_PATIENCE).await?;
     let no_tcp = || std::io::Error::other(format!("{address} is no TCP address"));
     let listener = listener.into_tcp().ok_or_else(no_tcp)?;
@@ -342,19 +348,24 @@ async fn serve_grpc<D: Disk + 'static>(
             hub: hub.clone(),
         })
     });
-    Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
+    let registry = node.registry.clone();
+    let page: MetricsPage = Rc::new(move || observe::metrics(&registry, &*observed));
+    let server = Rc::new(grpc::Server::new(GrpcLimits::default(), backends, page));
+    Ok((server.clone(), spawn(server.serve(listener))))
 }
 
 /// Like the other sockets, an address that is taken is tried again for a while.
 async fn serve_http<D: Disk>(
     node: &Node<D>,
     observed: Rc<dyn Observed>,
+    guest: Option<Rc<dyn Guest>>,
 ) -> Result<HttpServer, NodeError> {
     const RETRY: Duration = Duration::from_millis(100);
     let end = tokio::time::Instant::now() + LISTEN_PATIENCE;
     loop {
         let (registry, observed) = (node.registry.clone(), observed.clone());
-        match HttpServer::start(node.config.http, HttpLimits::default(), registry, observed) {
+        let (address, limits) = (node.config.http, HttpLimits::default());
+        match HttpServer::start(address, limits, registry, observed, guest.clone()) {
             Err(HttpError::Listen { source, .. })
                 if source.kind() == std::io::ErrorKind::AddrInUse
                     && tokio::time::Instant::now() + RETRY < end =>

@@ -58,7 +58,7 @@ impl Reference {
         });
         let members = running.collect();
         let addresses = clients.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let etcd = Reference { members, addresses, directory: directory };
+        let etcd = Reference { members, addresses, directory };
         etcd.wait();
         etcd
     }
