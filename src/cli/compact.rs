@@ -16,8 +16,8 @@ use crate::types::Revision;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  kvctl scan --limit 1 -o json              tells the revision of the store
   kvctl compact 1000
-  kvctl compact $(kvctl scan --limit 1 -o json | jq .revision)
 
 JSON fields: schema_version, compacted (up to this revision), revision (of the store)")]
 pub struct Compact {

@@ -24,7 +24,7 @@ Examples:
   kvctl watch greeting
   kvctl watch users/ --prefix --prev-kv
   kvctl watch a m --rev 17                  from a up to m, from revision 17 on
-  kvctl watch '' --prefix -o json | jq -r 'select(.type == \"delete\").key'
+  kvctl watch a --from-key -o json | jq -r 'select(.type == \"delete\").key'
 
 JSON fields, an event a line: schema_version, type (put, delete, progress), revision, key (or
 key_b64); of a put: value (or value_b64), create_revision, mod_revision, version, lease (left out if

@@ -37,7 +37,7 @@ pub enum Lease {
 #[command(after_help = "\
 Examples:
   kvctl lease grant 60s
-  kvctl put node/7 up --lease $(kvctl lease grant 60s -o name)
+  lease=$(kvctl lease grant 60s -o name) && kvctl put node/7 up --lease $lease
 
 JSON fields: schema_version, id (hexadecimal), ttl_seconds (that holds: the cluster has a least one)")]
 pub struct Grant {
