@@ -81,16 +81,13 @@ impl Etcd<'_> {
         reach::who_is_missing(self.global, directory, failure, error.is_unreachable()).await
     }
 
-    pub async fn explain_watch(&self, error: WatchError, again: &str) -> Failure {
+    pub async fn explain_watch(&self, error: WatchError) -> Failure {
         let failure = Failure::failed(error.to_string());
         match error {
             WatchError::Failed(error) => self.explain(error).await,
-            WatchError::Compacted { compacted, .. } => {
-                let flag = self.global.flag();
-                failure
-                    .next("read what is there now: kvctl get")
-                    .next(format!("or watch what is left: kvctl{flag} {again} --rev {compacted}"))
-            }
+            WatchError::Compacted { compacted, .. } => failure
+                .next("read what is there now: kvctl get")
+                .next(format!("or watch what is left: the same with --rev {compacted}")),
             WatchError::Canceled { .. } => failure,
         }
     }

@@ -92,10 +92,7 @@ pub async fn run(global: &Global, command: Watch) -> Outcome {
                 interrupted = true;
                 output::warn(format!("{endpoint} is lost: {why}; looking for another"));
             }
-            Err(error) => {
-                let again = format!("watch {}", command.selection.key.display());
-                return Err(etcd.explain_watch(error, &again).await);
-            }
+            Err(error) => return Err(etcd.explain_watch(error).await),
         }
     }
 }
