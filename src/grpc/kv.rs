@@ -108,7 +108,19 @@ impl Kv {
             let header = Some(header(&*self.backend, outcome.revision));
             return Ok(pb::PutResponse { header, prev_kv: None });
         }
-        let (revision, response) = self.alone(RequestOp::Put(put), timeout).await?;
+        let lease = put.lease;
+        let done = match self.alone(RequestOp::Put(put), timeout).await {
+            // Both may be missing. A transaction says so of the key first, a put of the lease.
+            Err(status)
+                if lease.0 != 0 && status.message() == status::key_not_found().message() =>
+            {
+                let of_lease = Query::Lease { id: lease, keys: false, after: Bytes::new() };
+                self.query(of_lease, Consistency::Linearizable, timeout).await?;
+                Err(status)
+            }
+            other => other,
+        };
+        let (revision, response) = done?;
         let ResponseOp::Put { prev } = response else { return Err(another_kind()) };
         let header = Some(header(&*self.backend, revision));
         Ok(pb::PutResponse { header, prev_kv: prev.map(convert::key_value) })

@@ -104,6 +104,8 @@ impl History {
         }
         if now.is_tombstone() {
             self.keep(now.clone());
+        } else {
+            self.forget_deletion(&(now.kv.key.clone(), revision));
         }
         self.append((revision, sub), now);
     }
@@ -123,6 +125,12 @@ impl History {
         let Some(item) = self.past.remove(key) else { return };
         self.bytes -= item.bytes();
         self.digest.remove(hash::of_past(item.hash));
+    }
+
+    fn forget_deletion(&mut self, key: &(Bytes, Revision)) {
+        if self.past.get(key).is_some_and(|item| item.is_tombstone()) {
+            self.forget(key);
+        }
     }
 
     /// From now on nothing before `at` can be read. `now` is the store's revision.
@@ -166,7 +174,7 @@ impl History {
                 self.forget(&(key.clone(), replaced));
             }
             if is_tombstone {
-                self.forget(&(key, revision));
+                self.forget_deletion(&(key, revision));
             }
         }
     }
