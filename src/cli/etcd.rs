@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use tonic::Code;
-
 use super::failure::{Exit, Failure};
 use super::{Global, reach, units};
 use crate::config::{ClusterDirectory, NodeConfig};
-use crate::etcd_client::{Client, Error, KeyValue, Kind, Options, WatchError};
+use crate::etcd_client::{Client, Code, Error, KeyValue, Kind, Options, WatchError};
 use crate::kv;
 use crate::types::{LeaseId, Revision};
 

@@ -15,7 +15,7 @@ use super::etcd::Etcd;
 use super::failure::{Exit, Failure};
 use super::interrupt::Interrupt;
 use super::output;
-use crate::etcd_client::{Error, Granted, KeepAlive, Kind, Lost};
+use crate::etcd_client::{Code, Error, Granted, KeepAlive, Kind, Lost};
 use crate::types::LeaseId;
 
 /// Before another try.
@@ -96,7 +96,7 @@ impl<'a> Hold<'a> {
         match etcd.client.lease_revoke(lease.id).await {
             Ok(()) => {}
             // It has ended by itself.
-            Err(error) if error.code == tonic::Code::NotFound => {}
+            Err(error) if error.code == Code::NotFound => {}
             Err(error) => output::warn(format!(
                 "it could not be given up: {error}; it is free after {} s at the latest",
                 lease.ttl.as_secs()

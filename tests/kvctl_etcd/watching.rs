@@ -73,8 +73,10 @@ fn nothing_is_skipped_or_told_twice_however_often_the_connection_breaks() {
                     // About every fiftieth revision it breaks, on the way that is in use.
                     if next_revision.0 / 50 > breaks {
                         breaks = next_revision.0 / 50;
-                        [&first, &second].map(|proxy| proxy.close());
-                        [&first, &second].map(|proxy| proxy.open());
+                        for proxy in [&first, &second] {
+                            proxy.close();
+                            proxy.open();
+                        }
                     }
                 }
                 Told::Interrupted { .. } => {}

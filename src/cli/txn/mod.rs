@@ -124,5 +124,8 @@ fn ask(encoding: Encoding) -> Result<Parts, Failure> {
             }
         }
     }
-    Ok(parts)
+    match parts.longest() {
+        0 => Err(Failure::usage("the transaction is empty")),
+        _ => Ok(parts),
+    }
 }
