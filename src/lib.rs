@@ -19,8 +19,8 @@
 //! 9. [`record`] — a node's life, kept, and lived again.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
-//! conversations ([`rpc`], [`client`], [`grpc`]) and [`testing`], a real cluster for tests, this
-//! project's and yours.
+//! conversations ([`rpc`], [`client`], [`grpc`], [`etcd_client`]) and [`testing`], a real cluster for
+//! tests, this project's and yours.
 //!
 //! # The house
 //! An arrow only ever points down: a layer uses those below it and never those above. Whatever
@@ -32,7 +32,7 @@
 //!   cli
 //!   testing   trial
 //!   supervisor
-//!   node   client   control   observe
+//!   node   client   etcd_client   control   observe
 //!   rpc   grpc
 //!   sim
 //!   replica   verify   chaos   scenario
@@ -74,6 +74,7 @@ pub mod codec;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod etcd_client;
 pub mod grpc;
 pub mod kv;
 pub mod link;

@@ -31,7 +31,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("supervisor", 70),
     ("node", 60),
     ("client", 55),
-    ("control", 52), // what operators say, and their side of the conversation
+    ("etcd_client", 55), // etcd's API from the other side, for our own programs
+    ("control", 52),     // what operators say, and their side of the conversation
     ("rpc", 50),
     ("grpc", 50),
     ("observe", 45),
