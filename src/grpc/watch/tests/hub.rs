@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::super::feed::Feed;
 use super::super::hub::{Hub, HubOptions, NoWatch};
 use super::super::range::{KeyRange, Wants};
 use super::model::Reader;
 use super::{World, name};
-use crate::kv::{Effect, Operation};
+use crate::kv::{Effect, Operation, PutRequest, RequestOp};
 use crate::types::Revision;
 
 /// A hub over a world, and a reader.
@@ -56,6 +58,22 @@ fn a_stream_holds_only_so_many_bytes_for_whoever_does_not_read() {
     while reader.read(&world) {}
     assert!(reader.watches.values().all(|watch| watch.told.len() == 2));
     assert_eq!(hub.figures().behind, 0);
+}
+
+#[test]
+fn a_message_is_not_cut_within_a_revision_however_large() {
+    let (world, _hub, mut reader) = fresh();
+    world.put(0, 500 << 10);
+    let put = |number| {
+        let (key, value) = (name(number), Bytes::from(vec![7; 700 << 10]));
+        RequestOp::Put(PutRequest { key, value, ..PutRequest::default() })
+    };
+    world.transaction(vec![put(1), put(2)]);
+    world.put(3, 1);
+    reader.watch(&world, everything(), Wants::ALL, Some(Revision(1)));
+    // What it is told is looked at there.
+    while reader.read(&world) {}
+    assert_eq!(reader.watches.values().next().unwrap().told.len(), 4);
 }
 
 #[test]
