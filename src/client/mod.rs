@@ -441,6 +441,9 @@ fn is_of(effect: &Effect, operation: &Operation) -> bool {
         Operation::LeaseGrant { .. } => *effect == Effect::LeaseGranted,
         Operation::LeaseRevoke { .. } => matches!(effect, Effect::LeaseRevoked { .. }),
         Operation::LeaseCheckpoint(_) => *effect == Effect::LeasesCheckpointed,
+        Operation::Alarm(_) => matches!(effect, Effect::Alarm { .. }),
+        Operation::Announce(_) => *effect == Effect::Announced,
+        Operation::Enlist { .. } => *effect == Effect::Enlisted,
     }
 }
 

@@ -17,8 +17,11 @@ use crate::grpc::backend::{Backend, Identity};
 use crate::grpc::call::{Call, Replies, reply as send};
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::server::{GrpcLimits, Server};
-use crate::replica::{ReplicaStatus, Request as Asked, Response as Answered};
-use crate::types::{ClusterId, NodeId, Term};
+use crate::grpc::snapshot::SnapshotBytes;
+use crate::grpc::watch::Hub;
+use crate::kv::Machine;
+use crate::replica::{Order, OrderResult, ReplicaStatus, Request as Asked, Response as Answered};
+use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node that knows who leads, and nothing else.
 struct Node {
@@ -38,6 +41,24 @@ impl Backend for Node {
     }
     fn term(&self) -> Term {
         Term(1)
+    }
+    fn order(&self, _: Order, _: Duration) -> LocalBoxFuture<'static, OrderResult> {
+        futures::future::pending().boxed_local()
+    }
+    fn state(&self) -> Option<Machine> {
+        None
+    }
+    fn is_learner(&self) -> bool {
+        false
+    }
+    fn open_snapshot(&self) -> Result<SnapshotBytes, String> {
+        panic!("no test asks for it")
+    }
+    fn leases(&self) -> (Revision, Vec<LeaseId>) {
+        panic!("no test asks for it")
+    }
+    fn hub(&self) -> &Rc<Hub> {
+        panic!("no test watches")
     }
     fn identity(&self) -> &Identity {
         &self.identity

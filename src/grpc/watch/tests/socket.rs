@@ -14,12 +14,17 @@ use tonic_prost::ProstCodec;
 use super::super::hub::{Hub, HubOptions};
 use super::World;
 use super::stream::{Watched, key};
+use crate::grpc::MetricsPage;
 use crate::grpc::backend::Backends;
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
-use crate::grpc::server::{GrpcLimits, serve};
+use crate::grpc::server::{GrpcLimits, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn no_metrics() -> MetricsPage {
+    Rc::new(|| http::Response::new(http_body_util::Full::default()))
+}
 
 #[test]
 fn who_is_silent_hears_so_again_and_again_though_it_has_said_all_that_it_will() {
@@ -34,7 +39,8 @@ fn who_is_silent_hears_so_again_and_again_though_it_has_said_all_that_it_will() 
             let hub = hub.clone();
             Rc::new(move || Rc::new(Watched::new(&hub)))
         };
-        let server = tokio::task::spawn_local(serve(listener, GrpcLimits::default(), backends));
+        let server = Rc::new(Server::new(GrpcLimits::default(), backends, no_metrics()));
+        let server = tokio::task::spawn_local(server.serve(listener));
         let running = tokio::task::spawn_local(hub.clone().run());
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let mut grpc = Grpc::new(endpoint.connect().await.unwrap());
