@@ -130,6 +130,12 @@ impl Membership {
     }
 }
 
+/// Whether `node` receives the log.
+pub(super) fn is_member(configuration: &Configuration, node: NodeId) -> bool {
+    let Configuration { voters, outgoing, learners, .. } = configuration;
+    [voters, outgoing, learners].iter().any(|set| set.contains(&node))
+}
+
 /// What a leader sees of the members.
 struct View<'a> {
     now: Instant,

@@ -8,7 +8,7 @@ use super::announcing::Announcing;
 use super::forgetting::Forgetting;
 use super::install::Installing;
 use super::leases::Leases;
-use super::members::Membership;
+use super::members::{Membership, is_member};
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
 use super::quota::Limit;
@@ -274,7 +274,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         from: NodeId,
         message: PeerMessage<C::Message>,
     ) {
-        self.membership.heard(now, from);
+        if is_member(&self.announced, from) {
+            self.membership.heard(now, from);
+        }
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::members::is_member;
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
 use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
@@ -159,8 +160,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Operation::LeaseCheckpoint(_) => "the cluster notes itself how long its leases last",
             Operation::Enlist { .. } => "the cluster itself writes down who is to vote",
             Operation::Announce(announcement) => {
-                let members = self.announced.members();
-                if from == Some(announcement.node) && members.contains(&announcement.node) {
+                let node = announcement.node;
+                if from == Some(node) && is_member(&self.announced, node) {
                     return Ok(command.operation);
                 }
                 "a member is announced by itself alone"

@@ -7,17 +7,13 @@ use crate::reference::{Reference, etcdctl, in_memory};
 /// Five nodes, and an etcd beside them.
 fn both(members: usize) -> (Reference, Home, Both) {
     let etcd = Reference::start(members, &[]);
-    let twice = Box::leak(Box::new(Reference::start(members, &[])));
     let home = Home::within(in_memory("kvraft-"));
     home.ok(&["cluster", "up", "-n", "5"]);
     let ours: Vec<String> = home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
     wait_until("transactions are known", || {
         etcdctl(&ours[0]).args(["del", "x", "--prev-kv"]).output().unwrap().status.success()
     });
-    let both = Both::new(
-        &etcd.addresses,
-        if std::env::var_os("TWICE").is_some() { &twice.addresses } else { &ours },
-    );
+    let both = Both::new(&etcd.addresses, &ours);
     (etcd, home, both)
 }
 

@@ -189,11 +189,11 @@ impl History {
     /// replaced.
     pub fn sweep(&mut self) {
         let broom = self.broom();
-        for swept in 0..broom {
+        for _ in 0..broom {
             let Some((at, item)) = self.log.get_min() else { return };
             let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
             if revision >= self.compacted() {
-                self.sweep_mark(broom - swept);
+                self.sweep_mark(broom);
                 return;
             }
             let (is_tombstone, hash) = (item.is_tombstone(), item.hash);

@@ -78,7 +78,7 @@ impl Generator {
     }
 
     pub fn next(&mut self) -> Request {
-        match self.one_of(84) {
+        match self.one_of(100) {
             0..28 => Request::Put(self.put()),
             28..54 => Request::Range(self.range()),
             54..62 => Request::DeleteRange(self.delete()),
