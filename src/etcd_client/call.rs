@@ -104,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Messages for messages. Whoever opens it has its first message ready: etcd says nothing at all
-    /// before its first answer, so that what may have to wait for that is given no limit here.
+    /// Messages for messages. Whoever opens it has its first message ready: etcd says nothing at
+    /// all before its first answer, so that what may have to wait for that is given no limit here.
     /// Tried once.
     pub(super) async fn stream<Q, A>(
         &self,
