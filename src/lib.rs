@@ -19,8 +19,8 @@
 //! 9. [`record`] — a node's life, kept, and lived again.
 //!
 //! Beside them stand the toolkit ([`supervisor`], [`control`], [`observe`], [`cli`]), the
-//! conversations ([`rpc`], [`client`], [`grpc`], [`etcd_client`]) and [`testing`], a real cluster for
-//! tests, this project's and yours.
+//! conversations ([`rpc`], [`client`], [`grpc`], [`etcd_client`]) and [`testing`], a real cluster
+//! for tests, this project's and yours.
 //!
 //! # The house
 //! An arrow only ever points down: a layer uses those below it and never those above. Whatever

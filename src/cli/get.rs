@@ -34,8 +34,8 @@ Examples:
 
 JSON fields: schema_version, key (or key_b64), value (or value_b64), create_revision, mod_revision,
 version, lease (left out if there is none), revision (of the store), stale, node; of a list:
-schema_version, items (with those fields), revision (of the store, at the first page), count (keys in
-the range), more (there are further keys: --limit cut them off)")]
+schema_version, items (with those fields), revision (of the store, at the first page), count (keys
+in the range), more (there are further keys: --limit cut them off)")]
 pub struct Get {
     #[command(flatten)]
     pub selection: Selection,

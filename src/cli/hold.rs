@@ -1,11 +1,11 @@
-//! What is held under a lease of one's own, for as long as this process lives: a lock, a leadership.
+//! What is held under a lease of one's own while this process lives: a lock, a leadership.
 //!
 //! # What can go wrong
 //!
 //! - *The process dies.* Nobody renews the lease, and what it holds is free after its time.
 //! - *The node that is asked dies while others are waited for.* Whether it has got us the lock is
-//!   unknown, and it may still take it back when it comes to itself. So that lease is given up, with
-//!   everything under it, and another one begins at the end of the queue.
+//!   unknown, and it may still take it back when it comes to itself. So that lease is given up,
+//!   with everything under it, and another one begins at the end of the queue.
 
 use std::time::Duration;
 

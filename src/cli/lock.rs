@@ -23,9 +23,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Run a command while holding a lock
 ///
 /// Waits for its turn, without limit, then runs the command and returns its exit code. The lock is
-/// held by a lease that is renewed meanwhile: if kvctl dies, it is free after --ttl. If the lease is
-/// lost, the command is sent SIGTERM, 2 s later SIGKILL (sooner, for a --ttl below 8 s), and kvctl
-/// exits with 1; its children are its own affair.
+/// held by a lease that is renewed meanwhile: if kvctl dies, it is free after --ttl. If the lease
+/// is lost, the command is sent SIGTERM, 2 s later SIGKILL (sooner, for a --ttl below 8 s), and
+/// kvctl exits with 1; its children are its own affair.
 ///
 /// No lock holds back a process that was asleep when it was lost. What must not happen twice should
 /// be guarded by the fencing token, a number that grows from holder to holder: let whoever is

@@ -2,9 +2,9 @@
 //!
 //! Results go to standard output, everything else (progress, hints, errors) to standard error, so
 //! that a pipe carries results only. `-o json` prints one JSON document a command (`logs -f`,
-//! `watch` and `export`: one a line) with `"schema_version": 1`; its fields are documented in the command's
-//! help and only ever grow. `-o name` prints bare names, one a line, for shells. Colours appear on
-//! a terminal only (and follow `NO_COLOR` and `CLICOLOR_FORCE`).
+//! `watch` and `export`: one a line) with `"schema_version": 1`; its fields are documented in the
+//! command's help and only ever grow. `-o name` prints bare names, one a line, for shells. Colours
+//! appear on a terminal only (and follow `NO_COLOR` and `CLICOLOR_FORCE`).
 
 use std::io::{self, Write};
 use std::time::Duration;

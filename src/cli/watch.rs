@@ -15,9 +15,9 @@ use crate::types::Revision;
 /// Print each change of a key, or of a range of keys, as it happens
 ///
 /// One line an event, in order: the revision, put or delete, the key, the value. If the connection
-/// breaks, another node is asked for what came since; that is said on standard error, and nothing is
-/// skipped or printed twice. Ends with Ctrl-C (exit code 0), or with 1 if what was to come next is
-/// compacted.
+/// breaks, another node is asked for what came since; that is said on standard error, and nothing
+/// is skipped or printed twice. Ends with Ctrl-C (exit code 0), or with 1 if what was to come next
+/// is compacted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

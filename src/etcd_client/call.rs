@@ -90,22 +90,22 @@ impl Client {
             };
             let fate = error::fate(&status);
             if fate != Fate::Refused {
-                self.pool.failed(&place);
+                self.pool.failed(&place.name);
             }
             match (fate, method.nature) {
                 (Fate::Untouched, _) | (Fate::InDoubt, Nature::Read) => {
                     if !tries.pause().await {
-                        return Err(tries.error(Kind::Unavailable, &place, &status));
+                        return Err(tries.error(Kind::Unavailable, &place.name, &status));
                     }
                 }
-                (Fate::InDoubt, _) => return Err(tries.error(Kind::Unknown, &place, &status)),
-                (Fate::Refused, _) => return Err(tries.error(Kind::Refused, &place, &status)),
+                (Fate::InDoubt, _) => return Err(tries.error(Kind::Unknown, &place.name, &status)),
+                (Fate::Refused, _) => return Err(tries.error(Kind::Refused, &place.name, &status)),
             }
         }
     }
 
-    /// Messages for messages. Whoever opens it has its first message ready: etcd says nothing at all
-    /// before its first answer, so that what may have to wait for that is given no limit here.
+    /// Messages for messages. Whoever opens it has its first message ready: etcd says nothing at
+    /// all before its first answer, so that what may have to wait for that is given no limit here.
     /// Tried once.
     pub(super) async fn stream<Q, A>(
         &self,
@@ -191,12 +191,12 @@ impl Tries {
         next < self.end
     }
 
-    pub(super) fn error(&self, kind: Kind, place: &Place, status: &Status) -> Error {
+    pub(super) fn error(&self, kind: Kind, endpoint: &str, status: &Status) -> Error {
         let code = match error::is_our_timeout(status) {
             true => Code::DeadlineExceeded,
             false => status.code(),
         };
-        let (endpoint, text) = (place.name.clone(), error::words(status));
+        let (endpoint, text) = (endpoint.to_owned(), error::words(status));
         Error { kind, endpoint, code, text, waited: self.began.elapsed() }
     }
 }

@@ -117,11 +117,8 @@ impl Observer {
                 Err(status) => status,
             };
             self.stream = None;
-            let place = self.client.pool.pick().clone();
-            if place.name == endpoint {
-                self.client.pool.failed(&place);
-            }
-            if let Some(error) = self.reopening.failed(&place, &broken) {
+            self.client.pool.failed(&endpoint);
+            if let Some(error) = self.reopening.failed(&endpoint, &broken) {
                 return Err(error);
             }
             return Ok(Observed::Interrupted { endpoint, why: error::words(&broken) });
@@ -139,8 +136,8 @@ impl Observer {
                 self.stream = Some((place.name.clone(), answers));
             }
             Err(status) => {
-                self.client.pool.failed(&place);
-                if let Some(error) = self.reopening.failed(&place, &status) {
+                self.client.pool.failed(&place.name);
+                if let Some(error) = self.reopening.failed(&place.name, &status) {
                     return Err(error);
                 }
             }

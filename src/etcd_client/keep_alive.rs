@@ -137,9 +137,9 @@ async fn keep(client: &Client, lease: Granted, told: &watch::Sender<Renewed>) ->
                 told.send_replace(Renewed::Alive(ttl));
             }
             Err(failed) => {
-                let place = client.pool.pick();
-                why = format!("{}: {failed}", place.name);
-                client.pool.failed(place);
+                let endpoint = client.pool.pick().name.clone();
+                why = format!("{endpoint}: {failed}");
+                client.pool.failed(&endpoint);
                 stream = None;
                 renew_at = Instant::now() + PAUSE;
             }
@@ -202,12 +202,12 @@ impl Client {
                 Ok(answer) if answer.ttl <= 0 => return Ok(None),
                 Ok(answer) => return Ok(Some(seconds_of(answer.ttl))),
                 Err(status) if error::fate(&status) == Fate::Refused => {
-                    return Err(tries.error(Kind::Refused, &place, &status));
+                    return Err(tries.error(Kind::Refused, &place.name, &status));
                 }
                 Err(status) => {
-                    self.pool.failed(&place);
+                    self.pool.failed(&place.name);
                     if !tries.pause().await {
-                        return Err(tries.error(Kind::Unavailable, &place, &status));
+                        return Err(tries.error(Kind::Unavailable, &place.name, &status));
                     }
                 }
             }

@@ -69,11 +69,11 @@ impl Client {
                 Err(status) => status,
             };
             if error::fate(&status) == Fate::Refused {
-                return Err(tries.error(Kind::Refused, &place, &status));
+                return Err(tries.error(Kind::Refused, &place.name, &status));
             }
-            self.pool.failed(&place);
+            self.pool.failed(&place.name);
             if !tries.pause().await {
-                return Err(tries.error(Kind::Unavailable, &place, &status));
+                return Err(tries.error(Kind::Unavailable, &place.name, &status));
             }
         }
     }

@@ -26,7 +26,7 @@
 //! use kvraft::etcd_client::{Client, Options, pb};
 //!
 //! let client = Client::new(["127.0.0.1:2379"], Options::default()).unwrap();
-//! let put = pb::PutRequest { key: "greeting".into(), value: "hello".into(), ..Default::default() };
+//! let put = pb::PutRequest { key: "a".into(), value: "1".into(), ..Default::default() };
 //! let revision = client.put(put).await?.header.unwrap_or_default().revision;
 //! # let _ = revision;
 //! # Ok(())

@@ -193,8 +193,8 @@ impl Watcher {
                 self.stream = Some(Open { endpoint, answers, _requests: requests });
             }
             Err(status) => {
-                self.client.pool.failed(&place);
-                if let Some(error) = self.reopening.failed(&place, &status) {
+                self.client.pool.failed(&place.name);
+                if let Some(error) = self.reopening.failed(&place.name, &status) {
                     return Err(WatchError::Failed(error));
                 }
             }
@@ -206,11 +206,8 @@ impl Watcher {
     fn broken(&mut self, status: &Status) -> Result<(), WatchError> {
         self.cursor.held.clear();
         let Some(open) = self.stream.take() else { return Ok(()) };
-        let place = self.client.pool.pick().clone();
-        if place.name == open.endpoint {
-            self.client.pool.failed(&place);
-        }
-        if let Some(error) = self.reopening.failed(&place, status) {
+        self.client.pool.failed(&open.endpoint);
+        if let Some(error) = self.reopening.failed(&open.endpoint, status) {
             return Err(WatchError::Failed(error));
         }
         if self.reopening.stood {
@@ -317,12 +314,12 @@ impl Reopening {
     }
 
     /// A try failed or the stream broke; the error, if that is the end of it.
-    pub(super) fn failed(&mut self, place: &super::pool::Place, status: &Status) -> Option<Error> {
+    pub(super) fn failed(&mut self, endpoint: &str, status: &Status) -> Option<Error> {
         if error::fate(status) == Fate::Refused {
-            return Some(self.tries.error(Kind::Refused, place, status));
+            return Some(self.tries.error(Kind::Refused, endpoint, status));
         }
         if !self.stood && self.tries.is_over() {
-            return Some(self.tries.error(Kind::Unavailable, place, status));
+            return Some(self.tries.error(Kind::Unavailable, endpoint, status));
         }
         self.not_before = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -1,4 +1,4 @@
-//! kvctl on ranges, the past and transactions; the client of etcd's API, and kvctl's commands on it.
+//! kvctl on ranges, the past and transactions; and what it does over etcd's API, with its client.
 //!
 //! What goes over etcd's API is tried on a real etcd, which has all of it and knows nothing of us.
 //! `make test` fetches one.

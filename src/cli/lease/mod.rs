@@ -39,7 +39,8 @@ Examples:
   kvctl lease grant 60s
   lease=$(kvctl lease grant 60s -o name) && kvctl put node/7 up --lease $lease
 
-JSON fields: schema_version, id (hexadecimal), ttl_seconds (that holds: the cluster has a least one)")]
+JSON fields: schema_version, id (hexadecimal), ttl_seconds (that holds; the cluster may give more
+than was asked for)")]
 pub struct Grant {
     /// For how long: `60s`, `2m`, or a number of seconds
     #[arg(value_name = "TIME", value_parser = parse_ttl)]

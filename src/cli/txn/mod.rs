@@ -19,14 +19,14 @@ use read::{Part, Parts};
 /// Compare keys, then do one list of operations or the other, at one revision
 ///
 /// The transaction is read from FILE, from standard input, or, on a terminal, asked for line by
-/// line. It has three parts: comparisons, what is done if all of them hold, and what is done if not.
-/// Either name the parts, or part them by an empty line, as etcdctl does. Lines are split into
+/// line. It has three parts: comparisons, what is done if all of them hold, and what is done if
+/// not. Either name the parts, or part them by an empty line, as etcdctl does. Lines are split into
 /// words as a shell does: quotes hold together what has blanks, `#` begins a comment.
 ///
 /// A comparison is `value(KEY)`, `version(KEY)`, `create(KEY)`, `modify(KEY)` or `lease(KEY)`, then
 /// `=`, `!=`, `<` or `>`, then what to compare with. A key that does not exist has zero for all but
-/// its value, so `version(KEY) = 0` asks whether it is absent. Operations are `get`, `put` and `del`
-/// with the options that kvctl's own commands have for keys, and END after KEY for a range.
+/// its value, so `version(KEY) = 0` asks whether it is absent. Operations are `get`, `put` and
+/// `del` with the options that kvctl's own commands have for keys, and END after KEY for a range.
 ///
 /// Which list was done is no failure: the exit code is 0 for both.
 #[derive(Debug, clap::Args)]
