@@ -151,6 +151,7 @@ let mark = null; // of the mouse or of a selection: seconds
 let drag = null;
 let chosen = -1; // the fault that the keyboard is at
 
+const LOOKS = ["read", "watch"];
 const LANE = data.lanes.length > 40 ? 7 : 12;
 const sections = [
   { name: "leader", height: 20, draw: drawLeaders, tell: tellLeader },
@@ -396,7 +397,7 @@ function drawLanes({ top }) {
       const [begun, ended] = [start / 1e6, end < 0 ? total : end / 1e6];
       if (ended < from || begun > to) continue;
       const left = x(begun);
-      const name = outcome === OK ? (data.operations.functions[f] === "read" ? "read" : "write")
+      const name = outcome === OK ? (LOOKS.includes(data.operations.functions[f]) ? "read" : "write")
         : outcome === FAIL ? "fail" : outcome === MISMATCH ? "mismatch" : "unknown";
       paint.fillStyle = colors[name];
       paint.fillRect(left, y, Math.max(x(ended) - left, .8), LANE - 3);

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::recorder::{Asked, Ended, Progress, Recorder, Recording};
+use crate::verify::history::Event;
 
 /// One clock, one history. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -73,6 +74,13 @@ impl Tape {
     pub fn complete(&self, asked: &Asked, ended: &Ended) {
         if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
             recorder.complete(self.now(), asked, ended);
+        }
+    }
+
+    /// A line that is no operation of a client, with this moment as its time.
+    pub fn note(&self, event: Event) {
+        if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
+            recorder.note(&Event { time: Some(self.now()), ..event });
         }
     }
 

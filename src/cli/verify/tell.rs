@@ -131,6 +131,17 @@ impl Told<'_> {
             time(gap.seconds),
             time(gap.began_seconds),
         ))?;
+        if let Some(watches) = &self.statistics.watches {
+            output::line(format!(
+                "{} watches were told {} events over {} interruptions; {} began again after a \
+                 compaction; longest time that one heard nothing: {}",
+                watches.watches,
+                watches.events,
+                watches.interruptions,
+                watches.compactions,
+                time(watches.longest_silence_seconds),
+            ))?;
+        }
         let led =
             leaders.nodes.iter().map(|led| format!("node {} {}", led.node, time(led.seconds)));
         output::line(format!(
