@@ -33,10 +33,10 @@ use crate::verify::judge::Limits;
 /// Concurrent clients read, write, swap and append through every node, by the native protocol, and
 /// use transactions, leases and locks by etcd's API; onlookers watch all that. Each writes down
 /// what it asked for and what it was told. Meanwhile faults come and go, drawn from the seed; each
-/// ends by itself, even if this command is killed. Then the cluster must recover, leases must end, every
-/// watch must have come to the last revision, every key is read through every node, the replicas
-/// are compared, and the history is judged: is there an order that explains every answer? Ctrl-C
-/// heals, and judges what there is; a second one leaves. The keys verify/… stay.
+/// ends by itself, even if this command is killed. Then the cluster must recover, leases must end,
+/// every watch must have come to the last revision, every key is read through every node, the
+/// replicas are compared, and the history is judged: is there an order that explains every answer?
+/// Ctrl-C heals, and judges what there is; a second one leaves. The keys verify/… stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
