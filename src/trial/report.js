@@ -92,6 +92,7 @@ function stories() {
 }
 
 function figures() {
+  const { watches } = statistics;
   const spread = ({ median, max }) => [time(median), time(max)];
   const faults = statistics.faults.map((row) => [row.kind,
     number(row.injected) + (row.refused ? ` (+${row.refused} refused)` : ""),
@@ -129,7 +130,11 @@ function figures() {
         card(element("h2", null, "Operations"),
           table(["function", "ok", "fail", "mismatch", "unknown"], operations),
           element("p", { class: "note" }, `${number(statistics.final_reads)} of the reads came ` +
-            "at the end: every key through every node.")),
+            "at the end: every key through every node."),
+          watches && element("p", { class: "note" }, `${number(watches.watches)} watches were ` +
+            `told ${number(watches.events)} events over ${number(watches.interruptions)} ` +
+            `interruptions; ${number(watches.compactions)} began again after a compaction. The ` +
+            `longest time that one heard nothing: ${time(watches.longest_silence_seconds)}.`)),
         card(element("h2", null, "Who led"), table(["node", "for"], led))),
       card(element("h2", null, "What was run"), list)),
   ];

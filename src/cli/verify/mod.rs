@@ -197,7 +197,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let checked =
         Checked { history: record.history(), subjects: &judgement.subjects, elapsed: took };
     if let Some(path) = &command.junit {
-        checked::write_junit(&tell::junit(&checked, &record), path)?;
+        checked::write_junit(&tell::junit(&checked, &record, &statistics), path)?;
     }
     let told = tell::Told {
         record: &record,
