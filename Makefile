@@ -7,7 +7,7 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test soak museum fuzz watch-tests bench bench-housekeeping docs help
+.PHONY: install up down test soak museum fuzz watch-tests clients bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -32,6 +32,9 @@ fuzz: ## Strangers' bytes for every decoder and for the core (SECONDS_EACH=60, T
 
 watch-tests: ## Run the tests again on every change
 	@bash ops/watch-tests.sh
+
+clients: ## Run other languages' etcd clients, from their registries, against a cluster
+	@bash ops/clients.sh
 
 bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
 	@bash ops/bench.sh $(ARGS)

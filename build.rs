@@ -1,6 +1,7 @@
 //! Generates the Cap'n Proto code for everything under `schema/`, and names the consensus core.
 //!
-//! etcd's messages, under `schema/etcd`, are compiled by crates alone.
+//! etcd's messages, under `schema/etcd`, and those of gRPC itself, under `schema/grpc`, are compiled
+//! by crates alone. What they look like is kept, too: servers tell it to who asks (reflection).
 //!
 //! The compiler plug-in of Cap'n Proto is a crate; the parser in front of it, the `capnp` tool, is
 //! not.
@@ -39,12 +40,25 @@ fn main() {
     }
 }
 
-/// etcd's messages, each package a module of one file. Keys and values keep the buffer that they
-/// came in.
+/// etcd's messages and gRPC's own, each package a module of one file. Keys and values keep the
+/// buffer that they came in. Who knows messages by name alone, the gateway and reflection, gets
+/// their description.
 fn etcd() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 5] =
-        ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto"];
-    let files = protox::compile(FILES, ["schema/etcd"])?;
+    const FILES: [&str; 8] = [
+        "kv.proto",
+        "auth.proto",
+        "rpc.proto",
+        "lock.proto",
+        "election.proto",
+        "health.proto",
+        "reflection_v1.proto",
+        "reflection_v1alpha.proto",
+    ];
+    let files = protox::compile(FILES, ["schema/etcd", "schema/grpc"])?;
+    let mut bare = files.clone();
+    bare.file.iter_mut().for_each(|file| file.source_code_info = None);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("etcd.descriptors"), prost::Message::encode_to_vec(&bare))?;
     prost_build::Config::new().bytes(["."]).include_file("etcd.rs").compile_fds(files)?;
     Ok(())
 }

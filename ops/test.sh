@@ -4,6 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 need_build_tools
+need_etcd
 need_component fmt rustfmt
 need_component clippy clippy
 

@@ -34,7 +34,7 @@ struct Outcome {
 
 struct Change {
   node    @0 :UInt64;
-  address @1 :Text;               # of a new learner: where its peers reach it
+  address @1 :Text;               # of a new learner, or one that moves: where its peers reach it
   kind    @2 :Kind;
 
   enum Kind {
@@ -42,6 +42,7 @@ struct Change {
     promote    @1;
     demote     @2;
     remove     @3;
+    relocate   @4;
   }
 }
 
@@ -84,6 +85,7 @@ struct NodeStatus {
   transferTarget @28 :UInt64;     # of a transfer of leadership under way; 0: none
   faults         @29 :UInt32;     # injected, in force, on links that it sends on
   faultsVersion  @30 :UInt64;     # of the list of faults that it has
+  lastMember     @31 :UInt64;     # the highest number that a member ever had, as far as is known
 }
 
 struct PeerStatus {

@@ -24,6 +24,10 @@ struct Command {
     leaseGrant      @12 :LeaseGrant;
     leaseRevoke     @13 :LeaseRevoke;
     leaseCheckpoint @14 :List(LeaseCheckpoint);
+    # From version 4 on:
+    alarm           @15 :AlarmOrder;
+    announce        @16 :Announcement;
+    enlist          @17 :Enlist;
   }
 }
 
@@ -117,6 +121,32 @@ struct LeaseCheckpoint {
   remaining @1 :UInt64;           # seconds; 0: as long as it was granted for
 }
 
+struct Alarm {
+  member @0 :UInt64;
+  kind   @1 :Kind;
+
+  enum Kind {
+    none    @0;                   # no alarm at all
+    noSpace @1;
+    corrupt @2;
+  }
+}
+
+struct AlarmOrder {
+  alarm @0 :Alarm;
+  isOn  @1 :Bool;                 # else it goes off
+}
+
+struct Announcement {
+  node       @0 :UInt64;
+  name       @1 :Data;            # UTF-8, as the addresses
+  clientUrls @2 :List(Data);
+}
+
+struct Enlist {
+  node @0 :UInt64;                # a learner; it is to get a vote once it has caught up
+}
+
 struct Outcome {
   # What applying a command did.
   revision @0 :UInt64;            # of the store, right after
@@ -132,6 +162,9 @@ struct Outcome {
     leaseGranted       @9 :Void;
     leaseRevoked       @10 :UInt64;   # how many keys went with it
     leasesCheckpointed @11 :Void;
+    alarm              @12 :Alarm;    # that is on now, or was until now
+    announced          @13 :Void;
+    enlisted           @14 :Void;
   }
 
   enum Refusal {
@@ -147,6 +180,9 @@ struct Outcome {
     leaseExists    @9;
     resultTooLarge @10;           # the transaction would answer more than is kept and sent at once
     tooMuchToVisit @11;           # the transaction would look at more keys than any may
+    noSpace        @12;           # the alarm is on
+    corrupt        @13;           # the alarm is on
+    tooMany        @14;           # alarms, or members
   }
 }
 

@@ -81,6 +81,7 @@ pub mod link;
 pub mod museum;
 pub mod node;
 pub mod observe;
+pub mod quota;
 pub mod record;
 pub mod replica;
 pub mod retention;

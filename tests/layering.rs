@@ -52,6 +52,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("museum", 0), // bugs, for the simulator alone
     ("types", 0),
     ("units", 0),     // times and sizes as people write them
+    ("quota", 1),     // how much is stored at most
     ("retention", 1), // how much of the past is kept
 ];
 
@@ -70,6 +71,7 @@ const DETERMINISTIC: &[&str] = &[
     "chaos",
     "scenario",
     "units",
+    "quota",
     "retention",
     "record",
 ];

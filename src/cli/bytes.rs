@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use crate::kv::KeyValue;
+use crate::types::LeaseId;
 
 /// How keys are written on the command line and shown in tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -90,6 +91,21 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// Reads the id of a lease: hexadecimal, as everybody prints it.
+pub fn parse_lease(text: &str) -> Result<LeaseId, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u64::from_str_radix(digits, 16) {
+        Ok(0) => Err("0 is no lease".to_owned()),
+        Ok(id) if !digits.starts_with('+') => Ok(LeaseId(id)),
+        _ => Err("the id of a lease is hexadecimal, as `694d77aa9e38260f`".to_owned()),
+    }
+}
+
+/// The id of a lease, as etcd's programs print it.
+pub fn show_lease(id: LeaseId) -> String {
+    format!("{:016x}", id.0)
+}
+
 /// Base64, as JSON carries bytes that are no UTF-8.
 pub fn from_base64(text: &str) -> Result<Vec<u8>, String> {
     BASE64_STANDARD.decode(text).map_err(|error| error.to_string())
@@ -120,7 +136,7 @@ impl Serialize for JsonKey<'_> {
 }
 
 /// A key with its value and history, as JSON: `key`, `value` (or `…_b64`), `create_revision`,
-/// `mod_revision`, `version`.
+/// `mod_revision`, `version`, and `lease` if it is attached to one.
 pub struct JsonItem<'a> {
     pub item: &'a KeyValue,
     /// Without the value.
@@ -137,6 +153,9 @@ impl Serialize for JsonItem<'_> {
         map.serialize_entry("create_revision", &self.item.create_revision)?;
         map.serialize_entry("mod_revision", &self.item.mod_revision)?;
         map.serialize_entry("version", &self.item.version)?;
+        if self.item.lease != LeaseId(0) {
+            map.serialize_entry("lease", &show_lease(self.item.lease))?;
+        }
         map.end()
     }
 }
@@ -193,6 +212,17 @@ mod tests {
             assert_eq!(failure.exit, super::super::failure::Exit::Usage);
         }
         assert!(parse(HEX, b"zz").unwrap_err().message.contains("hexadecimal"));
+    }
+
+    #[test]
+    fn a_lease_is_read_as_it_is_printed() {
+        for (text, id) in [("694d77aa9e38260f", 0x694d_77aa_9e38_260f), ("0x1a", 0x1a)] {
+            assert_eq!(parse_lease(text), Ok(LeaseId(id)));
+            assert_eq!(parse_lease(&show_lease(LeaseId(id))), Ok(LeaseId(id)));
+        }
+        for wrong in ["", "0", "0x", "+1", "-1", "lease", "1694d77aa9e38260f"] {
+            assert!(parse_lease(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

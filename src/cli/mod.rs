@@ -6,22 +6,32 @@
 //! contract: the forms of `output`, the exit codes of `failure`, the fields that each command's
 //! help documents.
 
+mod alarm;
 mod bench;
 mod bytes;
 mod cas;
 mod chaos;
 mod check;
+mod child;
 mod cluster;
+mod compact;
 mod completions;
+mod defrag;
 mod del;
 mod doctor;
+mod elect;
 mod env;
+mod etcd;
 mod export;
 mod failure;
 mod get;
+mod hold;
 mod import;
 mod interrupt;
 mod leader;
+mod lease;
+mod listing;
+mod lock;
 mod log;
 mod member;
 mod node;
@@ -30,10 +40,13 @@ mod put;
 mod reach;
 mod replay;
 mod scan;
+mod selection;
 mod sim;
 mod snapshot;
+mod txn;
 mod units;
 mod verify;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -156,6 +169,14 @@ pub enum Command {
     Del(del::Del),
     Scan(scan::Scan),
     Cas(cas::Cas),
+    Txn(txn::Txn),
+    Compact(compact::Compact),
+    Watch(watch::Watch),
+    /// Keys that go by themselves: begin, renew and end their leases
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    Lock(lock::Lock),
+    Elect(elect::Elect),
     Import(import::Import),
     Export(export::Export),
     Bench(bench::Bench),
@@ -167,6 +188,10 @@ pub enum Command {
     Check(check::Check),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
+    Defrag(defrag::Defrag),
+    /// Show and take off the alarms that keep the cluster from writing
+    #[command(subcommand)]
+    Alarm(alarm::Alarm),
     Env(env::Env),
     Completions(completions::Completions),
 }
@@ -214,6 +239,12 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Del(command) => del::run(global, command).await,
         Command::Scan(command) => scan::run(global, command).await,
         Command::Cas(command) => cas::run(global, command).await,
+        Command::Txn(command) => txn::run(global, command).await,
+        Command::Compact(command) => compact::run(global, command).await,
+        Command::Watch(command) => watch::run(global, command).await,
+        Command::Lease(command) => lease::run(global, command).await,
+        Command::Lock(command) => lock::run(global, command).await,
+        Command::Elect(command) => elect::run(global, command).await,
         Command::Import(command) => import::run(global, command).await,
         Command::Export(command) => export::run(global, command).await,
         Command::Bench(command) => bench::run(global, command).await,
@@ -223,6 +254,8 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Check(command) => check::run(global, command).await,
         Command::Verify(command) => verify::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
+        Command::Defrag(command) => defrag::run(global, command).await,
+        Command::Alarm(command) => alarm::run(global, command).await,
         Command::Env(command) => env::run(global, command).await,
         Command::Completions(command) => completions::run(&command),
     }

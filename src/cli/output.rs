@@ -1,8 +1,8 @@
 //! What is printed, and how.
 //!
 //! Results go to standard output, everything else (progress, hints, errors) to standard error, so
-//! that a pipe carries results only. `-o json` prints one JSON document a command (`logs -f` and
-//! `export`: one a line) with `"schema_version": 1`; its fields are documented in the command's
+//! that a pipe carries results only. `-o json` prints one JSON document a command (`logs -f`,
+//! `watch` and `export`: one a line) with `"schema_version": 1`; its fields are documented in the command's
 //! help and only ever grow. `-o name` prints bare names, one a line, for shells. Colours appear on
 //! a terminal only (and follow `NO_COLOR` and `CLICOLOR_FORCE`).
 
@@ -52,11 +52,16 @@ pub fn json<T: Serialize>(content: &T) -> Result<(), Failure> {
 
 /// Prints `content` as a document on one line.
 pub fn json_line<T: Serialize>(content: &T) -> Result<(), Failure> {
-    let document = Document { schema_version: SCHEMA_VERSION, content };
-    let mut text = serde_json::to_string(&document)
-        .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
+    let mut text = json_text(content)?;
     text.push('\n');
     write(text.as_bytes())
+}
+
+/// `content` as a document, without an end of line.
+pub fn json_text<T: Serialize>(content: &T) -> Result<String, Failure> {
+    let document = Document { schema_version: SCHEMA_VERSION, content };
+    serde_json::to_string(&document)
+        .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))
 }
 
 /// Prints one line of text, with colours if it has some and the terminal shows them.

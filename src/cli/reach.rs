@@ -75,25 +75,33 @@ pub fn not_running(global: &Global) -> Failure {
         .next(format!("start it: kvctl{} cluster up", global.flag()))
 }
 
-/// The addresses for clients, by node, as the nodes' own configuration files have them.
-pub fn endpoints(
+/// The nodes' own configuration files.
+pub fn configurations(
     global: &Global,
     directory: &ClusterDirectory,
-) -> Result<Vec<(NodeId, Address)>, Failure> {
+) -> Result<Vec<NodeConfig>, Failure> {
     if !directory.cluster_toml().exists() {
         return Err(no_cluster(global, directory));
     }
     directory.check_owner()?;
     let mut found = Vec::new();
     for path in node_files(&directory.nodes()) {
-        let config = NodeConfig::read(&path)?;
-        found.push((config.node, config.client));
+        found.push(NodeConfig::read(&path)?);
     }
     if found.is_empty() {
         return Err(not_running(global));
     }
-    found.sort();
+    found.sort_by_key(|config| config.node);
     Ok(found)
+}
+
+/// The addresses for clients, by node.
+pub fn endpoints(
+    global: &Global,
+    directory: &ClusterDirectory,
+) -> Result<Vec<(NodeId, Address)>, Failure> {
+    let all = configurations(global, directory)?;
+    Ok(all.into_iter().map(|config| (config.node, config.client)).collect())
 }
 
 /// The `node.toml` of every node that has one.
@@ -238,6 +246,20 @@ async fn explain(
     let Some(directory) = directory else { return failure };
     match ask(directory).await {
         Ok(status) => add_missing(global, Failure { message: brief, ..failure }, &status),
+        Err(_) if nobody => not_running(global),
+        Err(_) => failure,
+    }
+}
+
+/// Adds which nodes are missing, where that may be why; `nobody` says that none could be reached.
+pub async fn who_is_missing(
+    global: &Global,
+    directory: &ClusterDirectory,
+    failure: Failure,
+    nobody: bool,
+) -> Failure {
+    match ask(directory).await {
+        Ok(status) => add_missing(global, failure, &status),
         Err(_) if nobody => not_running(global),
         Err(_) => failure,
     }

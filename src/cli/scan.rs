@@ -6,12 +6,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Global;
-use super::bytes::{Encoding, JsonItem, printable};
+use super::bytes::Encoding;
 use super::failure::{Failure, Outcome};
-use super::output::{self, Format, SCHEMA_VERSION};
+use super::listing::Listing;
+use super::output::{self, Format};
 use super::reach::{self, Cluster, Freshness, Reach};
 use crate::client::{Range, prefix_end};
-use crate::kv::{Answer, KeyValue};
+use crate::kv::Answer;
 use crate::replica::Consistency;
 use crate::types::{NodeId, Revision};
 
@@ -75,20 +76,21 @@ pub async fn run(global: &Global, command: Scan) -> Outcome {
         return count(global, &cluster, range, consistency).await;
     }
     range.keys_only = command.keys_only || global.output == Format::Name;
-    let mut printer = Printer { global, command: &command, printed: 0, buffer: Vec::new() };
+    let Freshness { stale, .. } = command.freshness;
+    let mut listing = Listing::new(global.output, command.encoding, command.keys_only, stale);
     let mut pages = Pages::new(range, command.limit);
     let mut count = None;
     let mut last = (Revision(0), false);
-    printer.begin()?;
+    listing.begin()?;
     while let Some(page) = pages.next(&cluster, consistency).await? {
         count.get_or_insert(page.count);
         last = (page.revision, page.more);
         for item in &page.items {
-            printer.item(item)?;
+            listing.item(item)?;
         }
-        printer.flush()?;
+        listing.flush()?;
     }
-    printer.end(last.0, count.unwrap_or_default(), last.1)?;
+    listing.end(last.0, count.unwrap_or_default(), last.1)?;
     Ok(0)
 }
 
@@ -105,8 +107,19 @@ async fn count(
     };
     let Answer { count, revision, .. } = ranged.answer;
     let stale = consistency == Consistency::Stale;
+    print_count(global, count, revision, stale, ranged.node)
+}
+
+/// Prints how many keys there are.
+pub fn print_count(
+    global: &Global,
+    count: u64,
+    revision: Revision,
+    stale: bool,
+    node: Option<NodeId>,
+) -> Outcome {
     match global.output {
-        Format::Json => output::json(&Counted { count, revision, stale, node: ranged.node })?,
+        Format::Json => output::json(&Counted { count, revision, stale, node })?,
         Format::Table | Format::Name => output::line(count.to_string())?,
     }
     Ok(0)
@@ -174,71 +187,5 @@ impl Pages {
             _ => self.done = true,
         }
         Ok(Some(answer))
-    }
-}
-
-/// Prints the items as they come: a large range is never held in memory.
-struct Printer<'a> {
-    global: &'a Global,
-    command: &'a Scan,
-    printed: u64,
-    /// The items of a page.
-    buffer: Vec<u8>,
-}
-
-impl Printer<'_> {
-    fn begin(&self) -> Result<(), Failure> {
-        match self.global.output {
-            Format::Json => output::write(
-                format!("{{\"schema_version\":{SCHEMA_VERSION},\"items\":[").as_bytes(),
-            ),
-            Format::Table | Format::Name => Ok(()),
-        }
-    }
-
-    fn item(&mut self, item: &KeyValue) -> Result<(), Failure> {
-        let encoding = self.command.encoding;
-        let text = &mut self.buffer;
-        match self.global.output {
-            Format::Json => {
-                text.extend_from_slice(if self.printed == 0 { b"\n" } else { b",\n" });
-                let json = JsonItem { item, key_only: self.command.keys_only };
-                serde_json::to_writer(&mut *text, &json)
-                    .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
-            }
-            Format::Table | Format::Name => {
-                text.extend_from_slice(encoding.show(&item.key).as_bytes());
-                if self.global.output == Format::Table && !self.command.keys_only {
-                    text.push(b'\t');
-                    text.extend_from_slice(printable(&item.value).as_bytes());
-                }
-                text.push(b'\n');
-            }
-        }
-        self.printed += 1;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        output::write(&std::mem::take(&mut self.buffer))
-    }
-
-    fn end(&self, revision: Revision, count: u64, more: bool) -> Result<(), Failure> {
-        let stale = self.command.freshness.stale;
-        match self.global.output {
-            Format::Json => output::write(
-                format!("\n],\"revision\":{revision},\"count\":{count},\"more\":{more}}}\n")
-                    .as_bytes(),
-            ),
-            Format::Table | Format::Name => {
-                if stale {
-                    output::note(format!("stale: served at revision {revision}"));
-                }
-                if more {
-                    output::note(format!("{} of {count} keys shown", self.printed));
-                }
-                Ok(())
-            }
-        }
     }
 }

@@ -124,6 +124,21 @@ fn what_is_wrong_is_refused_with_its_reason() {
         ("kvctl bench --op sleep", "stale-get"),
         ("kvctl get k --endpoints tcp:nowhere", "no address"),
         ("kvctl get k --name ../x", "no name for a cluster"),
+        ("kvctl get k l --prefix", "cannot be used with"),
+        ("kvctl get k --prefix --from-key", "cannot be used with"),
+        ("kvctl get k --raw --count-only", "cannot be used with"),
+        ("kvctl get k --sort-by size", "modify"),
+        ("kvctl get k --rev 0", "0 is not in"),
+        ("kvctl put k", "<VALUE>"),
+        ("kvctl put k v --ignore-value", "cannot be used with"),
+        ("kvctl put k v --lease nine", "hexadecimal"),
+        ("kvctl put k v --lease 1 --ignore-lease", "cannot be used with"),
+        ("kvctl compact now", "invalid digit"),
+        ("kvctl lease grant 1500ms", "whole seconds"),
+        ("kvctl lease revoke 0", "0 is no lease"),
+        ("kvctl lock", "<NAME>"),
+        ("kvctl elect n", "<VALUE>"),
+        ("kvctl elect n v --listen", "cannot be used with"),
         ("kvctl frobnicate", "frobnicate"),
         ("kvctl get k --frobnicate", "--frobnicate"),
     ] {
@@ -137,6 +152,7 @@ fn what_is_wrong_is_refused_with_its_reason() {
 fn a_value_may_look_like_an_option() {
     assert!(parse("kvctl put k -5").is_ok());
     assert!(parse("kvctl cas k -5 --expect -6").is_ok());
+    assert!(parse("kvctl put k --ignore-value").is_ok());
 }
 
 #[test]

@@ -277,7 +277,7 @@ impl Client {
         key: impl Into<Bytes>,
         consistency: Consistency,
     ) -> Result<Got, ClientError> {
-        let (answer, node) = self.read(&Query::Get { key: key.into() }, consistency).await?;
+        let (answer, node) = self.query(&Query::Get { key: key.into() }, consistency).await?;
         let item = answer.items.into_iter().next();
         Ok(Got { revision: answer.revision, node, item })
     }
@@ -293,7 +293,7 @@ impl Client {
         let request =
             RangeRequest { start, end, limit, keys_only, count_only, ..Default::default() };
         let query = Query::Range(request);
-        let (answer, node) = self.read(&query, consistency).await?;
+        let (answer, node) = self.query(&query, consistency).await?;
         Ok(Ranged { node, answer })
     }
 
@@ -322,7 +322,9 @@ impl Client {
         call::execute(&inner.pool, &inner.options, &inner.random, request, want, attempts).await
     }
 
-    async fn read(
+    /// Asks the state machine; also who answered. What does not fit one answer is left for the
+    /// next: `more` in it says so.
+    pub async fn query(
         &self,
         query: &Query,
         consistency: Consistency,
@@ -346,8 +348,8 @@ impl Client {
         }
     }
 
-    /// Writes once; the outcome's effect is one of `operation`'s own.
-    async fn write(&self, operation: Operation) -> Result<Outcome, ClientError> {
+    /// Writes once, whatever a client may write; the outcome's effect is one of `operation`'s own.
+    pub async fn write(&self, operation: Operation) -> Result<Outcome, ClientError> {
         let mut command = Command { session: None, operation };
         command.validate().map_err(|invalid| ClientError::Invalid(invalid.to_string()))?;
         let mut attempts = Attempts::new(true);
@@ -372,12 +374,7 @@ impl Client {
                     return Err(in_doubt(why.to_string()));
                 }
                 (Effect::Refused(why), _) => return Err(ClientError::Refused(why.to_string())),
-                (Effect::Put { .. }, Operation::Put { .. })
-                | (Effect::Deleted { .. }, Operation::Delete { .. })
-                | (Effect::Swapped, Operation::CompareAndSwap { .. })
-                | (Effect::Unchanged { .. }, Operation::CompareAndSwap { .. }) => {
-                    return Ok(outcome);
-                }
+                (effect, operation) if is_of(effect, operation) => return Ok(outcome),
                 _ => return Err(in_doubt("the answer belongs to another operation".to_owned())),
             }
         }
@@ -427,6 +424,26 @@ impl Client {
             *session = None;
         }
         Ok(())
+    }
+}
+
+/// Whether the effect is one that the operation can have.
+fn is_of(effect: &Effect, operation: &Operation) -> bool {
+    match operation {
+        Operation::Put { .. } => matches!(effect, Effect::Put { .. }),
+        Operation::Delete { .. } => matches!(effect, Effect::Deleted { .. }),
+        Operation::CompareAndSwap { .. } => {
+            matches!(effect, Effect::Swapped | Effect::Unchanged { .. })
+        }
+        Operation::RaiseVersion { .. } => matches!(effect, Effect::Raised { .. }),
+        Operation::Transaction(_) => matches!(effect, Effect::Transaction(_)),
+        Operation::Compact { .. } => *effect == Effect::Compacted,
+        Operation::LeaseGrant { .. } => *effect == Effect::LeaseGranted,
+        Operation::LeaseRevoke { .. } => matches!(effect, Effect::LeaseRevoked { .. }),
+        Operation::LeaseCheckpoint(_) => *effect == Effect::LeasesCheckpointed,
+        Operation::Alarm(_) => matches!(effect, Effect::Alarm { .. }),
+        Operation::Announce(_) => *effect == Effect::Announced,
+        Operation::Enlist { .. } => *effect == Effect::Enlisted,
     }
 }
 

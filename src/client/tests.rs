@@ -97,7 +97,8 @@ impl client::Server for Service {
 fn obey(request: &Request) -> Response {
     match request {
         Request::Write { .. } => outcome(Effect::Put { existed: false }),
-        Request::Read { .. } => {
+        Request::Member(_) => unreachable!("this client changes no membership"),
+        Request::Read { .. } | Request::Lease { .. } => {
             let answer = Answer { revision: Revision(7), ..Answer::default() };
             Response::Answer(answer.encode())
         }
@@ -167,7 +168,7 @@ impl Node {
         seen.iter()
             .filter_map(|request| match request {
                 Request::Write { command } => Command::decode(command).unwrap().session,
-                Request::Read { .. } => None,
+                Request::Read { .. } | Request::Lease { .. } | Request::Member(_) => None,
             })
             .collect()
     }

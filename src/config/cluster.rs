@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
 use super::{ClusterName, Durability, Tuned};
+use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
 
@@ -126,6 +127,8 @@ pub struct Storage {
     pub keep_entries: u64,
     /// How much of the keys' past is kept: revisions, a time, or all.
     pub history: Retention,
+    /// How much is stored at most: a size, or `off`.
+    pub quota: Quota,
 }
 
 impl Default for Storage {
@@ -135,6 +138,7 @@ impl Default for Storage {
             snapshot_log_bytes: 64 << 20,
             keep_entries: 10_000,
             history: Retention::default(),
+            quota: Quota::default(),
         }
     }
 }
@@ -286,6 +290,7 @@ impl ClusterConfig {
             snapshot_log_bytes: own.snapshot_log_bytes.unwrap_or(self.storage.snapshot_log_bytes),
             keep_entries: own.keep_entries.unwrap_or(self.storage.keep_entries),
             history: self.storage.history,
+            quota: self.storage.quota,
         }
     }
 
@@ -341,6 +346,9 @@ impl ClusterConfig {
              # revisions, a time such as 5m (1s at least), or all. Of a number of revisions,\n\
              # fewer are kept if they are more than 256 MiB.\n\
              history = \"{}\"\n\
+             # So much may be stored, past and overhead included, before writes are refused: a size,\n\
+             # or off.\n\
+             quota = \"{}\"\n\
              \n\
              [supervisor]\n\
              # After a death: started again at once, then after min, then twice as long each.\n\
@@ -368,6 +376,7 @@ impl ClusterConfig {
             self.storage.snapshot_log_bytes,
             self.storage.keep_entries,
             self.storage.history,
+            self.storage.quota,
             it.backoff_min_millis,
             it.backoff_max_millis,
             it.crash_loop_deaths,
@@ -398,6 +407,7 @@ mod tests {
         config.transport = Transport::Tcp;
         config.durability = Durability::FsyncDropUnsynced;
         config.timings.lease_clock_error_millis = Some(7);
+        config.storage.quota = Quota::Off;
         let own = Override { heartbeat_millis: Some(20), ..Override::default() };
         config.node.insert("3".into(), own);
         let text = config.to_commented_toml();

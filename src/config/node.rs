@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
 use super::{Address, Tuned};
+use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
 
@@ -62,6 +63,9 @@ pub struct NodeConfig {
     /// How much of the keys' past is kept: revisions, a time, or all.
     #[serde(default)]
     pub history: Retention,
+    /// How much is stored at most: a size, or `off`.
+    #[serde(default)]
+    pub quota: Quota,
     /// Whether it keeps a record of its core's life, for `kvctl replay`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub record: bool,
@@ -119,6 +123,7 @@ impl NodeConfig {
             snapshot_log_bytes: self.snapshot_log_bytes,
             keep_entries: self.keep_entries,
             history: self.history,
+            quota: self.quota,
         }
     }
 

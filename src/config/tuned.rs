@@ -1,6 +1,7 @@
 //! The settings of one node: the cluster's, with its own in their place.
 
 use super::{Durability, NodeConfig};
+use crate::quota::Quota;
 use crate::retention::Retention;
 
 /// The settings of one node.
@@ -15,6 +16,7 @@ pub struct Tuned {
     pub snapshot_log_bytes: u64,
     pub keep_entries: u64,
     pub history: Retention,
+    pub quota: Quota,
 }
 
 impl Tuned {
@@ -65,5 +67,6 @@ impl Tuned {
         config.snapshot_log_bytes = self.snapshot_log_bytes;
         config.keep_entries = self.keep_entries;
         config.history = self.history;
+        config.quota = self.quota;
     }
 }

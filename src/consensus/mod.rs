@@ -296,6 +296,8 @@ pub enum Change {
     Demote { node: NodeId },
     /// `node` is no member any more.
     Remove { node: NodeId },
+    /// `node`, a member as before, listens at `address` from now on.
+    Relocate { node: NodeId, address: String },
 }
 
 /// Why a request was not taken. All of them mean: no effect, safe to try elsewhere or later.

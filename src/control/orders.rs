@@ -92,6 +92,10 @@ fn write_changes(
             Change::Promote { node } => (node, Kind::Promote),
             Change::Demote { node } => (node, Kind::Demote),
             Change::Remove { node } => (node, Kind::Remove),
+            Change::Relocate { node, address } => {
+                to.set_address(address.as_str());
+                (node, Kind::Relocate)
+            }
         };
         to.set_node(node.0);
         to.set_kind(kind);
@@ -119,6 +123,9 @@ pub fn read_changes(
             Kind::Promote => Change::Promote { node },
             Kind::Demote => Change::Demote { node },
             Kind::Remove => Change::Remove { node },
+            Kind::Relocate => {
+                Change::Relocate { node, address: text("address", change.get_address())? }
+            }
         })
     };
     from.iter().map(change).collect()
@@ -239,6 +246,7 @@ mod tests {
             Change::Promote { node: NodeId(3) },
             Change::Demote { node: NodeId(2) },
             Change::Remove { node: NodeId(1) },
+            Change::Relocate { node: NodeId(5), address: "unix:/5".into() },
         ];
         let round = |changes: &[Change]| {
             let mut message = capnp::message::Builder::new_default();

@@ -136,7 +136,7 @@ impl Observer {
         match self.client.stream(&place, OBSERVE, one).await {
             Ok(answers) => {
                 self.reopening.stands();
-                self.stream = Some((place.name, answers));
+                self.stream = Some((place.name.clone(), answers));
             }
             Err(status) => {
                 self.client.pool.failed(&place);

@@ -43,6 +43,11 @@ impl Error {
     pub fn is_without_effect(&self) -> bool {
         self.kind != Kind::Unknown
     }
+
+    /// Whether nobody listened where it was tried last.
+    pub fn is_unreachable(&self) -> bool {
+        self.kind == Kind::Unavailable && self.text.starts_with(CANNOT_CONNECT)
+    }
 }
 
 impl std::error::Error for Error {}
@@ -69,6 +74,9 @@ pub(super) enum Fate {
     /// It was refused.
     Refused,
 }
+
+/// How a failed connection begins, in [`words`].
+const CANNOT_CONNECT: &str = "cannot connect: ";
 
 /// etcd's texts that come before anything is proposed.
 const BEFORE_PROPOSING: [&str; 4] = [
@@ -116,7 +124,7 @@ fn causes(status: &Status) -> impl Iterator<Item = Cause<'_>> {
 pub(super) fn words(status: &Status) -> String {
     match causes(status).last() {
         Some(_) if is_our_timeout(status) => "it did not answer in time".to_owned(),
-        Some(innermost) if never_connected(status) => format!("cannot connect: {innermost}"),
+        Some(innermost) if never_connected(status) => format!("{CANNOT_CONNECT}{innermost}"),
         Some(innermost) => format!("the connection broke: {innermost}"),
         None if status.message().is_empty() => format!("{:?}, without a word", status.code()),
         None => status.message().to_owned(),

@@ -6,6 +6,7 @@ use super::call::{Method, Tries};
 use super::error::{self, Fate, Kind};
 use super::{Client, Error, pb};
 use crate::types::{NodeId, Revision};
+use pb::alarm_request::AlarmAction;
 
 const STATUS: Method = Method::read("/etcdserverpb.Maintenance/Status");
 const ALARM_GET: Method = Method::read("/etcdserverpb.Maintenance/Alarm");
@@ -21,21 +22,23 @@ impl Client {
         self.call(STATUS, pb::StatusRequest {}).await
     }
 
+    /// Looks at alarms, or sets one, or takes one off.
+    pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<Vec<pb::AlarmMember>, Error> {
+        let method = if request.action == AlarmAction::Get as i32 { ALARM_GET } else { ALARM };
+        let answer: pb::AlarmResponse = self.call(method, request).await?;
+        Ok(answer.alarms)
+    }
+
     /// The alarms that are on, of all members.
     pub async fn alarms(&self) -> Result<Vec<pb::AlarmMember>, Error> {
-        let answer: pb::AlarmResponse = self.call(ALARM_GET, pb::AlarmRequest::default()).await?;
-        Ok(answer.alarms)
+        self.alarm(pb::AlarmRequest::default()).await
     }
 
     /// Takes an alarm off; returns what was taken off.
     pub async fn disarm(&self, alarm: &pb::AlarmMember) -> Result<Vec<pb::AlarmMember>, Error> {
-        let request = pb::AlarmRequest {
-            action: pb::alarm_request::AlarmAction::Deactivate as i32,
-            member_id: alarm.member_id,
-            alarm: alarm.alarm,
-        };
-        let answer: pb::AlarmResponse = self.call(ALARM, request).await?;
-        Ok(answer.alarms)
+        let pb::AlarmMember { member_id, alarm } = *alarm;
+        let action = AlarmAction::Deactivate as i32;
+        self.alarm(pb::AlarmRequest { action, member_id, alarm }).await
     }
 
     /// Gives the space back to the disk that compaction has freed; that may take a while.

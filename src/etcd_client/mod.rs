@@ -54,6 +54,8 @@ pub use keep_alive::{KeepAlive, Lost};
 pub use lease::{Granted, Left};
 pub use watch::{Event, Told, WatchError, WatchOptions, Watcher, event_revision, is_delete};
 
+pub use tonic::Code;
+
 /// etcd's messages.
 pub use crate::grpc::pb::etcdserverpb as pb;
 pub use crate::grpc::pb::mvccpb::KeyValue;
@@ -94,7 +96,7 @@ impl Client {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let places = endpoints.into_iter().map(|text| Place::read(text.as_ref()));
+        let places = endpoints.into_iter().map(|text| Place::read(text.as_ref()).map(Rc::new));
         let places = places.collect::<Result<Vec<_>, _>>()?;
         match places.len() {
             0 => Err("no endpoint is given".to_owned()),
@@ -105,7 +107,7 @@ impl Client {
 
     /// One client for each endpoint, which asks that one alone. They share its connections.
     pub fn each(&self) -> Vec<Client> {
-        let one = |place: &Place| Client {
+        let one = |place: &Rc<Place>| Client {
             pool: Rc::new(Pool::new(vec![place.clone()])),
             options: self.options.clone(),
         };

@@ -4,6 +4,7 @@
 //! writes comes from where they went; when it fails one call, the next one stands for all.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -21,7 +22,7 @@ const PING_LIMIT: Duration = Duration::from_secs(3);
 pub(super) const MAX_ENDPOINTS: usize = 64;
 
 /// An endpoint, and its connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Place {
     /// As `host:port`.
     pub(super) name: String,
@@ -50,18 +51,18 @@ impl Place {
 /// All endpoints of a client.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<Rc<Place>>,
     current: Cell<usize>,
 }
 
 impl Pool {
     /// Of one place at least.
-    pub(super) fn new(places: Vec<Place>) -> Pool {
+    pub(super) fn new(places: Vec<Rc<Place>>) -> Pool {
         Pool { places, current: Cell::new(0) }
     }
 
     /// Who is asked next.
-    pub(super) fn pick(&self) -> &Place {
+    pub(super) fn pick(&self) -> &Rc<Place> {
         &self.places[self.current.get() % self.places.len()]
     }
 
@@ -95,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_failure_moves_all_calls_and_no_further() {
-        let places = ["a:1", "b:2", "c:3"].map(|text| Place::read(text).unwrap());
+        let places = ["a:1", "b:2", "c:3"].map(|text| Rc::new(Place::read(text).unwrap()));
         let pool = Pool::new(places.to_vec());
         pool.failed(&places[0]);
         pool.failed(&places[0]);

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
-use crate::replica::{ReplicaStatus, Request, Response};
-use crate::types::{ClusterId, NodeId, Term};
+use super::snapshot::SnapshotBytes;
+use super::watch::Hub;
+use crate::kv::Machine;
+use crate::replica::{Order, OrderResult, ReplicaStatus, Request, Response};
+use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node, as its clients' services see it.
 pub trait Backend {
@@ -16,12 +19,32 @@ pub trait Backend {
     /// All of it: dear, and not for every call.
     fn status(&self) -> ReplicaStatus;
 
+    /// Has the replica do what an operator may order; nobody hands it on.
+    fn order(&self, order: Order, timeout: Duration) -> LocalBoxFuture<'static, OrderResult>;
+
+    /// A copy of the state as it is here, which costs next to nothing; none while its log is being
+    /// repaired.
+    fn state(&self) -> Option<Machine>;
+
+    /// Whether this member has no vote, and is to have none.
+    fn is_learner(&self) -> bool;
+
+    /// The newest snapshot's file, open; else why there is none.
+    fn open_snapshot(&self) -> Result<SnapshotBytes, String>;
+
     /// Who leads, as far as is known here.
     fn leader(&self) -> Option<NodeId>;
 
     fn term(&self) -> Term;
 
+    /// All leases as this node knows them, and the revision of its state: the first to end first,
+    /// if it leads; else by their names.
+    fn leases(&self) -> (Revision, Vec<LeaseId>);
+
     fn identity(&self) -> &Identity;
+
+    /// What tells of changes: to clients that watch, and to services that wait for something.
+    fn hub(&self) -> &Rc<Hub>;
 }
 
 /// Who answers.

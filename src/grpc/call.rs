@@ -26,7 +26,7 @@ use super::status;
 const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
 /// A call that sets no time for itself is answered within this; etcd's own limit.
-const TIMEOUT: Duration = Duration::from_secs(7);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Messages of a stream that wait for their client.
 const REPLIES: usize = 4;

@@ -47,6 +47,9 @@ impl Kv {
         request: pb::RangeRequest,
         timeout: Duration,
     ) -> Result<pb::RangeResponse, Status> {
+        if !request.serializable && self.backend.is_learner() {
+            return Err(status::not_at_learner());
+        }
         let consistency = match request.serializable {
             true => Consistency::Stale,
             false => Consistency::Linearizable,
@@ -108,7 +111,19 @@ impl Kv {
             let header = Some(header(&*self.backend, outcome.revision));
             return Ok(pb::PutResponse { header, prev_kv: None });
         }
-        let (revision, response) = self.alone(RequestOp::Put(put), timeout).await?;
+        let lease = put.lease;
+        let done = match self.alone(RequestOp::Put(put), timeout).await {
+            // Both may be missing. A transaction says so of the key first, a put of the lease.
+            Err(status)
+                if lease.0 != 0 && status.message() == status::key_not_found().message() =>
+            {
+                let of_lease = Query::Lease { id: lease, keys: false, after: Bytes::new() };
+                self.query(of_lease, Consistency::Linearizable, timeout).await?;
+                Err(status)
+            }
+            other => other,
+        };
+        let (revision, response) = done?;
         let ResponseOp::Put { prev } = response else { return Err(another_kind()) };
         let header = Some(header(&*self.backend, revision));
         Ok(pb::PutResponse { header, prev_kv: prev.map(convert::key_value) })
@@ -143,7 +158,7 @@ impl Kv {
         Ok((revision, response))
     }
 
-    async fn transact(
+    pub async fn transact(
         &self,
         transaction: Transaction,
         timeout: Duration,
@@ -184,6 +199,12 @@ impl Kv {
         Ok(pb::CompactionResponse { header: Some(header(&*self.backend, outcome.revision)) })
     }
 
+    /// Waits until this member has applied all that was acknowledged so far.
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), Status> {
+        let query = Query::Get { key: Bytes::from_static(b"\0") };
+        self.query(query, Consistency::Linearizable, timeout).await.map(drop)
+    }
+
     /// Writes, through the log. Nothing is tried twice: clients of etcd do that themselves.
     pub async fn write(&self, operation: Operation, timeout: Duration) -> Result<Outcome, Status> {
         let command = Command { session: None, operation };
@@ -221,10 +242,10 @@ impl Kv {
     }
 }
 
-fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {
+pub(super) fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {
     result.map_err(|error| Status::internal(format!("etcdserver: {error}")))
 }
 
-fn another_kind() -> Status {
+pub fn another_kind() -> Status {
     Status::internal("etcdserver: the replica's answer is of another kind")
 }

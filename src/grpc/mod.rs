@@ -11,9 +11,12 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ──► routes ──► kv, maintenance, cluster ──► backend (the node)
-//!                                    │ messages: pb      │ convert, status, header
+//!   client ── HTTP/2 ──► server ───────────► routes ──► kv, watch, lease, cluster, … ──► backend
+//!          ── HTTP/1.1 ──► │ ──► gateway ──► │           ▲  convert, status, header      (the node)
+//!                                            └── lock, election (turns, observing)
 //! ```
+//!
+//! Messages are those of `pb`; the gateway has JSON in their place.
 //!
 //! # Why not generated servers
 //! A node is one thread. Generated services want to be moved between threads, and every request
@@ -21,20 +24,33 @@
 //! that; only the table of methods is ours (`routes.rs`).
 //!
 //! # Not here yet
-//! Watches, leases, locks, elections, changes of membership, snapshots and users. They are answered
-//! with "unknown method" or "unknown service".
+//! Users and roles: see `auth.rs`.
 
+mod auth;
 mod backend;
 mod call;
 mod cluster;
 mod convert;
+mod election;
+mod gateway;
 mod header;
+mod health;
 mod kv;
+mod lease;
+mod lock;
 mod maintenance;
+mod member;
+mod observing;
 pub mod pb;
+mod reflection;
 mod routes;
 mod server;
+pub mod snapshot;
 mod status;
+mod turns;
+pub mod watch;
 
 pub use backend::{Backend, Backends, Identity};
-pub use server::{GrpcLimits, serve};
+pub use gateway::MetricsPage;
+pub use server::{GrpcLimits, Server};
+pub use snapshot::SnapshotBytes;

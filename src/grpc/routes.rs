@@ -8,27 +8,48 @@ use http::Request;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 
+use super::auth::Auth;
 use super::backend::Backend;
 use super::call::Call;
 use super::cluster::Cluster;
+use super::election::Election;
+use super::health::Health;
 use super::kv::Kv;
+use super::lease::Leases;
+use super::lock::Lock;
 use super::maintenance::Maintenance;
+use super::reflection::Reflection;
 use super::status;
+use super::watch::WatchService;
 
 /// The services of one connection.
 pub struct Routes {
     backend: Rc<dyn Backend>,
     kv: Rc<Kv>,
+    leases: Rc<Leases>,
+    lock: Rc<Lock>,
+    election: Rc<Election>,
     cluster: Rc<Cluster>,
     maintenance: Rc<Maintenance>,
+    watch: Rc<WatchService>,
+    auth: Rc<Auth>,
 }
 
 impl Routes {
     pub fn new(backend: Rc<dyn Backend>) -> Routes {
+        let kv = Rc::new(Kv { backend: Rc::clone(&backend) });
+        let leases = Rc::new(Leases { kv: Rc::clone(&kv) });
+        let own = (Rc::clone(&kv), Rc::clone(&leases));
+        let (election, lock) = (own.clone(), own);
         Routes {
-            kv: Rc::new(Kv { backend: Rc::clone(&backend) }),
+            lock: Rc::new(Lock { kv: lock.0, leases: lock.1 }),
+            election: Rc::new(Election { kv: election.0, leases: election.1 }),
+            leases,
+            kv,
             cluster: Rc::new(Cluster { backend: Rc::clone(&backend) }),
             maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend) }),
+            watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
+            auth: Rc::new(Auth { backend: Rc::clone(&backend) }),
             backend,
         }
     }
@@ -46,12 +67,33 @@ impl Routes {
         if call.wants_leader() && self.backend.leader().is_none() {
             return status::no_leader().into_http();
         }
+        if self.backend.is_learner() && !learners_may(service, method) {
+            return status::not_at_learner().into_http();
+        }
         let answered = match service {
             "etcdserverpb.KV" => self.kv.clone().route(method, call).await,
+            "etcdserverpb.Lease" => self.leases.clone().route(method, call).await,
+            "v3lockpb.Lock" => self.lock.clone().route(method, call).await,
+            "v3electionpb.Election" => self.election.clone().route(method, call).await,
             "etcdserverpb.Cluster" => self.cluster.clone().route(method, call).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().route(method, call).await,
+            "etcdserverpb.Watch" => self.watch.clone().route(method, call).await,
+            "etcdserverpb.Auth" => self.auth.clone().route(method, call).await,
+            "grpc.health.v1.Health" => Health.route(method, call).await,
+            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
+                Reflection.route(method, call).await
+            }
             _ => return status::unknown_service(service).into_http(),
         };
         answered.unwrap_or_else(|| status::unknown_method(service, method).into_http())
+    }
+}
+
+/// What a member without a vote answers. That a range must be a serializable one, its service sees.
+fn learners_may(service: &str, method: &str) -> bool {
+    match service {
+        "etcdserverpb.Maintenance" => method == "Status",
+        "etcdserverpb.KV" => method == "Range",
+        service => !service.starts_with("etcdserverpb.") && !service.starts_with("v3"),
     }
 }

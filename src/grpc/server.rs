@@ -1,24 +1,36 @@
-//! The socket: HTTP/2 without TLS, on the node's own thread.
+//! The socket: HTTP/2 without TLS, and HTTP/1.1 for the gateway, on the node's own thread.
 //!
 //! What strangers can make it hold is bounded: connections, calls on each and on all, bytes of each
-//! message, how long a call takes, and how long a connection may say nothing to a ping.
+//! message, how long a call takes, and how long a connection may say nothing: to a ping, where it
+//! has pings, and else when a request should come or an answer should be taken.
 
 use std::convert::Infallible;
+use std::io::{self, Cursor};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutWriter;
 use tonic::body::Body;
 
 use super::backend::Backends;
+use super::gateway::{Gateway, MetricsPage};
 use super::routes::Routes;
 use super::status;
+use crate::observe::{Guest, GuestBody};
+
+/// What every connection of HTTP/2 begins with, and none of HTTP/1.1.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is taken from clients.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +44,11 @@ pub struct GrpcLimits {
     /// Between two pings of a connection that is silent, and for their answer.
     pub ping: Duration,
     pub pong: Duration,
+    /// For the first bytes of a connection, and for each request's head over HTTP/1.1, counted from
+    /// the answer before it.
+    pub head: Duration,
+    /// For a client to take more of an answer over HTTP/1.1.
+    pub stall: Duration,
 }
 
 impl Default for GrpcLimits {
@@ -43,54 +60,144 @@ impl Default for GrpcLimits {
             call: Duration::from_secs(30),
             ping: Duration::from_secs(60),
             pong: Duration::from_secs(20),
+            head: Duration::from_secs(60),
+            stall: Duration::from_secs(60),
         }
     }
 }
 
-/// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
-pub async fn serve(listener: TcpListener, limits: GrpcLimits, backends: Backends) {
-    let mut open = JoinSet::new();
-    let calls = Arc::new(Semaphore::new(limits.all_streams));
-    loop {
-        tokio::select! {
-            _ = open.join_next(), if !open.is_empty() => {}
-            accepted = listener.accept(), if open.len() < limits.connections => match accepted {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    let routes = Routes::new(backends());
-                    open.spawn_local(converse(stream, limits, routes, Arc::clone(&calls)));
+/// etcd's API, wherever it is served from. What it bounds, it bounds over all places together.
+pub struct Server {
+    limits: GrpcLimits,
+    backends: Backends,
+    permits: Arc<Semaphore>,
+    metrics: MetricsPage,
+}
+
+impl Server {
+    pub fn new(limits: GrpcLimits, backends: Backends, metrics: MetricsPage) -> Server {
+        let permits = Arc::new(Semaphore::new(limits.all_streams));
+        Server { limits, backends, permits, metrics }
+    }
+
+    /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
+    pub async fn serve(self: Rc<Self>, listener: TcpListener) {
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = open.join_next(), if !open.is_empty() => {}
+                accepted = listener.accept(), if open.len() < self.limits.connections => {
+                    match accepted {
+                        Ok((stream, _)) => {
+                            let _ = stream.set_nodelay(true);
+                            open.spawn_local(Rc::clone(&self).converse(stream));
+                        }
+                        Err(error) => {
+                            // Out of descriptors, mostly: those who hold them must get a chance to
+                            // end.
+                            tracing::warn!(%error, "cannot accept a gRPC connection");
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
+                    }
                 }
-                Err(error) => {
-                    // Out of descriptors, mostly: those who hold them must get a chance to end.
-                    tracing::warn!(%error, "cannot accept a gRPC connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
+            }
+        }
+    }
+
+    /// One connection. What goes wrong here (the client left, or broke the protocol) is its affair.
+    async fn converse(self: Rc<Self>, mut stream: TcpStream) {
+        let mut begun = Vec::with_capacity(HTTP2.len());
+        let first = tokio::time::timeout(self.limits.head, speaks_http2(&mut stream, &mut begun));
+        let Ok(Ok(is_http2)) = first.await else { return };
+        let (reader, writer) = stream.into_split();
+        let reader = Cursor::new(begun).chain(reader);
+        match is_http2 {
+            true => self.http2(tokio::io::join(reader, writer)).await,
+            false => {
+                let mut writer = TimeoutWriter::new(writer);
+                writer.set_timeout(Some(self.limits.stall));
+                self.http1(tokio::io::join(reader, Box::pin(writer))).await;
+            }
+        }
+    }
+
+    async fn http2(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let routes = Rc::new(Routes::new((self.backends)()));
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let (routes, permits) = (Rc::clone(&routes), Arc::clone(&self.permits));
+            let limit = self.limits.call;
+            async move {
+                let Ok(permit) = permits.try_acquire_owned() else {
+                    return Ok::<_, Infallible>(status::too_many_requests().into_http());
+                };
+                Ok(routes.answer(request.map(Body::new), limit, permit).await)
+            }
+        });
+        let ended = hyper::server::conn::http2::Builder::new(OnThisThread)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .keep_alive_interval(self.limits.ping)
+            .keep_alive_timeout(self.limits.pong)
+            .max_header_list_size(16 << 10)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        tracing::trace!(?ended, "a gRPC connection ended");
+    }
+
+    async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let gateway = Rc::new(self.gateway());
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let gateway = Rc::clone(&gateway);
+            async move { Ok::<_, Infallible>(gateway.answer(request.map(Body::new)).await) }
+        });
+        let ended = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_buf_size(64 << 10)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        tracing::trace!(?ended, "a connection to the gateway ended");
+    }
+
+    /// For one connection.
+    fn gateway(&self) -> Gateway {
+        let routes = Rc::new(Routes::new((self.backends)()));
+        Gateway {
+            calls: Rc::new(move |request, limit, permit| {
+                let routes = Rc::clone(&routes);
+                async move { routes.answer(request, limit, permit).await }.boxed_local()
+            }),
+            permits: Arc::clone(&self.permits),
+            limit: self.limits.call,
+            metrics: Rc::clone(&self.metrics),
         }
     }
 }
 
-/// One connection. What goes wrong here (the client left, or broke the protocol) is its affair.
-async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes, calls: Arc<Semaphore>) {
-    let routes = Rc::new(routes);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (routes, calls) = (Rc::clone(&routes), Arc::clone(&calls));
+impl Guest for Server {
+    fn has(&self, path: &str) -> bool {
+        Gateway::is_api(path)
+    }
+
+    fn answer(&self, request: Request<Incoming>) -> LocalBoxFuture<'static, Response<GuestBody>> {
+        let gateway = self.gateway();
         async move {
-            let Ok(permit) = calls.try_acquire_owned() else {
-                return Ok::<_, Infallible>(status::too_many_requests().into_http());
-            };
-            Ok(routes.answer(request.map(Body::new), limits.call, permit).await)
+            let answer = gateway.answer(request.map(Body::new)).await;
+            answer.map(|body| body.map_err(Into::into).boxed_unsync())
         }
-    });
-    let ended = hyper::server::conn::http2::Builder::new(OnThisThread)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .keep_alive_interval(limits.ping)
-        .keep_alive_timeout(limits.pong)
-        .max_header_list_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    tracing::trace!(?ended, "a gRPC connection ended");
+        .boxed_local()
+    }
+}
+
+/// Reads into `begun` until it is clear what the client speaks.
+async fn speaks_http2(stream: &mut TcpStream, begun: &mut Vec<u8>) -> io::Result<bool> {
+    while begun.len() < HTTP2.len() && HTTP2.starts_with(begun) {
+        let room = (HTTP2.len() - begun.len()) as u64;
+        if (&mut *stream).take(room).read_buf(begun).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(begun == HTTP2)
 }
 
 /// Runs what a connection spawns beside it, on the same thread.

@@ -5,7 +5,7 @@
 use tonic::{Code, Status};
 
 use crate::kv::{Invalid, Refusal};
-use crate::replica::{Refused, Response};
+use crate::replica::{MemberRefusal, Refused, Response};
 
 pub fn empty_key() -> Status {
     Status::new(Code::InvalidArgument, "etcdserver: key is not provided")
@@ -55,8 +55,41 @@ pub fn lease_exists() -> Status {
     Status::new(Code::FailedPrecondition, "etcdserver: lease already exists")
 }
 
+pub fn too_large_ttl() -> Status {
+    Status::new(Code::OutOfRange, "etcdserver: too large lease TTL")
+}
+
+/// Some node is still of an older program.
+pub fn not_capable() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: not capable")
+}
+
 pub fn no_leader() -> Status {
     Status::new(Code::Unavailable, "etcdserver: no leader")
+}
+
+pub fn not_at_learner() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: rpc not supported for learner")
+}
+
+pub fn not_leader() -> Status {
+    Status::new(Code::FailedPrecondition, "etcdserver: not leader")
+}
+
+pub fn bad_transferee() -> Status {
+    Status::new(Code::FailedPrecondition, "etcdserver: bad leader transferee")
+}
+
+pub fn invalid_member_urls() -> Status {
+    Status::new(Code::InvalidArgument, "etcdserver: given member URLs are invalid")
+}
+
+pub fn no_space() -> Status {
+    Status::new(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded")
+}
+
+pub fn corrupt() -> Status {
+    Status::new(Code::DataLoss, "etcdserver: corrupt cluster")
 }
 
 pub fn timed_out() -> Status {
@@ -81,21 +114,49 @@ pub fn of_response(response: &Response) -> Status {
         Response::Refused { why, message } => match why {
             Refused::NoLeader { .. } | Refused::Repairing => return no_leader(),
             Refused::Busy { .. } => return too_many_requests(),
-            Refused::NoSpace => {
-                (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded".to_owned())
-            }
+            Refused::NoSpace => return no_space(),
             Refused::TimedOut => return timed_out(),
             Refused::Stopping => (Code::Unavailable, "etcdserver: server stopped".to_owned()),
-            Refused::Disagreement => (Code::DataLoss, "etcdserver: corrupt cluster".to_owned()),
+            Refused::Disagreement => return corrupt(),
             Refused::Invalid => (Code::InvalidArgument, format!("etcdserver: {message}")),
         },
         // It may have taken effect, and etcd's clients know this text to say so.
         Response::Unknown(_) => return timed_out(),
-        Response::Written(_) | Response::Answer(_) => {
+        Response::Written(_) | Response::Answer(_) | Response::Member(_) => {
             (Code::Internal, "etcdserver: an answer of another kind".to_owned())
         }
     };
     Status::new(why.0, why.1)
+}
+
+/// Why a change of membership is refused.
+pub fn of_member_refusal(refusal: MemberRefusal) -> Status {
+    use Code::{FailedPrecondition, NotFound, Unavailable, Unknown};
+    let (code, text) = match refusal {
+        MemberRefusal::NotEnoughStarted => {
+            (Unknown, "etcdserver: re-configuration failed due to not enough started members")
+        }
+        MemberRefusal::Unhealthy => (Unavailable, "etcdserver: unhealthy cluster"),
+        MemberRefusal::AddressExists => {
+            (FailedPrecondition, "etcdserver: Peer URLs already exists")
+        }
+        MemberRefusal::IsJoining => (FailedPrecondition, "etcdserver: member ID already exist"),
+        MemberRefusal::NotFound => (NotFound, "etcdserver: member not found"),
+        MemberRefusal::NotLearner => {
+            (FailedPrecondition, "etcdserver: can only promote a learner member")
+        }
+        MemberRefusal::NotCaughtUp => (
+            FailedPrecondition,
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        MemberRefusal::TooManyLearners => {
+            (FailedPrecondition, "etcdserver: too many learner members in cluster")
+        }
+        MemberRefusal::TooManyMembers => {
+            (FailedPrecondition, "etcdserver: too many members in cluster")
+        }
+    };
+    Status::new(code, text)
 }
 
 /// Why a request makes no sense.
@@ -107,6 +168,8 @@ pub fn of_invalid(invalid: &Invalid) -> Status {
         Invalid::TooManyOps => too_many_operations(),
         Invalid::ValueProvided => value_provided(),
         Invalid::LeaseProvided => lease_provided(),
+        Invalid::ZeroLease => lease_not_found(),
+        Invalid::LeaseTtl { .. } => too_large_ttl(),
         other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
     }
 }
@@ -119,8 +182,9 @@ pub fn of_refusal(refusal: Refusal) -> Status {
         Refusal::KeyNotFound => key_not_found(),
         Refusal::LeaseNotFound => lease_not_found(),
         Refusal::LeaseExists => lease_exists(),
-        // Some node is still of an older program.
-        Refusal::UnknownVersion => Status::new(Code::Unavailable, "etcdserver: not capable"),
+        Refusal::UnknownVersion => not_capable(),
+        Refusal::NoSpace => no_space(),
+        Refusal::Corrupt => corrupt(),
         other => Status::new(Code::InvalidArgument, format!("etcdserver: {other}")),
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Transaction, TransactionResult};
-use crate::types::{LeaseId, LogIndex, Revision};
+use super::limits::{STORED_ITEM_BYTES, STORED_LEASE_BYTES};
+use super::{RequestOp, Transaction, TransactionResult};
+use crate::types::{LeaseId, LogIndex, NodeId, Revision};
 
 /// One command of the log: an operation, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +32,7 @@ pub struct SessionStamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u128);
 
-/// A change to keys or leases, or to the state machine itself.
+/// A change to keys or leases, to what is known of the members, or to the state machine itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Put {
@@ -72,6 +73,75 @@ pub enum Operation {
     /// How long leases last if another leader takes over now. Only the cluster itself proposes it,
     /// never a client.
     LeaseCheckpoint(Vec<LeaseCheckpoint>),
+    /// From version 4 on, as all that follow: an alarm goes on or off.
+    Alarm(AlarmOrder),
+    /// What a member is called, and where it serves clients. Only a member itself proposes it.
+    Announce(Announcement),
+    /// A learner is to get a vote once it has caught up. Only the cluster itself proposes it.
+    Enlist {
+        node: NodeId,
+    },
+}
+
+/// Something is wrong with a member, and everybody must heed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Alarm {
+    /// Whom it is about, as far as who raised it said so: etcd takes any number.
+    pub member: NodeId,
+    pub kind: AlarmKind,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// There is no room for more.
+    NoSpace = 1,
+    /// The replicas' states differ.
+    Corrupt = 2,
+}
+
+/// An alarm is to be on, or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AlarmOrder {
+    pub alarm: Alarm,
+    pub is_on: bool,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Announcement {
+    pub node: NodeId,
+    pub name: String,
+    pub client_urls: Vec<String>,
+}
+
+impl Operation {
+    /// Bytes that it adds to [`Machine::size`](super::Machine::size) at most; zero: it needs no
+    /// room. Of a transaction, whichever branch is taken.
+    pub fn cost(&self) -> u64 {
+        match self {
+            Operation::Put { key, value } | Operation::CompareAndSwap { key, value, .. } => {
+                STORED_ITEM_BYTES + (key.len() + value.len()) as u64
+            }
+            Operation::Transaction(transaction) => transaction.cost(),
+            Operation::LeaseGrant { .. } => STORED_LEASE_BYTES,
+            _ => 0,
+        }
+    }
+}
+
+impl Transaction {
+    fn cost(&self) -> u64 {
+        let of_branch = |branch: &[RequestOp]| -> u64 {
+            let costs = branch.iter().map(|operation| match operation {
+                RequestOp::Put(put) => STORED_ITEM_BYTES + (put.key.len() + put.value.len()) as u64,
+                RequestOp::Transaction(inner) => inner.cost(),
+                RequestOp::Range(_) | RequestOp::DeleteRange(_) => 0,
+            });
+            costs.sum()
+        };
+        of_branch(&self.success).max(of_branch(&self.failure))
+    }
 }
 
 /// What one lease has left.
@@ -130,6 +200,12 @@ pub enum Effect {
     },
     /// Of those that are still there, it is noted.
     LeasesCheckpointed,
+    /// The alarm that is on now, or was until now.
+    Alarm {
+        alarm: Option<Alarm>,
+    },
+    Announced,
+    Enlisted,
     /// The command was not applied.
     Refused(Refusal),
 }
@@ -161,12 +237,18 @@ pub enum Refusal {
     ResultTooLarge,
     #[error("the transaction would look at too many keys: compare, read or delete less at once")]
     TooMuchToVisit,
+    #[error("mvcc: database space exceeded")]
+    NoSpace,
+    #[error("corrupt cluster")]
+    Corrupt,
+    #[error("there are too many alarms or members already")]
+    TooMany,
 }
 
 impl Refusal {
     /// Every one of them, each at its number: what a snapshot and the state's hash know it by.
     /// Never renumbered.
-    pub(super) const NUMBERED: [Refusal; 12] = [
+    pub(super) const NUMBERED: [Refusal; 15] = [
         Refusal::UnknownVersion,
         Refusal::Malformed,
         Refusal::SessionExpired,
@@ -179,6 +261,9 @@ impl Refusal {
         Refusal::LeaseExists,
         Refusal::ResultTooLarge,
         Refusal::TooMuchToVisit,
+        Refusal::NoSpace,
+        Refusal::Corrupt,
+        Refusal::TooMany,
     ];
 
     pub(super) fn number(self) -> u8 {

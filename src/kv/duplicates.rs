@@ -16,7 +16,9 @@
 //! - no key is put that one of the list's own deletes covers, in whatever order they stand;
 //! - no key is put that a delete of a nested transaction covers, if the put is the list's own or of
 //!   a *later* nested one. But a nested transaction may delete what an earlier one put: then the
-//!   key was there for the rest of the transaction only.
+//!   key was there for the rest of the transaction only;
+//! - a delete from a key on, without an end, covers nothing: etcd compares keys with the zero byte
+//!   that stands for "no end". So what it deletes may be put again, and is a new key then.
 //!
 //! # Cost
 //!
@@ -55,7 +57,9 @@ impl<'a> Changes<'a> {
 fn changes_of(operations: &[RequestOp]) -> Result<Changes<'_>, Invalid> {
     let mut all = Changes::default();
     for operation in operations {
-        if let RequestOp::DeleteRange(delete) = operation {
+        if let RequestOp::DeleteRange(delete) = operation
+            && !delete.end.is_empty()
+        {
             all.deleted.add(&delete.start, &delete.end);
         }
     }
@@ -76,35 +80,34 @@ fn changes_of(operations: &[RequestOp]) -> Result<Changes<'_>, Invalid> {
     Ok(all)
 }
 
-/// Ranges of keys, merged so that none touches another: from start to end, exclusive; an empty end
-/// is that of all keys.
+/// Ranges of keys, merged so that none touches another: from start to end, exclusive.
 #[derive(Default)]
 struct Ranges<'a>(BTreeMap<&'a [u8], &'a [u8]>);
 
 impl<'a> Ranges<'a> {
     fn contains(&self, key: &[u8]) -> bool {
         let before = self.0.range::<[u8], _>((Unbounded, Included(key))).next_back();
-        before.is_some_and(|(_, end)| end.is_empty() || key < *end)
+        before.is_some_and(|(_, end)| key < *end)
     }
 
     fn add(&mut self, start: &'a [u8], end: &'a [u8]) {
-        if !end.is_empty() && start >= end {
+        if start >= end {
             return;
         }
         let (mut start, mut end) = (start, end);
         let before = self.0.range::<[u8], _>((Unbounded, Included(start))).next_back();
         if let Some((first, last)) = before.map(|(first, last)| (*first, *last))
-            && (last.is_empty() || start <= last)
+            && start <= last
         {
             start = first;
-            end = later(end, last);
+            end = end.max(last);
         }
         while let Some((first, last)) =
             self.0.range::<[u8], _>((Included(start), Unbounded)).next().map(|(a, b)| (*a, *b))
-            && (end.is_empty() || first <= end)
+            && first <= end
         {
             self.0.remove(first);
-            end = later(end, last);
+            end = end.max(last);
         }
         self.0.insert(start, end);
     }
@@ -114,11 +117,6 @@ impl<'a> Ranges<'a> {
     }
 }
 
-/// The later of two ends.
-fn later<'a>(one: &'a [u8], two: &'a [u8]) -> &'a [u8] {
-    if one.is_empty() || two.is_empty() { &[] } else { one.max(two) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +124,7 @@ mod tests {
     #[test]
     fn ranges_merge_and_hold_what_they_should() {
         let mut ranges = Ranges::default();
-        for (start, end) in [("b", "d"), ("f", "h"), ("x", "x"), ("m", ""), ("p", "q")] {
+        for (start, end) in [("b", "d"), ("f", "h"), ("x", "x"), ("m", "zz"), ("p", "q")] {
             ranges.add(start.as_bytes(), end.as_bytes());
         }
         assert_eq!(ranges.0.len(), 3);
@@ -137,7 +135,7 @@ mod tests {
         for (key, held) in [("a", true), ("gz", true), ("h", false), ("l", false), ("z", true)] {
             assert_eq!(ranges.contains(key.as_bytes()), held, "{key}");
         }
-        ranges.add(b"", b"");
+        ranges.add(b"", b"zzz");
         assert_eq!(ranges.0.len(), 1);
     }
 }

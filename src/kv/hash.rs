@@ -10,7 +10,7 @@
 //! # The rule
 //!
 //! Every item of the state (a key with its value and its numbers, a version of the past, a change,
-//! a lease, a session, a result that a session keeps, the counters) is hashed alone by XXH3, 128
+//! a lease, a session, a result that a session keeps, an alarm, a member, the counters) is hashed alone by XXH3, 128
 //! bits, and the state's hash is the sum of them all, modulo 2¹²⁸. A sum does not depend on order
 //! and can be undone: changing one key subtracts its old hash and adds the new one, whatever the
 //! size of the store. Every item begins with a tag of its kind and has a fixed number of words,
@@ -27,9 +27,10 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::roster::Member;
 use super::snapshot::records;
-use super::{Effect, KeyValue, Outcome, SessionId};
-use crate::types::{LeaseId, LogIndex, Revision};
+use super::{Alarm, Effect, KeyValue, Outcome, SessionId};
+use crate::types::{LeaseId, LogIndex, NodeId, Revision};
 
 /// A sum of hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,9 @@ enum Tag {
     Past = 8,
     Compacted = 9,
     Lease = 10,
+    LastMember = 11,
+    Alarm = 12,
+    Member = 13,
 }
 
 /// A version of a key. One without a lease has no word for it, because programs that knew no leases
@@ -105,6 +109,24 @@ pub fn of_lease(id: LeaseId, granted: u64, remaining: u64) -> u128 {
     of_words([Tag::Lease as u64, id.0, granted, remaining])
 }
 
+/// The highest number that a member ever had; zero, of a machine that was told of none, has no word.
+pub fn of_last_member(id: NodeId) -> u128 {
+    if id.0 == 0 { 0 } else { of_words([Tag::LastMember as u64, id.0]) }
+}
+
+/// An alarm that is on.
+pub fn of_alarm(Alarm { member, kind }: Alarm) -> u128 {
+    of_words([Tag::Alarm as u64, member.0, kind as u64])
+}
+
+/// What is known of a member.
+pub fn of_member(id: NodeId, member: &Member) -> u128 {
+    let mut said = Vec::new();
+    records::put_member(&mut said, id, member);
+    let [high, low] = halves(xxh3_128(&said));
+    of_words([Tag::Member as u64, high, low])
+}
+
 /// A session without its results.
 pub fn of_session(id: SessionId, last_used: LogIndex, acknowledged: u64, full: u64) -> u128 {
     let [high, low] = halves(id.0);
@@ -127,6 +149,10 @@ pub fn of_result(id: SessionId, sequence: u64, outcome: &Outcome) -> u128 {
         Effect::LeaseGranted => (10, [0, 0]),
         Effect::LeaseRevoked { deleted } => (11, [*deleted, 0]),
         Effect::LeasesCheckpointed => (12, [0, 0]),
+        Effect::Alarm { alarm: None } => (13, [0, 0]),
+        Effect::Alarm { alarm: Some(alarm) } => (13, [alarm.member.0, alarm.kind as u64]),
+        Effect::Announced => (14, [0, 0]),
+        Effect::Enlisted => (15, [0, 0]),
     };
     of_words([Tag::Result as u64, high, low, sequence, outcome.revision.0, kind, a, b])
 }

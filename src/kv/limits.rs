@@ -8,10 +8,10 @@
 //! change only together with [`COMMAND_VERSION`](super::COMMAND_VERSION).
 
 use super::{
-    Command, LeaseCheckpoint, Operation, PutRequest, Query, RequestOp, SessionStamp, Transaction,
-    duplicates,
+    Announcement, Command, LeaseCheckpoint, Operation, PutRequest, Query, RequestOp, SessionStamp,
+    Transaction, duplicates,
 };
-use crate::types::LeaseId;
+use crate::types::{LeaseId, NodeId};
 
 /// Bytes of an encoded command or query: etcd's limit on a request, 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 1536 << 10;
@@ -55,6 +55,24 @@ pub const MAX_TRANSACTION_VISITS: u64 = 1_000_000;
 
 /// Seconds that a lease may be granted for: etcd's limit, nearly three centuries.
 pub const MAX_LEASE_TTL: u64 = 9_000_000_000;
+
+/// What a key, or a version of it that is past, costs of the quota beside its bytes: the maps that
+/// it stands in, its numbers, and its change in the log of changes. etcd counts as much.
+pub const STORED_ITEM_BYTES: u64 = 256;
+
+/// What a lease costs of the quota.
+pub const STORED_LEASE_BYTES: u64 = 64;
+
+/// Alarms that are on at once.
+pub const MAX_ALARMS: usize = 256;
+
+/// Members that are known by name: more than any cluster has, some of them just removed.
+pub const MAX_ANNOUNCED: usize = 128;
+
+/// Bytes of a member's name, of one of its clients' addresses, and how many of those.
+pub const MAX_NAME_BYTES: usize = 128;
+pub const MAX_URL_BYTES: usize = 256;
+pub const MAX_URLS: usize = 8;
 
 /// How much the sessions may keep. All replicas of a cluster must agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +133,14 @@ pub enum Invalid {
     ZeroLease,
     #[error("a lease lasts from 1 to {MAX_LEASE_TTL} seconds, not {ttl}")]
     LeaseTtl { ttl: u64 },
+    #[error("node 0 is nobody")]
+    Nobody,
+    #[error("a member's name has from 1 to {MAX_NAME_BYTES} bytes")]
+    MemberName,
+    #[error(
+        "a member serves clients at {MAX_URLS} addresses at most, of {MAX_URL_BYTES} bytes each"
+    )]
+    ClientUrls,
 }
 
 impl Command {
@@ -165,8 +191,26 @@ impl Operation {
                 non_zero(id)?;
                 if ttl <= MAX_LEASE_TTL { Ok(()) } else { Err(Invalid::LeaseTtl { ttl }) }
             }),
-            Operation::RaiseVersion { .. } | Operation::Compact { .. } => Ok(()),
+            Operation::Announce(announcement) => announcement.validate(),
+            Operation::Enlist { node } => somebody(*node),
+            Operation::RaiseVersion { .. } | Operation::Compact { .. } | Operation::Alarm(_) => {
+                Ok(())
+            }
         }
+    }
+}
+
+impl Announcement {
+    fn validate(&self) -> Result<(), Invalid> {
+        somebody(self.node)?;
+        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
+            return Err(Invalid::MemberName);
+        }
+        let too_long = self.client_urls.iter().any(|url| url.len() > MAX_URL_BYTES);
+        if self.client_urls.len() > MAX_URLS || too_long {
+            return Err(Invalid::ClientUrls);
+        }
+        Ok(())
     }
 }
 
@@ -219,6 +263,10 @@ fn non_empty(key: &[u8]) -> Result<(), Invalid> {
 
 fn non_zero(id: LeaseId) -> Result<(), Invalid> {
     if id.0 == 0 { Err(Invalid::ZeroLease) } else { Ok(()) }
+}
+
+fn somebody(node: NodeId) -> Result<(), Invalid> {
+    if node.0 == 0 { Err(Invalid::Nobody) } else { Ok(()) }
 }
 
 fn small_enough(bytes: usize) -> Result<(), Invalid> {

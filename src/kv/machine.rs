@@ -1,17 +1,26 @@
 //! The state machine as the replica drives it: one entry after another, none twice, none left out.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
 use super::hash;
 use super::limits::{SESSION_LIMITS, SessionLimits};
+use super::limits::{STORED_ITEM_BYTES, STORED_LEASE_BYTES};
 use super::restore::Restore;
+use super::roster::Roster;
 use super::session::Sessions;
 use super::snapshot::MachineSnapshot;
 use super::store::{History, Store};
-use super::version::{FIRST_VERSION, IDLE_SESSIONS_EXPIRE, KEYS_HAVE_A_PAST, LATEST_VERSION};
+use super::version::{
+    FIRST_VERSION, IDLE_SESSIONS_EXPIRE, KEYS_HAVE_A_PAST, LATEST_VERSION, MEMBERS_ARE_KNOWN,
+};
 use super::{
-    Answer, Change, Command, DecodeError, Effect, KeyValue, Operation, Outcome, Query, Refusal,
+    Answer, Change, Command, DecodeError, Effect, KeyValue, LeaseStatus, Operation, Outcome, Query,
+    Refusal,
 };
 use crate::museum::{Bug, Bugs};
-use crate::types::{LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, NodeId, Revision};
 
 /// The replicated state. Cloning it costs O(1): a snapshot is a clone, and writes go on.
 #[derive(Clone, Debug)]
@@ -20,6 +29,7 @@ pub struct Machine {
     pub(super) version: u16,
     pub(super) store: Store,
     pub(super) sessions: Sessions,
+    pub(super) roster: Roster,
     /// A raise that this program does not know was applied: what is here is not the state any more.
     outgrown: Option<u16>,
     options: MachineOptions,
@@ -69,6 +79,7 @@ impl Machine {
             version: FIRST_VERSION,
             store: Store::default(),
             sessions: Sessions::with_limits(options.sessions),
+            roster: Roster::default(),
             outgrown: None,
             options,
         }
@@ -87,9 +98,12 @@ impl Machine {
             Err(refusal) => Err(refusal),
             Ok(Command { operation: Operation::RaiseVersion { to }, .. }) => self.raise(to),
             Ok(Command { session: Some(stamp), operation }) if !self.has(Bug::NoSessions) => {
-                self.sessions.once(index, &stamp, || self.store.operate(operation))
+                let (store, roster) = (&mut self.store, &mut self.roster);
+                self.sessions.once(index, &stamp, || operate(store, roster, operation))
             }
-            Ok(Command { operation, .. }) => Ok(self.store.operate(operation)),
+            Ok(Command { operation, .. }) => {
+                Ok(operate(&mut self.store, &mut self.roster, operation))
+            }
         };
         if self.has(Bug::DivergentApply)
             && self.options.replica % 2 == 1
@@ -119,6 +133,9 @@ impl Machine {
         if to == KEYS_HAVE_A_PAST {
             self.store.keep_history();
         }
+        if to == MEMBERS_ARE_KNOWN {
+            self.store.clear_marks();
+        }
         let revision = self.store.revision();
         Ok(Outcome { revision, effect: Effect::Raised { version: to } })
     }
@@ -131,6 +148,15 @@ impl Machine {
     /// If `index` is not the next one, as in [`Machine::apply`].
     pub fn skip(&mut self, index: LogIndex) {
         self.advance(index);
+    }
+
+    /// As of the last entry, these are the members, and `voters` of them have their votes. To be
+    /// said after each entry that changes it, and after the raise that brings
+    /// [`MEMBERS_ARE_KNOWN`]: it is a function of the log, so all replicas hear the same.
+    pub fn know_members(&mut self, members: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>) {
+        if self.version >= MEMBERS_ARE_KNOWN {
+            self.roster.know(members, voters);
+        }
     }
 
     fn advance(&mut self, index: LogIndex) {
@@ -171,6 +197,16 @@ impl Machine {
         sub: u32,
     ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
         self.store.changes((revision, sub))
+    }
+
+    /// The same, of one who was told all before and is only a little late: refused not as soon as
+    /// they are compacted, but when the first of them is really gone.
+    pub fn changes_left(
+        &self,
+        revision: Revision,
+        sub: u32,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        self.store.changes_left((revision, sub))
     }
 
     /// What the changed key was right before, if it was there and that is still known.
@@ -239,6 +275,16 @@ impl Machine {
         self.store.leases().count()
     }
 
+    /// What is known of a lease, its keys aside.
+    pub fn lease(&self, id: LeaseId) -> Option<LeaseStatus> {
+        self.store.leases().get(id).map(|lease| lease.status(id))
+    }
+
+    /// All leases by their ids, without their keys.
+    pub fn all_leases(&self) -> impl Iterator<Item = LeaseStatus> + '_ {
+        self.store.leases().after(LeaseId(0)).map(|(id, lease)| lease.status(*id))
+    }
+
     /// Bytes of all keys and values that are not the latest any more.
     pub fn past_bytes(&self) -> u64 {
         self.store.history().map_or(0, History::bytes)
@@ -247,6 +293,20 @@ impl Machine {
     /// Bytes of all keys and values as they stand.
     pub fn bytes(&self) -> u64 {
         self.store.bytes()
+    }
+
+    /// What is stored, in bytes, as a quota counts it: keys and values as they stand and as they
+    /// were, with [`STORED_ITEM_BYTES`] for each version, and [`STORED_LEASE_BYTES`] for each
+    /// lease. Sessions have bounds of their own.
+    pub fn size(&self) -> u64 {
+        let past = self.store.history().map_or(0, |history| history.counts().1);
+        let overhead = (self.keys() + past) * STORED_ITEM_BYTES;
+        self.bytes() + self.past_bytes() + overhead + self.leases() * STORED_LEASE_BYTES
+    }
+
+    /// The members as clients are told of them, and the alarms.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// How many client sessions are remembered.
@@ -262,18 +322,41 @@ impl Machine {
     /// One number for the whole replicated state, sessions included: see [`hash`]. Replicas must
     /// agree on it at the same applied index.
     pub fn state_hash(&self) -> u128 {
-        self.sum(self.store.digest(), self.sessions.digest())
+        self.sum(self.store.digest(), self.sessions.digest(), self.roster.digest())
     }
 
     /// The same number, computed from scratch in time proportional to the state: what
     /// [`Machine::state_hash`] must equal, or this replica's memory is damaged.
     pub fn recompute_state_hash(&self) -> u128 {
-        self.sum(self.store.recompute_digest(), self.sessions.recompute_digest())
+        let (store, sessions) = (self.store.recompute_digest(), self.sessions.recompute_digest());
+        self.sum(store, sessions, self.roster.recompute_digest())
     }
 
-    fn sum(&self, keys: hash::Digest, sessions: hash::Digest) -> u128 {
+    /// One number for the keys as they stand, and nothing else: equal on every replica at the same
+    /// revision, whatever was compacted.
+    pub fn keys_hash(&self) -> u128 {
+        self.store.keys_digest().value()
+    }
+
+    /// The same of at most `limit` keys from `start` on, as they were at `revision`: summed up over
+    /// all of them, it is what [`Machine::keys_hash`] was then. And the key to go on with, if there
+    /// are more. Refused as a read would be.
+    pub fn hash_of_keys_at(
+        &self,
+        revision: Revision,
+        start: &Bytes,
+        limit: usize,
+    ) -> Result<(u128, Option<Bytes>), Refusal> {
+        let mut digest = hash::Digest::default();
+        let mut items = self.store.items_at(revision, start)?;
+        items.by_ref().take(limit).for_each(|item| digest.add(hash::of_item(&item.kv)));
+        Ok((digest.value(), items.next().map(|item| item.kv.key.clone())))
+    }
+
+    fn sum(&self, keys: hash::Digest, sessions: hash::Digest, roster: hash::Digest) -> u128 {
         let mut digest = keys;
         digest.add(sessions.value());
+        digest.add(roster.value());
         digest.add(hash::of_counters(self.store.revision(), self.sessions.floor()));
         digest.add(hash::of_version(self.version));
         digest.value()
@@ -288,6 +371,20 @@ impl Machine {
     pub(super) fn parts(&self) -> (&Store, &Sessions) {
         (&self.store, &self.sessions)
     }
+}
+
+/// Does what a valid operation says, if no alarm forbids it.
+fn operate(store: &mut Store, roster: &mut Roster, operation: Operation) -> Outcome {
+    let done = match operation {
+        Operation::Alarm(order) => roster.order(order),
+        Operation::Announce(announcement) => roster.announce(announcement),
+        Operation::Enlist { node } => roster.enlist(node),
+        operation => match roster.refuses(&operation) {
+            Some(refusal) => Err(refusal),
+            None => return store.operate(operation),
+        },
+    };
+    Outcome { revision: store.revision(), effect: done.unwrap_or_else(Effect::Refused) }
 }
 
 /// The command that the bytes of an entry stand for, or why a machine of `version` refuses it.

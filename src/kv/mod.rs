@@ -6,8 +6,9 @@
 //!
 //! ```text
 //!   bytes of the log ──► codec ──► Machine ──┬──► Sessions: seen before? then the old answer
-//!                                            └──► Store:    keys, their past, leases
-//!                                   │ hash: one sum over both, kept up to date
+//!                                            ├──► Store:    keys, their past, leases
+//!                                            └──► Roster:   alarms, what members say of themselves
+//!                                   │ hash: one sum over all, kept up to date
 //!   Query ────────────► codec ──► Machine::query ──► Answer
 //! ```
 //!
@@ -28,7 +29,9 @@
 //!   against the state's hash ([`snapshot`]).
 //! - *Memory grows.* Requests, answers, sessions and what they keep are bounded ([`limits`]). The
 //!   past goes when it is compacted ([`Operation::Compact`]), by a client, or by the leader when it
-//!   has more than is to be kept ([`replica::forgetting`](crate::replica::forgetting)).
+//!   has more than is to be kept ([`replica::forgetting`](crate::replica::forgetting)). And an
+//!   alarm stops the writes when all of it is more than it may be
+//!   ([`replica::quota`](crate::replica::quota)).
 //! - *Clocks differ.* A lease ends by an entry of the log like any other, so that no replica need
 //!   ask its own clock. As yet only a client's revocation is such an entry: no leader counts the
 //!   time of leases, and what nobody revokes stays.
@@ -41,6 +44,7 @@ pub mod limits;
 mod machine;
 mod query;
 mod restore;
+pub mod roster;
 pub mod session;
 pub mod snapshot;
 pub mod store;

@@ -30,15 +30,21 @@
 //!    the past, a log of changes, and compaction. A command of it that is applied before is
 //!    refused, in the words of a program that does not know it. Queries are no part of the log, and
 //!    are answered as well as can be: of the present, with any filter; there are no leases.
+//! 4. There are alarms, which make all replicas refuse what takes room, and members announce what
+//!    they are called and where they serve clients ([`roster`](super::roster)). Compaction
+//!    drops, besides, what was replaced at the very revision that it goes to.
 
 /// Of a machine before its log says anything else.
 pub const FIRST_VERSION: u16 = 1;
 
 /// The newest that this program knows.
-pub const LATEST_VERSION: u16 = 3;
+pub const LATEST_VERSION: u16 = 4;
 
 /// From this version on, sessions that are not used expire.
 pub(super) const IDLE_SESSIONS_EXPIRE: u16 = 2;
 
 /// From this version on, there is a history, and whatever builds on it.
 pub const KEYS_HAVE_A_PAST: u16 = 3;
+
+/// From this version on, there are alarms and announcements.
+pub const MEMBERS_ARE_KNOWN: u16 = 4;

@@ -51,9 +51,10 @@ impl ClientServer {
             }
         };
         let kind = match &request {
-            Request::Write { .. } => Kind::Write,
+            Request::Write { .. } | Request::Member(_) => Kind::Write,
             Request::Read { consistency: Consistency::Linearizable, .. } => Kind::Read,
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
+            Request::Lease { .. } => Kind::Lease,
         };
         let response = match self.desk.ask(&self.share, request, timeout) {
             Ok(answer) => answer.await,

@@ -40,6 +40,7 @@ use super::operator_desk::OperatorDesk;
 use super::peers::Peers;
 use super::stop::Stop;
 use crate::consensus::raft::{Message, Raft};
+use crate::grpc::watch::Hub;
 use crate::replica::{Event, Fatal, Output, Replica};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
@@ -96,6 +97,8 @@ pub struct EventLoop<D: Disk> {
     pub disk: DiskBell,
     pub stop: Rc<Stop>,
     pub metrics: Rc<NodeMetrics>,
+    /// Hears of what has changed, for those who watch.
+    pub hub: Rc<Hub>,
     pub complaint: Seldom,
     /// When `stop` was noticed.
     pub stopping_since: Cell<Option<TokioInstant>>,
@@ -163,6 +166,9 @@ impl<D: Disk> EventLoop<D> {
         }
         let outputs = replica.finish_turn(now)?;
         let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
+        if let Some(machine) = replica.state() {
+            self.hub.moved(machine.revision());
+        }
         drop(replica);
         self.metrics.turn(events as u64, &commits, &syncs);
         self.hand_out(outputs);

@@ -25,11 +25,12 @@ pub enum Kind {
     Write,
     Read,
     StaleRead,
+    Lease,
     /// It could not be read.
     Invalid,
 }
 
-const KINDS: [&str; 4] = ["write", "read", "stale_read", "invalid"];
+const KINDS: [&str; 5] = ["write", "read", "stale_read", "lease", "invalid"];
 
 const OUTCOMES: [&str; 10] = [
     "ok",
@@ -46,7 +47,7 @@ const OUTCOMES: [&str; 10] = [
 
 fn outcome(response: &Response) -> usize {
     match response {
-        Response::Written(_) | Response::Answer(_) => 0,
+        Response::Written(_) | Response::Answer(_) | Response::Member(_) => 0,
         Response::Unknown(_) => 1,
         Response::Refused { why, .. } => match why {
             Refused::NoLeader { .. } => 2,
@@ -204,7 +205,6 @@ metrics! {
             "The revision before which nothing can be read or watched any more.");
         past_bytes: IntGauge = gauge("kvraft_past_bytes",
             "Bytes of keys and values of the past, in the state machine.");
-        leases: IntGauge = gauge("kvraft_leases", "Leases in the state machine.");
         sessions: IntGauge = gauge("kvraft_sessions",
             "Client sessions that the state machine remembers.");
         turns: IntCounter = counter("kvraft_turns_total", "Turns of the event loop.");
@@ -239,6 +239,21 @@ metrics! {
             "1: the replicas' states differ, no majority agrees, and writes are refused.");
         version: IntGauge = gauge("kvraft_machine_version",
             "Version of the state machine in force.");
+    }
+}
+
+metrics! {
+    /// Of leases: those of etcd have its names.
+    LeaseFigures {
+        leases: IntGauge = gauge("kvraft_leases", "Leases in the state machine.");
+        granted: IntCounter = counter("etcd_debugging_lease_granted_total",
+            "Grants of leases that were applied here.");
+        revoked: IntCounter = counter("etcd_debugging_lease_revoked_total",
+            "Revocations of leases that were applied here.");
+        renewed: IntCounter = counter("etcd_debugging_lease_renewed_total",
+            "Keep-alives that this node acknowledged as leader.");
+        expired: IntCounter = counter("etcd_debugging_server_lease_expired_total",
+            "Leases that this node ended as leader, because their time was over.");
     }
 }
 
@@ -297,6 +312,7 @@ fn catch_up(counter: &IntCounter, total: u64) {
 pub struct NodeMetrics {
     node: NodeFigures,
     snapshot: SnapshotFigures,
+    lease: LeaseFigures,
     link: LinkFigures,
 }
 
@@ -315,6 +331,7 @@ impl NodeMetrics {
         let metrics = NodeMetrics {
             node: NodeFigures::new(registry)?,
             snapshot: SnapshotFigures::new(registry)?,
+            lease: LeaseFigures::new(registry)?,
             link: LinkFigures::new(registry)?,
         };
         for outcome in ["accepted", "refused"] {
@@ -351,6 +368,7 @@ impl NodeMetrics {
     pub fn refresh(&self, seen: &Seen<'_>) {
         self.refresh_node(seen);
         self.refresh_snapshots(seen.status);
+        self.refresh_leases(seen.status);
         self.refresh_peers(seen);
         catch_up(&self.link.refused_batches, seen.refused_batches);
         catch_up(&self.link.unroutable, seen.peers.unroutable());
@@ -395,7 +413,6 @@ impl NodeMetrics {
             (&node.revision, status.revision.0),
             (&node.compacted_revision, status.compacted_revision.0),
             (&node.past_bytes, status.past_bytes),
-            (&node.leases, status.leases),
             (&node.sessions, status.sessions),
         ];
         gauges.into_iter().for_each(|(gauge, value)| gauge.set(value as i64));
@@ -421,6 +438,15 @@ impl NodeMetrics {
         catch_up(&figures.failed, counted.snapshots_failed);
         catch_up(&figures.installed, counted.snapshots_installed);
         catch_up(&figures.compacted_bytes, status.log.compacted_bytes);
+    }
+
+    fn refresh_leases(&self, status: &ReplicaStatus) {
+        let (figures, counted) = (&self.lease, &status.counters);
+        figures.leases.set(status.leases as i64);
+        catch_up(&figures.granted, counted.leases_granted);
+        catch_up(&figures.revoked, counted.leases_revoked);
+        catch_up(&figures.renewed, counted.leases_renewed);
+        catch_up(&figures.expired, counted.leases_expired);
     }
 
     fn refresh_peers(&self, seen: &Seen<'_>) {

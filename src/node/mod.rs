@@ -55,6 +55,7 @@ pub mod sender;
 pub mod snapshot_file;
 pub mod status;
 pub mod stop;
+pub mod watch_metrics;
 
 pub use error::{EXIT_CONFIGURATION, NodeError};
 pub use init::{init, join};

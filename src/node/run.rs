@@ -15,7 +15,7 @@ use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
-use super::grpc_backend::GrpcBackend;
+use super::grpc_backend::{Changes, GrpcBackend};
 use super::inbox::Inbox;
 use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
@@ -25,12 +25,15 @@ use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
 use super::stop::Stop;
+use super::watch_metrics::WatchMetrics;
 use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
-use crate::grpc::{self, Backends, GrpcLimits, Identity};
-use crate::observe::{HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
+use crate::grpc::watch::{Hub, HubOptions};
+use crate::grpc::{self, Backends, GrpcLimits, Identity, MetricsPage};
+use crate::kv::Announcement;
+use crate::observe::{self, Guest, HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
 use crate::storage::{Disk, FileDisk, LogOptions};
@@ -107,6 +110,7 @@ struct Node<D: Disk> {
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
+    hub: Rc<Hub>,
 }
 
 async fn live(config: NodeConfig) -> Result<(), NodeError> {
@@ -115,6 +119,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
     let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
     let (_servers, http) = serve(&node).await?;
     let _faults = spawn(node.faults.clone().keep());
+    let _hub = spawn(node.hub.clone().run());
     let _signals = Aborting(tokio::task::spawn_local(hear(node.stop.clone())?).abort_handle());
     let event_loop = EventLoop {
         replica: node.window.replica.clone(),
@@ -126,6 +131,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         disk: disk_bell,
         stop: node.stop.clone(),
         metrics: node.metrics.clone(),
+        hub: node.hub.clone(),
         complaint,
         stopping_since: Cell::new(None),
     };
@@ -182,8 +188,11 @@ fn open(
     let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
+    let window = Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() });
+    let changes = Rc::new(Changes { window: window.clone() });
     Ok(Node {
-        window: Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() }),
+        window,
+        hub: Rc::new(Hub::new(changes, HubOptions::default())),
         faults,
         config,
         desk: Rc::new(Desk::new(inbox.clone(), DeskLimits::default())),
@@ -218,7 +227,18 @@ fn options(config: &NodeConfig) -> Options {
         max_requests: MAX_REQUESTS,
         snapshot_log_bytes: config.snapshot_log_bytes,
         retention: config.history,
+        quota: config.quota,
+        announcement: Some(announcement(config)),
         ..Options::new(config.cluster, consensus)
+    }
+}
+
+/// What the others are told of this node.
+fn announcement(config: &NodeConfig) -> Announcement {
+    Announcement {
+        node: config.node,
+        name: format!("node-{}", config.node),
+        client_urls: config.grpc.map(|address| format!("http://{address}")).into_iter().collect(),
     }
 }
 
@@ -256,9 +276,7 @@ async fn serve<D: Disk + 'static>(
     servers.push(spawn(server.run(move || control.capability())));
 
     let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
-    if let Some(address) = node.config.grpc {
-        servers.push(serve_grpc(node, address, metrics.clone()).await?);
-    }
+    let requests = metrics.clone();
     let (desk, window) = (node.desk.clone(), node.window.clone());
     let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;
     sockets.push(("client", client.counters()));
@@ -273,9 +291,18 @@ async fn serve<D: Disk + 'static>(
         metrics: node.metrics.clone(),
         peers: node.peers.clone(),
         peer_server: node.peer_server.clone(),
+        hub: node.hub.clone(),
+        watch_metrics: WatchMetrics::new(&node.registry)?,
         sockets,
     };
-    let http = serve_http(node, Rc::new(observed)).await?;
+    let observed: Rc<dyn Observed> = Rc::new(observed);
+    let mut guest: Option<Rc<dyn Guest>> = None;
+    if let Some(address) = node.config.grpc {
+        let (server, task) = serve_grpc(node, address, requests, observed.clone()).await?;
+        servers.push(task);
+        guest = Some(server);
+    }
+    let http = serve_http(node, observed, guest).await?;
     Ok((servers, http))
 }
 
@@ -293,12 +320,13 @@ async fn bind(
     Ok(Server::new(listener, ServerOptions { whom, max_connections, limits }))
 }
 
-/// etcd's API.
+/// etcd's API, on a socket of its own; its gateway is a guest on the HTTP port, too.
 async fn serve_grpc<D: Disk + 'static>(
     node: &Node<D>,
     address: SocketAddr,
     metrics: Rc<ClientMetrics>,
-) -> Result<Aborting, NodeError> {
+    observed: Rc<dyn Observed>,
+) -> Result<(Rc<grpc::Server>, Aborting), NodeError> {
     let listener = listen_within(&Address::Tcp(address), LISTEN_PATIENCE).await?;
     let no_tcp = || std::io::Error::other(format!("{address} is no TCP address"));
     let listener = listener.into_tcp().ok_or_else(no_tcp)?;
@@ -307,29 +335,37 @@ async fn serve_grpc<D: Disk + 'static>(
         node: node.config.node,
         url: format!("http://{address}"),
     });
-    let (desk, window) = (node.desk.clone(), node.window.clone());
+    let (desk, window, hub) = (node.desk.clone(), node.window.clone(), node.hub.clone());
+    let operators = node.operators.clone();
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
             share: Rc::default(),
             window: window.clone(),
+            operators: operators.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
+            hub: hub.clone(),
         })
     });
-    Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
+    let registry = node.registry.clone();
+    let page: MetricsPage = Rc::new(move || observe::metrics(&registry, &*observed));
+    let server = Rc::new(grpc::Server::new(GrpcLimits::default(), backends, page));
+    Ok((server.clone(), spawn(server.serve(listener))))
 }
 
 /// Like the other sockets, an address that is taken is tried again for a while.
 async fn serve_http<D: Disk>(
     node: &Node<D>,
     observed: Rc<dyn Observed>,
+    guest: Option<Rc<dyn Guest>>,
 ) -> Result<HttpServer, NodeError> {
     const RETRY: Duration = Duration::from_millis(100);
     let end = tokio::time::Instant::now() + LISTEN_PATIENCE;
     loop {
         let (registry, observed) = (node.registry.clone(), observed.clone());
-        match HttpServer::start(node.config.http, HttpLimits::default(), registry, observed) {
+        let (address, limits) = (node.config.http, HttpLimits::default());
+        match HttpServer::start(address, limits, registry, observed, guest.clone()) {
             Err(HttpError::Listen { source, .. })
                 if source.kind() == std::io::ErrorKind::AddrInUse
                     && tokio::time::Instant::now() + RETRY < end =>
@@ -359,6 +395,8 @@ struct Observer<D: Disk> {
     metrics: Rc<NodeMetrics>,
     peers: Rc<RefCell<Peers>>,
     peer_server: Rc<PeerServer>,
+    hub: Rc<Hub>,
+    watch_metrics: WatchMetrics,
     sockets: Vec<(&'static str, Rc<ServerCounters>)>,
 }
 
@@ -373,6 +411,7 @@ impl<D: Disk> Observed for Observer<D> {
             refused_batches: self.peer_server.refused(),
             sockets: &self.sockets,
         });
+        self.watch_metrics.refresh(&self.hub.figures());
     }
 
     fn ready(&self) -> Result<(), String> {

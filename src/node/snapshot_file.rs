@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::control::{MAX_CHUNK, SnapshotFacts};
+use crate::grpc::SnapshotBytes;
 use crate::schema::control_capnp::snapshot as schema;
 use crate::storage::snapshot_format::parse_snapshot_name;
 use crate::types::{LogIndex, Term};
@@ -24,6 +25,11 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
+    /// For a client of etcd's API.
+    pub fn into_bytes(self) -> SnapshotBytes {
+        SnapshotBytes::new(self.file, self.facts.bytes)
+    }
+
     /// The newest one of the node whose directory this is; else why there is none.
     pub fn newest(directory: &Path) -> Result<SnapshotFile, String> {
         // It may be replaced by a newer one between the look and the opening.

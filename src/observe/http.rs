@@ -9,21 +9,31 @@
 //!
 //! One request a connection: watchers come every few seconds, so keeping connections open saves
 //! nothing and would let a handful of idle ones lock out the next.
+//!
+//! A program may let a [`Guest`] serve paths of its own here. Such a conversation lasts as long as
+//! its answer goes on and is taken, so guests have room of their own: however many there are, there
+//! is as much left for watchers.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use futures::future::LocalBoxFuture;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_io_timeout::TimeoutWriter;
 
 use super::Registry;
 use super::registry::CONTENT_TYPE as METRICS_TYPE;
@@ -40,14 +50,28 @@ pub trait Observed {
     fn ready(&self) -> Result<(), String>;
 }
 
+/// What a guest answers with; it may come in pieces, and may break off.
+pub type GuestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Somebody else with paths on this server.
+pub trait Guest {
+    /// Whether the path is one of its own.
+    fn has(&self, path: &str) -> bool;
+
+    fn answer(&self, request: Request<Incoming>) -> LocalBoxFuture<'static, Response<GuestBody>>;
+}
+
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
-    /// Open connections; more wait to be accepted.
+    /// Open connections, besides those of the guest; more wait to be accepted.
     pub connections: usize,
+    /// Requests to the guest that are under way; more are refused.
+    pub guests: usize,
     /// For a request's head to arrive.
     pub request: Duration,
-    /// For a connection from its beginning to its end.
+    /// For a connection from its beginning to its end; with the guest, for a client to take more of
+    /// its answer.
     pub conversation: Duration,
     /// For open connections to end once the server is told to stop.
     pub grace: Duration,
@@ -57,6 +81,7 @@ impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
             connections: 32,
+            guests: 64,
             request: Duration::from_secs(2),
             conversation: Duration::from_secs(10),
             grace: Duration::from_millis(500),
@@ -90,6 +115,7 @@ impl HttpServer {
         limits: HttpLimits,
         registry: Rc<Registry>,
         observed: Rc<dyn Observed>,
+        guest: Option<Rc<dyn Guest>>,
     ) -> Result<HttpServer, HttpError> {
         if !address.ip().is_loopback() {
             return Err(HttpError::NotLoopback(address));
@@ -101,7 +127,7 @@ impl HttpServer {
         let task = tokio::task::spawn_local(serve(
             listener,
             limits,
-            Rc::new(Answers { registry, observed }),
+            Rc::new(Answers { registry, observed, guest }),
             stopped,
         ));
         Ok(HttpServer { address, stop: Some(stop), task })
@@ -145,13 +171,16 @@ async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut open = JoinSet::new();
+    let most = limits.connections + limits.guests;
+    let room = Arc::new(Semaphore::new(limits.guests));
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             _ = open.join_next(), if !open.is_empty() => {}
-            accepted = listener.accept(), if open.len() < limits.connections => match accepted {
+            accepted = listener.accept(), if open.len() < most => match accepted {
                 Ok((stream, _)) => {
-                    open.spawn_local(converse(stream, limits, Rc::clone(&answers)));
+                    let (answers, room) = (Rc::clone(&answers), Arc::clone(&room));
+                    open.spawn_local(converse(stream, limits, answers, room));
                 }
                 Err(error) => {
                     // Out of descriptors, mostly: those who hold them must get a chance to end.
@@ -168,24 +197,70 @@ async fn serve(
 
 /// One request and its answer. What goes wrong here (the client left, or was too slow) is the
 /// client's affair.
-async fn converse(stream: TcpStream, limits: HttpLimits, answers: Rc<Answers>) {
+async fn converse(
+    stream: TcpStream,
+    limits: HttpLimits,
+    answers: Rc<Answers>,
+    room: Arc<Semaphore>,
+) {
+    // Held to the end of the conversation, if it turns out to be one with the guest.
+    let place: RefCell<Option<OwnedSemaphorePermit>> = RefCell::default();
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        let answer = answers.to(&request);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+        let (answers, room, place) = (&answers, &room, &place);
+        async move {
+            let guest = answers.guest.as_ref().filter(|guest| guest.has(request.uri().path()));
+            let Some(guest) = guest else {
+                return Ok::<_, Infallible>(answers.to(&request).map(whole));
+            };
+            let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+                let why = "too many requests are under way\n";
+                return Ok(reply(StatusCode::TOO_MANY_REQUESTS, TEXT, why).map(whole));
+            };
+            place.replace(Some(permit));
+            Ok(guest.answer(request).await)
+        }
     });
+    let (reader, writer) = stream.into_split();
+    let mut writer = TimeoutWriter::new(writer);
+    writer.set_timeout(Some(limits.conversation));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)
         .keep_alive(false)
         .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = tokio::time::timeout(limits.conversation, connection).await;
-    tracing::trace!(?ended, "a conversation about metrics ended");
+        .serve_connection(TokioIo::new(tokio::io::join(reader, Box::pin(writer))), service);
+    let is_over = async {
+        tokio::time::sleep(limits.conversation).await;
+        if place.borrow().is_some() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => tracing::trace!(?ended, "a conversation about metrics ended"),
+        () = is_over => tracing::trace!("a conversation about metrics was cut"),
+    }
+}
+
+fn whole(body: Full<Bytes>) -> GuestBody {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The page behind `/metrics`, as of now.
+pub fn metrics(registry: &Registry, observed: &dyn Observed) -> Response<Full<Bytes>> {
+    observed.refresh();
+    match registry.render() {
+        Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
+        Err(error) => {
+            let why = format!("the metrics cannot be rendered: {error}\n");
+            reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, why)
+        }
+    }
 }
 
 struct Answers {
     registry: Rc<Registry>,
     observed: Rc<dyn Observed>,
+    guest: Option<Rc<dyn Guest>>,
 }
 
 impl Answers {
@@ -208,14 +283,7 @@ impl Answers {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.observed.refresh();
-        match self.registry.render() {
-            Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
-            Err(error) => {
-                let why = format!("the metrics cannot be rendered: {error}\n");
-                reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, why)
-            }
-        }
+        metrics(&self.registry, &*self.observed)
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {

@@ -16,6 +16,7 @@
 //!   and `/ready` (it can do its work *now*; otherwise 503 and the reason in words). It runs on the
 //!   caller's thread as local tasks, so "live" means that this very event loop answers.
 //! - Connections are bounded in number and in time, and serve one request each.
+//! - A program's own API may be a [`Guest`] on that port, and never takes the room of these.
 //! - Loopback only: whoever may log in to the machine may read the figures; nobody else.
 //!
 //! Figures that already exist elsewhere (a replica's status) are not updated as they change but
@@ -25,7 +26,7 @@ mod http;
 mod process;
 mod registry;
 
-pub use http::{HttpError, HttpLimits, HttpServer, Observed};
+pub use http::{Guest, GuestBody, HttpError, HttpLimits, HttpServer, Observed, metrics};
 pub use process::{Figures, FiguresError};
 pub use registry::{LATENCY_BUCKETS, MetricError, Registry};
 

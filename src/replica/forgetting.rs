@@ -17,7 +17,8 @@
 //! # The broom
 //! What a compaction leaves is swept with the entries that follow, and in a cluster where nothing
 //! happens none do. So a leader that sees rubbish, and no entry for a second, proposes one that
-//! does nothing: to compact to where it was compacted already, which is refused.
+//! does nothing: to compact to where it was compacted already, which is refused. While the alarm is
+//! on that there is no room, it does not wait so long.
 //!
 //! # Caveats
 //! It is no part of what replicas must agree on: two leaders that keep differently compact
@@ -31,7 +32,7 @@ use std::time::Duration;
 use super::Running;
 use crate::consensus::Consensus;
 use crate::kv::version::KEYS_HAVE_A_PAST;
-use crate::kv::{Machine, Operation};
+use crate::kv::{AlarmKind, Machine, Operation};
 use crate::retention::{MAX_PAST_BYTES, Retention};
 use crate::storage::Disk;
 use crate::types::{Instant, LogIndex, Revision};
@@ -44,6 +45,9 @@ const WORTH_IT: u64 = 64;
 
 /// So long an entry is waited for that sweeps, before one is proposed for that alone.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// The same, while there is no room for writes: they wait for just that.
+const IN_NEED: Duration = Duration::from_millis(10);
 
 /// A proposal that was not heard of for so long is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -149,7 +153,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             return;
         }
         let Some(goal) = self.forgetting.goal(now, past) else { return };
-        if self.propose_of_itself(Operation::Compact { revision: goal }) {
+        if self.propose_of_itself(Operation::Compact { revision: goal }).is_some() {
             self.forgetting.proposed = Some((goal, now));
         }
     }
@@ -157,15 +161,17 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     /// Sees to it that what was compacted is swept, although nothing else happens.
     fn keep_sweeping(&mut self, now: Instant) {
         let applied = self.machine.applied_index();
+        let in_need = self.machine.roster().is_raised(AlarmKind::NoSpace);
+        let pause = if in_need { IN_NEED } else { IDLE };
         let mark = self.machine.last_compaction().filter(|_| self.machine.has_rubbish());
         self.forgetting.broom = match (mark, self.forgetting.broom) {
             (None, _) => None,
             (Some(_), Some((when, last))) if last == applied && when > now => Some((when, last)),
             (Some(revision), Some((_, last))) if last == applied => {
-                self.propose_of_itself(Operation::Compact { revision });
-                Some((now + IDLE, applied))
+                let _ = self.propose_of_itself(Operation::Compact { revision });
+                Some((now + pause, applied))
             }
-            (Some(_), _) => Some((now + IDLE, applied)),
+            (Some(_), _) => Some((now + pause, applied)),
         };
     }
 }

@@ -134,7 +134,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.finish(ticket, Response::Unknown(why.into()));
         }
         self.orders_swallowed(index);
-        self.answer_reads_up_to(index);
+        self.answer_reads_up_to(now, index);
         // All of it before the core is told, which would hand over what follows.
         let mut last = None;
         for entries in queue {

@@ -23,13 +23,19 @@
 //! else. [`pending`] says what a client is told when that fails.
 
 pub mod agreement;
+pub mod announcing;
+pub mod deadlines;
 pub mod fetch;
 pub mod forgetting;
 pub mod install;
+pub mod keep_alive;
+pub mod leases;
+pub mod members;
 mod message;
 mod observe;
 pub mod orders;
 pub mod pending;
+pub mod quota;
 mod recorder;
 pub mod repair;
 mod request;
@@ -43,6 +49,7 @@ pub mod upgrade;
 
 use std::time::Duration;
 
+pub use members::{MemberOrder, MemberRefusal, MemberResult};
 pub use message::*;
 pub use observe::Observation;
 pub use recorder::Recorder;
@@ -50,11 +57,12 @@ pub use request::*;
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
-use crate::kv::{Machine, MachineOptions};
+use crate::kv::{Announcement, Machine, MachineOptions};
 use crate::museum::Bugs;
+use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::storage::{Damaged, Disk, Identity, LogError, LogOptions, SegmentLog, Tear};
-use crate::types::{ClusterId, Instant, LogIndex, NodeId, Term};
+use crate::types::{ClusterId, Instant, LeaseId, LogIndex, NodeId, Revision, Term};
 use repair::Repairing;
 use running::Running;
 
@@ -76,6 +84,10 @@ pub struct Options {
     pub hash_every: u64,
     /// How much of the past is kept: see [`forgetting`].
     pub retention: Retention,
+    /// How much is stored at most: see [`quota`].
+    pub quota: Quota,
+    /// What the others are told of this one: see [`announcing`]. `None`: nothing.
+    pub announcement: Option<Announcement>,
     /// What the program brings to the state machine.
     pub machine: MachineOptions,
 }
@@ -92,6 +104,8 @@ impl Options {
             snapshot_log_bytes: 64 << 20,
             hash_every: 1024,
             retention: Retention::default(),
+            quota: Quota::default(),
+            announcement: None,
             machine: MachineOptions::default(),
         }
     }
@@ -231,6 +245,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
+    /// Whether it is a member without a vote, and is to remain one.
+    pub fn is_learner(&self) -> bool {
+        self.running().is_some_and(Running::is_learner)
+    }
+
     /// Who leads, as far as this replica knows.
     pub fn leader(&self) -> Option<NodeId> {
         self.running()?.core.leader()
@@ -238,6 +257,12 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
 
     pub fn term(&self) -> Term {
         self.running().map_or(Term(0), |running| running.core.checkpoint().term)
+    }
+
+    /// All leases as this replica knows them, and the revision of its state: the first to end
+    /// first, if it leads; else by their names.
+    pub fn leases(&self) -> (Revision, Vec<LeaseId>) {
+        self.running().map(Running::leases).unwrap_or_default()
     }
 
     fn running(&self) -> Option<&Running<C, D>> {
@@ -310,11 +335,16 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.running().map(Running::core).expect("a replica that repairs its log has no core")
     }
 
+    /// The state machine, unless the replica [repairs](Replica::is_repairing) or has failed.
+    pub fn state(&self) -> Option<&Machine> {
+        self.running().map(Running::machine)
+    }
+
     /// The state machine, for a checker.
     ///
     /// # Panics
     /// As [`Replica::core`].
     pub fn machine(&self) -> &Machine {
-        self.running().map(Running::machine).expect("a replica that repairs its log has no state")
+        self.state().expect("a replica that repairs its log has no state")
     }
 }

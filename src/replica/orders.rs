@@ -28,6 +28,18 @@ struct UnderWay {
     theirs: Ticket,
     deadline: Instant,
     what: What,
+    whose: Whose,
+}
+
+/// Who ordered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Operator,
+    /// A client, by a [request](super::members): about this member, who is to get a vote or not.
+    Client {
+        node: NodeId,
+        enlist: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +103,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Order::TakeSnapshot => What::Snapshot { from: self.machine.applied_index() },
         };
         let (ticket, deadline) = (self.pending.draw(), now + timeout);
-        self.orders.under_way.insert(ticket, UnderWay { theirs, deadline, what });
+        let whose = Whose::Operator;
+        self.orders.under_way.insert(ticket, UnderWay { theirs, deadline, what, whose });
         match order {
             Order::Transfer { to } => self.step(now, Input::Transfer { ticket, to }),
             Order::ChangeMembership { changes } => {
@@ -99,6 +112,19 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             Order::TakeSnapshot => self.snapshot_wanted(),
         }
+    }
+
+    /// The change that `ticket` is about to be asked of the core for, to answer `request`.
+    pub(super) fn change_for_client(
+        &mut self,
+        ticket: Ticket,
+        request: Ticket,
+        (node, enlist): (NodeId, bool),
+        deadline: Instant,
+    ) {
+        let (what, whose) = (What::Change { begun: None }, Whose::Client { node, enlist });
+        let order = UnderWay { theirs: request, deadline, what, whose };
+        self.orders.under_way.insert(ticket, order);
     }
 
     /// This replica is about to stop: if it leads, another is to take over first, so that the
@@ -117,9 +143,17 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 
     /// The core would not do what `ticket` asked.
-    pub(super) fn order_refused(&mut self, ticket: Ticket, why: Refusal) {
+    pub(super) fn order_refused(&mut self, now: Instant, ticket: Ticket, why: Refusal) {
         if self.orders.farewell == Some(ticket) {
             self.orders.farewell = None;
+            return;
+        }
+        if let Some(UnderWay { theirs, whose: Whose::Client { .. }, .. }) =
+            self.orders.under_way.get(&ticket)
+        {
+            let request = *theirs;
+            self.orders.under_way.remove(&ticket);
+            self.order_of_client_refused(now, request, why);
             return;
         }
         let result = match why {
@@ -146,8 +180,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 
     fn end_order(&mut self, ticket: Ticket, result: OrderResult) {
-        if let Some(UnderWay { theirs, .. }) = self.orders.under_way.remove(&ticket) {
-            self.outputs.push(Output::OrderDone { ticket: theirs, result });
+        match self.orders.under_way.remove(&ticket) {
+            Some(UnderWay { theirs, whose: Whose::Operator, .. }) => {
+                self.outputs.push(Output::OrderDone { ticket: theirs, result });
+            }
+            Some(UnderWay { theirs, whose: Whose::Client { node, enlist }, .. }) => {
+                self.order_of_client_ended(theirs, (node, enlist), result);
+            }
+            None => {}
         }
     }
 

@@ -12,12 +12,15 @@
 //!      │ this replica leads
 //!      ├──────────► Proposing ─────► Proposed{index, term} ──► applied
 //!      └──────────► Confirming ────► Applying{at} ───────────► answered
+//!                                         │ ▲
+//!                                         ▼ │  of a lease whose end is under way
+//!                                       Deciding
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Request, Response};
-use crate::types::{Instant, LogIndex, NodeId, Random, Term, Ticket};
+use super::{LeaseAsk, Request, Response};
+use crate::types::{Instant, LeaseId, LogIndex, NodeId, Random, Term, Ticket};
 
 /// A request under way.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Pending {
     pub arrived: Instant,
     pub deadline: Instant,
     pub stage: Stage,
+    /// Of a write that revokes a lease: which.
+    pub revokes: Option<LeaseId>,
 }
 
 /// Who waits for the answer.
@@ -36,6 +41,8 @@ pub enum Origin {
     Client { ticket: Ticket },
     /// Another node that relayed it, and calls it `ticket`.
     Peer { node: NodeId, ticket: Ticket },
+    /// Nobody: this replica itself wants it, and sees what became of it.
+    Itself,
 }
 
 /// How far it has come.
@@ -54,6 +61,8 @@ pub enum Stage {
     Confirming,
     /// For the state machine to have applied `at`.
     Applying { at: LogIndex },
+    /// For what becomes of the lease that it is to keep alive.
+    Deciding,
 }
 
 /// All requests under way, by ticket and by deadline.
@@ -127,7 +136,7 @@ impl PendingRequests {
             Stage::Waiting => drop(self.waiting.insert(ticket)),
             Stage::Proposed { index, term } => drop(self.proposed.insert((index, term), ticket)),
             Stage::Applying { at } => drop(self.applying.insert((at, ticket))),
-            Stage::Relayed { .. } | Stage::Proposing | Stage::Confirming => {}
+            Stage::Relayed { .. } | Stage::Proposing | Stage::Confirming | Stage::Deciding => {}
         }
     }
 
@@ -136,7 +145,7 @@ impl PendingRequests {
             Stage::Waiting => drop(self.waiting.remove(&ticket)),
             Stage::Proposed { index, term } => drop(self.proposed.remove(&(index, term))),
             Stage::Applying { at } => drop(self.applying.remove(&(at, ticket))),
-            Stage::Relayed { .. } | Stage::Proposing | Stage::Confirming => {}
+            Stage::Relayed { .. } | Stage::Proposing | Stage::Confirming | Stage::Deciding => {}
         }
     }
 
@@ -220,7 +229,8 @@ impl Pending {
     pub fn timed_out(&self) -> Response {
         use super::Refused::{NoLeader, TimedOut};
         let refused = |why, message: &str| Response::Refused { why, message: message.into() };
-        let write = matches!(self.request, Request::Write { .. });
+        let write = self.request.is_write();
+        let keeps_alive = matches!(self.request, Request::Lease { ask: LeaseAsk::KeepAlive, .. });
         match self.stage {
             // Only writes are proposed. A leader that hands over holds them.
             Stage::Proposing => Response::Unknown(
@@ -240,6 +250,13 @@ impl Pending {
             Stage::Relayed { to } if write => Response::Unknown(format!(
                 "the write was handed to node {to}, the leader, who did not answer in time",
             )),
+            Stage::Relayed { to } if keeps_alive => Response::Unknown(format!(
+                "the keep-alive was handed to node {to}, the leader, who did not answer in time",
+            )),
+            Stage::Deciding => Response::Unknown(
+                "an end or a checkpoint of the lease was under way, and was not decided in time"
+                    .into(),
+            ),
             Stage::Relayed { to } => refused(
                 TimedOut,
                 &format!("node {to}, the leader, did not answer the read in time"),

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::types::NodeId;
+use super::members::{MemberOrder, MemberResult};
+use crate::types::{LeaseId, NodeId};
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,20 @@ pub enum Request {
     Write { command: Bytes },
     /// An encoded [`Query`](crate::kv::Query).
     Read { query: Bytes, consistency: Consistency },
+    /// About a lease, what only the leader knows. Answered like a [`Query`](crate::kv::Query) for
+    /// it, but that [`remaining`](crate::kv::LeaseStatus::remaining) is what it has left now.
+    Lease { id: LeaseId, ask: LeaseAsk },
+    /// From the state machine's version 4 on: a change of membership.
+    Member(MemberOrder),
+}
+
+/// What is asked about a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseAsk {
+    /// That it last its whole time from now on.
+    KeepAlive,
+    /// How long it lasts yet.
+    TimeToLive,
 }
 
 /// How fresh a read must be.
@@ -29,6 +44,8 @@ pub enum Response {
     Written(Bytes),
     /// An encoded [`Answer`](crate::kv::Answer).
     Answer(Bytes),
+    /// What became of a change of membership.
+    Member(MemberResult),
     /// Certainly no effect.
     Refused { why: Refused, message: String },
     /// It may or may not take effect, now or later.
@@ -44,7 +61,7 @@ pub enum Refused {
     Busy { retry_after_millis: u32 },
     /// The request itself is wrong: never try it again.
     Invalid,
-    /// The disk is full.
+    /// The disk is full, or so is the quota.
     NoSpace,
     /// It was not proposed within its time.
     TimedOut,
@@ -57,8 +74,8 @@ pub enum Refused {
 }
 
 impl Request {
-    /// Whether it may change something.
+    /// Whether it may get into the log.
     pub fn is_write(&self) -> bool {
-        matches!(self, Request::Write { .. })
+        matches!(self, Request::Write { .. } | Request::Member(_))
     }
 }

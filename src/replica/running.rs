@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::announcing::Announcing;
 use super::forgetting::Forgetting;
 use super::install::Installing;
+use super::leases::Leases;
+use super::members::Membership;
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
+use super::quota::Limit;
 use super::snapshots::Snapshots;
 use super::status::Counters;
 use super::supply::{Lending, Reader};
@@ -54,6 +58,10 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) agreement: Agreement,
     pub(super) upgrade: Upgrade,
     pub(super) forgetting: Forgetting,
+    pub(super) leases: Leases,
+    pub(super) limit: Limit,
+    pub(super) announcing: Announcing,
+    pub(super) membership: Membership,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
     pub(super) commit_latencies: Vec<Duration>,
@@ -114,6 +122,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             agreement: Agreement::at_every(options.hash_every),
             upgrade: Upgrade::starting_at(now),
             forgetting: Forgetting::starting_at(now, options.retention),
+            leases: Leases::default(),
+            limit: Limit::of(options.quota),
+            announcing: Announcing::starting_at(now, options.announcement),
+            membership: Membership::starting_at(now),
             bugs,
             counters: Counters::default(),
             commit_latencies: Vec::new(),
@@ -150,8 +162,12 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     /// # Errors
     /// After one, the replica must not be used any more, and its node must stop.
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
+        self.look_after_leases(now);
         self.look_for_a_leader(now);
         self.look_after_the_past(now);
+        self.look_after_the_quota(now);
+        self.look_after_the_announcement(now);
+        self.look_after_the_membership(now);
         if !self.proposals.is_empty() {
             let batch = std::mem::take(&mut self.proposals);
             self.step(now, Input::Propose(batch));
@@ -174,6 +190,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.orders.next_deadline(),
             self.upgrade_deadline(),
             self.forgetting_deadline(),
+            self.leases_deadline(),
+            self.announcing_deadline(),
+            self.membership_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -187,12 +206,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             bytes: self.machine.bytes(),
             compacted_revision: self.machine.compacted_revision(),
             past_bytes: self.machine.past_bytes(),
+            size: self.machine.size(),
             leases: self.machine.leases(),
             sessions: self.machine.sessions(),
             state_hash: self.machine.state_hash(),
             machine_applied: self.machine.applied_index(),
             machine_version: self.machine.version(),
             machine_supports: self.machine.supports(),
+            last_member: self.machine.roster().last_member(),
             snapshot_index: self.snapshots.newest(),
             snapshot_being_taken: self.snapshots.taking(),
             snapshot_being_installed: self.installing.as_ref().map(Installing::index),
@@ -201,6 +222,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending_requests: self.pending.count(),
             counters: self.counters,
         }
+    }
+
+    pub fn is_learner(&self) -> bool {
+        let known = self.machine.roster().member(self.id);
+        self.announced.learners.contains(&self.id) && !known.is_some_and(|it| it.is_enlisted)
     }
 
     /// Bytes of log that certainly still fit on the disk.
@@ -248,6 +274,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         from: NodeId,
         message: PeerMessage<C::Message>,
     ) {
+        self.membership.heard(now, from);
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;
@@ -281,6 +308,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             pending::Origin::Peer { node, ticket } => {
                 Output::Send { to: node, message: PeerMessage::RelayReply { ticket, response } }
             }
+            pending::Origin::Itself => return,
         });
     }
 

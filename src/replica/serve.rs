@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
-use super::{Consistency, Output, PeerMessage, Refused, Request, Response, Running};
+use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
-use crate::kv::{Command, Operation, Outcome, Query};
+use crate::kv::version::MEMBERS_ARE_KNOWN;
+use crate::kv::{Command, Effect, Operation, Outcome, Query};
 use crate::storage::Disk;
-use crate::types::{Instant, LogIndex, NodeId, Term, Ticket};
+use crate::types::{Instant, LeaseId, LogIndex, NodeId, Term, Ticket};
 
 /// A client that is told "busy" may try again after this long.
 const RETRY_AFTER_MILLIS: u32 = 25;
@@ -24,17 +25,31 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         timeout: Duration,
     ) {
         let origin = Origin::Client { ticket };
-        if let Err(response) = self.admit(&request) {
-            self.answer(origin, response);
-            return;
-        }
+        let revokes = match self.admit(&request, None) {
+            Ok(revokes) => revokes,
+            Err(response) => {
+                self.answer(origin, response);
+                return;
+            }
+        };
         if let Request::Read { query, consistency: Consistency::Stale } = &request {
             let response = self.query(query);
             self.answer(origin, response);
             return;
         }
-        let deadline = now + timeout;
-        let pending = Pending { origin, request, arrived: now, deadline, stage: Stage::Waiting };
+        self.take_in(now, origin, request, revokes, timeout);
+    }
+
+    fn take_in(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        request: Request,
+        revokes: Option<LeaseId>,
+        timeout: Duration,
+    ) {
+        let (deadline, stage) = (now + timeout, Stage::Waiting);
+        let pending = Pending { origin, request, arrived: now, deadline, stage, revokes };
         let ticket = self.pending.insert(pending);
         self.dispatch(now, ticket);
     }
@@ -70,22 +85,24 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.answer(origin, Response::Unknown(why));
             return;
         }
-        let admitted = self.admit(&request).and_then(|()| match self.core.leader() {
-            Some(id) if id == self.id => Ok(()),
-            other => Err(no_leader(other)),
-        });
-        if let Err(response) = admitted {
-            self.answer(origin, response);
-            return;
+        let admitted =
+            self.admit(&request, Some(from)).and_then(|revokes| match self.core.leader() {
+                Some(id) if id == self.id => Ok(revokes),
+                other => Err(no_leader(other)),
+            });
+        match admitted {
+            Ok(revokes) => self.take_in(now, origin, request, revokes, timeout),
+            Err(response) => self.answer(origin, response),
         }
-        let deadline = now + timeout;
-        let pending = Pending { origin, request, arrived: now, deadline, stage: Stage::Waiting };
-        let ticket = self.pending.insert(pending);
-        self.dispatch(now, ticket);
     }
 
-    /// Whether a request may come in at all. Nothing invalid is ever proposed.
-    fn admit(&self, request: &Request) -> Result<(), Response> {
+    /// Whether a request may come in at all, of a client here or handed on by `from`, and which
+    /// lease it revokes. Nothing invalid is ever proposed.
+    fn admit(
+        &mut self,
+        request: &Request,
+        from: Option<NodeId>,
+    ) -> Result<Option<LeaseId>, Response> {
         let refused = |why, message: String| Err(Response::Refused { why, message });
         if self.stopping {
             return refused(Refused::Stopping, "this node is stopping: ask another".into());
@@ -100,13 +117,27 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 .and_then(|command| {
                     command.validate().map_err(|error| error.to_string()).map(|()| command)
                 })
-                .and_then(of_clients),
+                .and_then(|command| self.may_write(command, from).map(Some)),
             Request::Read { query, .. } => Query::decode(query)
                 .map_err(|error| error.to_string())
-                .and_then(|query| query.validate().map_err(|error| error.to_string())),
+                .and_then(|query| query.validate().map_err(|error| error.to_string()))
+                .map(|()| None),
+            Request::Lease { .. } => Ok(None),
+            Request::Member(_) if self.machine.version() < MEMBERS_ARE_KNOWN => {
+                Err("some member's program is too old for changes by clients".into())
+            }
+            Request::Member(_) => Ok(None),
         };
-        if let Err(message) = checked {
-            return refused(Refused::Invalid, message);
+        let mut revokes = None;
+        match checked {
+            Err(message) => return refused(Refused::Invalid, message),
+            Ok(Some(operation)) => {
+                self.has_room_for(&operation)?;
+                if let Operation::LeaseRevoke { id } = operation {
+                    revokes = Some(id);
+                }
+            }
+            Ok(None) => {}
         }
         match request {
             Request::Write { .. } if let Some(index) = self.agreement.disagreed_at() => {
@@ -115,42 +146,60 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Request::Write { command }
                 if command.len() as u64 + self.log_reserve > self.log.room() =>
             {
-                self.no_room()
+                Err(self.no_room())
             }
-            _ => Ok(()),
+            _ => Ok(revokes),
         }
+    }
+
+    /// The operation of a command, if a client here, or the node `from`, may write it.
+    fn may_write(&self, command: Command, from: Option<NodeId>) -> Result<Operation, String> {
+        let why = match &command.operation {
+            Operation::RaiseVersion { .. } => "the cluster raises its version itself",
+            Operation::LeaseCheckpoint(_) => "the cluster notes itself how long its leases last",
+            Operation::Enlist { .. } => "the cluster itself writes down who is to vote",
+            Operation::Announce(announcement) => {
+                let members = self.announced.members();
+                if from == Some(announcement.node) && members.contains(&announcement.node) {
+                    return Ok(command.operation);
+                }
+                "a member is announced by itself alone"
+            }
+            _ => return Ok(command.operation),
+        };
+        Err(why.into())
     }
 
     /// Puts an operation of the cluster's own into this turn's batch, as a client's would be: not
     /// if this replica stops, if the states differ, or if the log has no room. Nobody waits for its
-    /// ticket: whether it was taken shows in the state machine. Whether it is on its way.
-    pub(super) fn propose_of_itself(&mut self, operation: Operation) -> bool {
+    /// answer: whether it was taken shows in the state machine. Its ticket, if it is on its way.
+    pub(super) fn propose_of_itself(&mut self, operation: Operation) -> Option<Ticket> {
         let command = Command { session: None, operation }.encode();
         let fits = command.len() as u64 + self.log_reserve <= self.log.room();
         if self.stopping || self.agreement.disagreed_at().is_some() || !fits {
-            return false;
+            return None;
         }
         let ticket = self.pending.draw();
         self.proposals.push(Proposal { ticket, command });
-        true
+        Some(ticket)
     }
 
     /// The log has no room: the disk is full, or is busy making room.
-    fn no_room(&self) -> Result<(), Response> {
+    fn no_room(&self) -> Response {
         if self.log.status().full {
             let message = format!(
                 "the disk of node {} is full: it takes no writes until there is space again",
                 self.id
             );
-            return Err(Response::Refused { why: Refused::NoSpace, message });
+            return Response::Refused { why: Refused::NoSpace, message };
         }
         let why = Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS };
         let message = format!("the log of node {} is just being extended", self.id);
-        Err(Response::Refused { why, message })
+        Response::Refused { why, message }
     }
 
     /// Brings a waiting request on its way, if a leader is known.
-    fn dispatch(&mut self, now: Instant, ticket: Ticket) {
+    pub(super) fn dispatch(&mut self, now: Instant, ticket: Ticket) {
         let Some(pending) = self.pending.get(ticket) else { return };
         let relayed = matches!(pending.origin, Origin::Peer { .. });
         match (self.core.leader(), &pending.request) {
@@ -159,10 +208,21 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.pending.advance(ticket, Stage::Confirming);
                 self.step(now, Input::Read { ticket });
             }
+            (Some(id), Request::Lease { .. }) if id == self.id => {
+                self.pending.advance(ticket, Stage::Confirming);
+                self.step(now, Input::Read { ticket });
+            }
             (Some(id), Request::Write { command }) if id == self.id => {
-                let command = command.clone();
+                let (command, revokes) = (command.clone(), pending.revokes);
+                if let Some(lease) = revokes {
+                    self.client_revokes(now, ticket, lease);
+                }
                 self.pending.advance(ticket, Stage::Proposing);
                 self.proposals.push(Proposal { ticket, command });
+            }
+            (Some(id), Request::Member(order)) if id == self.id => {
+                let order = order.clone();
+                self.order_of_client(now, ticket, &order);
             }
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
@@ -226,14 +286,21 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 
     /// The core would not take a request.
-    pub(super) fn core_refused(&mut self, ticket: Ticket, why: Refusal) {
+    pub(super) fn core_refused(&mut self, now: Instant, ticket: Ticket, why: Refusal) {
         self.counters.proposals_refused += 1;
+        if self.lease_refused(now, ticket) {
+            return;
+        }
+        if self.membership.enlisting.remove(&ticket).is_some() {
+            self.finish(ticket, half_done());
+            return;
+        }
         match why {
             Refusal::NotLeader { leader } => {
                 let of_client = self
                     .pending
                     .get(ticket)
-                    .is_some_and(|p| matches!(p.origin, Origin::Client { .. }));
+                    .is_some_and(|p| !matches!(p.origin, Origin::Peer { .. }));
                 if of_client {
                     // It has gone nowhere: it waits for the next leader.
                     self.pending.advance(ticket, Stage::Waiting);
@@ -255,19 +322,26 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 
     /// The read may be answered once `at` is applied.
-    pub(super) fn read_confirmed(&mut self, ticket: Ticket, at: LogIndex) {
+    pub(super) fn read_confirmed(&mut self, now: Instant, ticket: Ticket, at: LogIndex) {
+        if self.expiry_confirmed(ticket, at) {
+            return;
+        }
         self.pending.advance(ticket, Stage::Applying { at });
         if self.machine.applied_index() >= at {
-            self.answer_read(ticket);
+            self.answer_read(now, ticket);
         }
     }
 
     /// Answers a read from the state machine as it is.
-    pub(super) fn answer_read(&mut self, ticket: Ticket) {
-        let Some(pending) = self.pending.get(ticket) else { return };
-        let Request::Read { query, .. } = &pending.request else { return };
-        let response = self.query(query);
-        self.finish(ticket, response);
+    pub(super) fn answer_read(&mut self, now: Instant, ticket: Ticket) {
+        match self.pending.get(ticket).map(|pending| &pending.request) {
+            Some(Request::Read { query, .. }) => {
+                let response = self.query(query);
+                self.finish(ticket, response);
+            }
+            Some(Request::Lease { .. }) => self.answer_about_lease(now, ticket),
+            Some(Request::Write { .. } | Request::Member(_)) | None => {}
+        }
     }
 
     fn query(&self, query: &[u8]) -> Response {
@@ -286,6 +360,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         outcome: Option<Outcome>,
     ) {
         for (proposed_in, ticket) in self.pending.proposed_at(index) {
+            let enlisted = self.membership.enlisting.remove(&ticket);
             match &outcome {
                 Some(outcome) if proposed_in == term => {
                     if let Some(pending) = self.pending.get(ticket)
@@ -293,8 +368,16 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                     {
                         self.commit_latencies.push(now.since(pending.arrived));
                     }
-                    self.finish(ticket, Response::Written(outcome.encode()));
+                    self.finish(
+                        ticket,
+                        match (enlisted, &outcome.effect) {
+                            (None, _) => Response::Written(outcome.encode()),
+                            (Some(_), Effect::Refused(_)) => half_done(),
+                            (Some(node), _) => Response::Member(MemberResult::Done { node }),
+                        },
+                    );
                 }
+                _ if enlisted.is_some() => self.finish(ticket, half_done()),
                 // Another leader's entry is committed in this place, so this one never will be.
                 _ => self.finish(ticket, no_leader(self.known_leader)),
             }
@@ -308,15 +391,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     }
 }
 
-/// Whether a client may write this.
-fn of_clients(command: Command) -> Result<(), String> {
-    match command.operation {
-        Operation::RaiseVersion { .. } => Err("the cluster raises its version itself".into()),
-        Operation::LeaseCheckpoint(_) => {
-            Err("the cluster notes itself how long its leases last".into())
-        }
-        _ => Ok(()),
-    }
+/// Of a member that was added, and may yet stay a learner.
+fn half_done() -> Response {
+    let why = "the member was added, and whether it will vote is unknown: look at the members";
+    Response::Unknown(why.into())
 }
 
 fn disagreement(index: LogIndex) -> String {
@@ -326,7 +404,7 @@ fn disagreement(index: LogIndex) -> String {
     )
 }
 
-fn no_leader(leader: Option<NodeId>) -> Response {
+pub(super) fn no_leader(leader: Option<NodeId>) -> Response {
     let message = match leader {
         Some(id) => format!("this node does not lead, node {id} does; nothing was written"),
         None => "no leader took the request; nothing was written".to_owned(),

@@ -25,6 +25,12 @@ pub struct Counters {
     pub snapshots_failed: u64,
     /// Snapshots received and installed.
     pub snapshots_installed: u64,
+    /// Grants and revocations of leases that were applied here.
+    pub leases_granted: u64,
+    pub leases_revoked: u64,
+    /// Keep-alives that this replica acknowledged as leader, and leases whose end it proposed.
+    pub leases_renewed: u64,
+    pub leases_expired: u64,
 }
 
 /// A replica as others may see it.
@@ -40,6 +46,8 @@ pub struct ReplicaStatus {
     pub compacted_revision: Revision,
     /// Bytes of keys and values that are only read by who looks back.
     pub past_bytes: u64,
+    /// What is stored, as the quota counts it.
+    pub size: u64,
     pub leases: u64,
     pub sessions: u64,
     pub state_hash: u128,
@@ -49,6 +57,8 @@ pub struct ReplicaStatus {
     /// The state machine's version in force, and the newest that this program knows.
     pub machine_version: u16,
     pub machine_supports: u16,
+    /// The highest number that a member ever had, as far as the state machine knows.
+    pub last_member: NodeId,
     /// The last entry that a snapshot here covers; zero without one.
     pub snapshot_index: LogIndex,
     /// A snapshot that is being taken, of this index.
@@ -105,12 +115,14 @@ impl ReplicaStatus {
             bytes: 0,
             compacted_revision: Revision(0),
             past_bytes: 0,
+            size: 0,
             leases: 0,
             sessions: 0,
             state_hash: 0,
             machine_applied: LogIndex(0),
             machine_version: 0,
             machine_supports: 0,
+            last_member: NodeId(0),
             snapshot_index: LogIndex(0),
             snapshot_being_taken: None,
             snapshot_being_installed: None,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::supply::Reader;
 use super::{Fatal, Observation, Output, PeerMessage, Running, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
+use crate::kv::{self, version::MEMBERS_ARE_KNOWN};
 use crate::museum::Bug;
 use crate::storage::{Disk, LogEvent};
 use crate::types::{Instant, LogIndex, Seq};
@@ -125,13 +126,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             Effect::Accepted { ticket, index, term } => {
                 self.counters.proposals_accepted += 1;
+                self.leases.accepted(ticket, index);
                 self.pending.advance(ticket, pending::Stage::Proposed { index, term });
             }
-            Effect::ServeRead { ticket, at } => self.read_confirmed(ticket, at),
+            Effect::ServeRead { ticket, at } => self.read_confirmed(now, ticket, at),
             Effect::Refuse { ticket, why } if self.orders.knows(ticket) => {
-                self.order_refused(ticket, why);
+                self.order_refused(now, ticket, why);
             }
-            Effect::Refuse { ticket, why } => self.core_refused(ticket, why),
+            Effect::Refuse { ticket, why } => self.core_refused(now, ticket, why),
             Effect::ReadSnapshot { to, index, offset, max_bytes } => {
                 self.log.read_snapshot(to, index, offset, max_bytes);
             }
@@ -183,7 +185,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 return None;
             }
         }
-        self.answer_reads_up_to(last);
+        self.answer_reads_up_to(now, last);
         Some(last)
     }
 
@@ -206,11 +208,22 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             let (payload, outcome) = (payload.clone(), outcome.clone());
             Observation::Applied { index, term, payload, outcome }
         });
+        if let (Payload::Command(command), Some(outcome)) = (&payload, &outcome) {
+            self.lease_applied(now, (index, term), command, outcome);
+        }
+        if let Payload::Configuration(configuration) = &payload {
+            self.applied_configuration = configuration.clone();
+        }
+        let raised = Some(kv::Effect::Raised { version: MEMBERS_ARE_KNOWN });
+        let changes = matches!(payload, Payload::Configuration(_));
+        if changes || outcome.as_ref().map(|outcome| &outcome.effect) == raised.as_ref() {
+            let configuration = &self.applied_configuration;
+            self.machine.know_members(&configuration.members(), &configuration.voters);
+        }
         self.entry_applied(now, index, term, outcome);
         match payload {
             Payload::Configuration(configuration) => {
                 self.order_applied(index, term, Some(&configuration));
-                self.applied_configuration = configuration;
             }
             Payload::Command(_) | Payload::Noop => self.order_applied(index, term, None),
         }
@@ -219,9 +232,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
-    pub(super) fn answer_reads_up_to(&mut self, applied: LogIndex) {
+    pub(super) fn answer_reads_up_to(&mut self, now: Instant, applied: LogIndex) {
         for ticket in self.pending.answerable(applied) {
-            self.answer_read(ticket);
+            self.answer_read(now, ticket);
         }
     }
 }

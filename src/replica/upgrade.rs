@@ -63,7 +63,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         match self.core.leader() {
             Some(id) if id == self.id && self.all_are_ready(now) => {
                 let to = self.machine.version() + 1;
-                self.propose_of_itself(Operation::RaiseVersion { to });
+                let _ = self.propose_of_itself(Operation::RaiseVersion { to });
             }
             Some(id) if id == self.id => {}
             Some(to) => {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::members;
 use crate::codec::CodecError;
-use crate::replica::{Consistency, Refused, Request, Response};
+use crate::replica::{Consistency, LeaseAsk, Refused, Request, Response};
 use crate::schema::client_capnp as schema;
-use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 
 /// The largest command or query that is taken off a connection. The limits that people meet are
 /// the state machine's, and below it.
@@ -65,7 +66,7 @@ pub(super) fn node(number: u64) -> Result<NodeId, CodecError> {
     if number == 0 { Err(CodecError("node 0 is nobody".into())) } else { Ok(NodeId(number)) }
 }
 
-fn text(from: capnp::text::Reader<'_>) -> Result<String, CodecError> {
+pub(super) fn text(from: capnp::text::Reader<'_>) -> Result<String, CodecError> {
     from.to_string().map_err(|_| CodecError("a text that is not UTF-8".into()))
 }
 
@@ -79,6 +80,12 @@ pub fn write_request(request: &Request, timeout: Duration, mut to: schema::reque
             read.set_query(query);
             read.set_stale(*consistency == Consistency::Stale);
         }
+        Request::Lease { id, ask } => {
+            let mut question = to.init_read().init_lease();
+            question.set_id(id.0);
+            question.set_keep_alive(*ask == LeaseAsk::KeepAlive);
+        }
+        Request::Member(order) => members::write_order(order, to.init_member()),
     }
 }
 
@@ -90,6 +97,14 @@ pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Durat
     };
     let request = match from.which()? {
         schema::request::Write(command) => Request::Write { command: bounded(command?)? },
+        schema::request::Read(read) if read.has_lease() => {
+            let question = read.get_lease()?;
+            let ask = match question.get_keep_alive() {
+                true => LeaseAsk::KeepAlive,
+                false => LeaseAsk::TimeToLive,
+            };
+            Request::Lease { id: LeaseId(question.get_id()), ask }
+        }
         schema::request::Read(read) => Request::Read {
             query: bounded(read.get_query()?)?,
             consistency: if read.get_stale() {
@@ -98,6 +113,7 @@ pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Durat
                 Consistency::Linearizable
             },
         },
+        schema::request::Member(order) => Request::Member(members::read_order(order?)?),
     };
     Ok((request, timeout))
 }
@@ -110,10 +126,15 @@ fn bounded(bytes: &[u8]) -> Result<Bytes, CodecError> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
+/// Bytes of a question about a lease.
+const LEASE_QUESTION: usize = 24;
+
 /// Bytes of payload in a request.
 pub fn request_size(request: &Request) -> usize {
     match request {
         Request::Write { command: bytes } | Request::Read { query: bytes, .. } => bytes.len(),
+        Request::Lease { .. } => LEASE_QUESTION,
+        Request::Member(_) => members::MAX_ADDRESS_BYTES,
     }
 }
 
@@ -122,6 +143,7 @@ pub fn response_size(response: &Response) -> usize {
     match response {
         Response::Written(bytes) | Response::Answer(bytes) => bytes.len(),
         Response::Refused { message: text, .. } | Response::Unknown(text) => text.len(),
+        Response::Member(_) => 0,
     }
 }
 
@@ -131,6 +153,7 @@ pub fn write_response(response: &Response, mut to: schema::response::Builder<'_>
         Response::Written(outcome) => to.set_written(outcome),
         Response::Answer(answer) => to.set_answer(answer),
         Response::Unknown(why) => to.set_unknown(why),
+        Response::Member(result) => members::write_result(result, to.init_member()),
         Response::Refused { why, message } => {
             let mut refused = to.init_refused();
             refused.set_message(message);
@@ -156,6 +179,7 @@ pub fn read_response(from: schema::response::Reader<'_>) -> Result<Response, Cod
         schema::response::Written(outcome) => Response::Written(Bytes::copy_from_slice(outcome?)),
         schema::response::Answer(answer) => Response::Answer(Bytes::copy_from_slice(answer?)),
         schema::response::Unknown(why) => Response::Unknown(text(why?)?),
+        schema::response::Member(result) => Response::Member(members::read_result(result?)?),
         schema::response::Refused(refused) => {
             let refused = refused?;
             let why = match refused.which()? {

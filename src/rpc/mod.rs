@@ -28,6 +28,7 @@
 
 pub mod client;
 mod connection;
+mod members;
 pub mod peer;
 mod repair;
 mod seldom;

@@ -32,6 +32,7 @@ pub fn meaning(request: &Request, response: &Response) -> Result<Meaning, Broken
             Ok(outcome) => written(&outcome),
             Err(error) => wrong(format!("an outcome cannot be decoded: {error}")),
         },
+        Response::Member(_) => wrong("nobody asked for a change of membership".into()),
         Response::Answer(_) if request.is_write() => {
             wrong("a write was answered like a read".into())
         }
@@ -79,7 +80,12 @@ fn written(outcome: &Outcome) -> Result<Meaning, Broken> {
         },
         Effect::Compacted | Effect::Refused(Refusal::Compacted) => Meaning::Compacted,
         Effect::Refused(Refusal::UnknownVersion) => Meaning::Unsupported,
-        Effect::LeaseGranted | Effect::LeaseRevoked { .. } | Effect::LeasesCheckpointed => {
+        Effect::LeaseGranted
+        | Effect::LeaseRevoked { .. }
+        | Effect::LeasesCheckpointed
+        | Effect::Alarm { .. }
+        | Effect::Announced
+        | Effect::Enlisted => {
             return Err(unsound("a client was told what it did not ask for".into()));
         }
         Effect::Refused(why) => return Err(unsound(format!("a command was refused: {why}"))),

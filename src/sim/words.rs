@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use crate::consensus::raft::{AppendResult, HardState, Message, Raft, SnapshotResult};
 use crate::consensus::{Configuration, Entry, Payload, Persist};
 use crate::kv::{
-    Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp, Transaction, after,
+    AlarmOrder, Answer, Command, Effect, Expected, Operation, Outcome, Query, RequestOp,
+    Transaction, after,
 };
 use crate::link::Class;
-use crate::replica::{Observation, PeerMessage, Request, Response};
+use crate::replica::{LeaseAsk, Observation, PeerMessage, Request, Response};
 use crate::types::NodeId;
 
 /// `5/2 put k1 = c1-3`: index, term, what it says.
@@ -51,6 +52,16 @@ pub fn command(bytes: &[u8]) -> String {
         Ok(Operation::LeaseGrant { id, ttl }) => format!("lease {id} for {ttl} s"),
         Ok(Operation::LeaseRevoke { id }) => format!("lease {id} ends"),
         Ok(Operation::LeaseCheckpoint(leases)) => format!("what {} leases have left", leases.len()),
+        Ok(Operation::Alarm(AlarmOrder { alarm, is_on })) => {
+            format!(
+                "alarm {:?} of node {} {}",
+                alarm.kind,
+                alarm.member,
+                if is_on { "on" } else { "off" }
+            )
+        }
+        Ok(Operation::Announce(it)) => format!("node {} is called {}", it.node, it.name),
+        Ok(Operation::Enlist { node }) => format!("node {node} is to vote"),
         Err(_) => "a command that nobody understands".to_owned(),
     }
 }
@@ -179,12 +190,17 @@ pub fn letter(message: &PeerMessage<Message>) -> String {
 pub fn request(request: &Request) -> String {
     match request {
         Request::Write { command } => self::command(command),
+        Request::Member(order) => format!("{order:?}"),
         Request::Read { consistency, query } => {
             let key = match Query::decode(query) {
                 Ok(Query::Get { key }) => text(&key),
                 _ => "many keys".to_owned(),
             };
             format!("{key}? ({})", format!("{consistency:?}").to_lowercase())
+        }
+        Request::Lease { id, ask: LeaseAsk::KeepAlive } => format!("keep lease {id} alive"),
+        Request::Lease { id, ask: LeaseAsk::TimeToLive } => {
+            format!("how long does lease {id} last?")
         }
     }
 }
@@ -203,6 +219,7 @@ pub fn response(response: &Response) -> String {
             Ok(outcome) => format!("written (revision {})", outcome.revision),
             Err(_) => "written".to_owned(),
         },
+        Response::Member(result) => format!("{result:?}"),
         Response::Answer(answer) => match Answer::decode(answer) {
             Ok(answer) => {
                 let item = answer.items.first();
@@ -287,12 +304,20 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
         }
         PeerMessage::Consensus(_) => (Class::Control, 64),
         PeerMessage::Relay { request, .. } => {
-            let (Request::Write { command: bytes } | Request::Read { query: bytes, .. }) = request;
-            (Class::Bulk, 64 + bytes.len())
+            let payload = match request {
+                Request::Write { command: bytes } | Request::Read { query: bytes, .. } => {
+                    bytes.len()
+                }
+                Request::Lease { .. } => 0,
+                Request::Member(_) => 64,
+            };
+            (Class::Bulk, 64 + payload)
         }
         PeerMessage::RelayReply { response, .. } => match response {
             Response::Written(bytes) | Response::Answer(bytes) => (Class::Bulk, 64 + bytes.len()),
-            Response::Refused { .. } | Response::Unknown(_) => (Class::Bulk, 128),
+            Response::Refused { .. } | Response::Unknown(_) | Response::Member(_) => {
+                (Class::Bulk, 128)
+            }
         },
         PeerMessage::SnapshotReply { chunk, .. } => (Class::Bulk, 80 + chunk.data.len()),
         PeerMessage::StateHash { .. }

@@ -3,7 +3,8 @@
 //! The file is a snapshot as a node keeps it
 //! ([`snapshot_format`](crate::storage::snapshot_format)): the state as of one entry, with its
 //! checksums, and the cluster and members it was taken from. Nothing needs to be added for a
-//! backup, and what a node would refuse is refused here.
+//! backup, and what a node would refuse is refused here. `etcdctl snapshot save` gets the same file
+//! with something behind it ([`grpc::snapshot`](crate::grpc::snapshot)), which is taken as well.
 //!
 //! # What can go wrong
 //!
@@ -26,6 +27,7 @@ use super::offline::{self, OfflineError};
 use super::state::{Mode, StateError, StateFile};
 use crate::config::{ClusterConfig, ClusterDirectory, ConfigError, Home, LayoutError, create_file};
 use crate::consensus::SnapshotMark;
+use crate::grpc::snapshot::{self, Unwrapping};
 use crate::kv::Machine;
 use crate::storage::Identity;
 use crate::storage::snapshot_format::{Item, SNAPSHOT_VERSION, SnapshotDecoder};
@@ -130,13 +132,26 @@ impl Check {
     }
 }
 
+/// The snapshot in the file at `path`, without what a client of etcd was given behind it.
+fn open(path: &Path) -> Result<io::Take<File>, BackupError> {
+    let file = File::open(path).map_err(io_error("read", path))?;
+    match snapshot::unwrap(&file) {
+        Ok(length) => Ok(file.take(length.unwrap_or(u64::MAX))),
+        Err(Unwrapping::Io(error)) => Err(io_error("read", path)(error)),
+        Err(error) => {
+            let (path, what) = (path.to_owned(), error.to_string());
+            Err(BackupError::Damaged { path, what })
+        }
+    }
+}
+
 /// Reads the file at `path`, piece by piece.
 fn read(
     path: &Path,
     mut take: impl FnMut(&[u8]) -> Result<(), BackupError>,
 ) -> Result<u64, BackupError> {
     let failed = io_error("read", path);
-    let mut file = File::open(path).map_err(&failed)?;
+    let mut file = open(path)?;
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     loop {
@@ -191,14 +206,14 @@ pub fn inspect(path: &Path) -> Result<Facts, BackupError> {
 /// The parts of a snapshot's file, one after the other.
 struct Parts {
     path: PathBuf,
-    file: File,
+    file: io::Take<File>,
     check: Check,
     ready: std::collections::VecDeque<Bytes>,
 }
 
 impl Parts {
-    fn of(path: &Path) -> Result<Parts, BackupError> {
-        let file = File::open(path).map_err(io_error("read", path))?;
+    fn of(path: &Path, facts: &Facts) -> Result<Parts, BackupError> {
+        let file = File::open(path).map_err(io_error("read", path))?.take(facts.bytes);
         let (check, ready) = Default::default();
         Ok(Parts { path: path.to_owned(), file, check, ready })
     }
@@ -285,7 +300,7 @@ fn make(
         place.create()?;
         let identity = Identity { cluster: config.id, node: *id };
         let segment_bytes = config.tuned(*id).segment_bytes;
-        let mut parts = Parts::of(path)?;
+        let mut parts = Parts::of(path, facts)?;
         let machine =
             offline::seed(&place.log_directory(), identity, segment_bytes, &mark, &mut || {
                 parts.next()

@@ -142,8 +142,13 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
         daemon.tell(None, kind, &detail);
     }
     let listener = listen(&directory.supervisor_address())?;
-    let http =
-        HttpServer::start(http, HttpLimits::default(), registry, Rc::new(Seen(daemon.clone())))?;
+    let http = HttpServer::start(
+        http,
+        HttpLimits::default(),
+        registry,
+        Rc::new(Seen(daemon.clone())),
+        None,
+    )?;
     bring_up(&daemon, found);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn_local(daemon.clone().keep_time());

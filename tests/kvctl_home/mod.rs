@@ -28,6 +28,11 @@ impl Home {
         Home { directory: TempDir::new().unwrap() }
     }
 
+    /// In a directory that somebody has chosen.
+    pub fn within(directory: TempDir) -> Home {
+        Home { directory }
+    }
+
     /// With a cluster of `nodes` nodes.
     pub fn with(nodes: u32) -> Home {
         let home = Home::new();

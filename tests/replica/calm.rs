@@ -14,6 +14,7 @@ impl World {
     pub fn peace(&mut self, random: &mut Random) -> Result<(), String> {
         self.cut = None;
         for id in self.ids() {
+            self.resume(id)?;
             if self.is_down(id) {
                 self.start(id, random)?;
             }

@@ -6,6 +6,7 @@
 
 mod calm;
 mod clients;
+mod leases;
 mod past;
 mod repair;
 mod stories;
@@ -51,9 +52,9 @@ fn live(seed: u64) -> Result<Totals, String> {
     })
 }
 
-/// One life that was asked for, `7`, or many, `1000..3000`.
-fn seeds() -> Option<std::ops::Range<u64>> {
-    let asked = std::env::var("REPLICA_SEED").ok()?;
+/// One life that was asked for, `7`, or many, `1000..3000`, in the variable of this name.
+fn seeds(name: &str) -> Option<std::ops::Range<u64>> {
+    let asked = std::env::var(name).ok()?;
     let (first, end) = match asked.split_once("..") {
         Some((first, end)) => (first.parse().ok()?, end.parse().ok()?),
         None => (asked.parse().ok()?, asked.parse::<u64>().ok()? + 1),
@@ -63,7 +64,7 @@ fn seeds() -> Option<std::ops::Range<u64>> {
 
 #[test]
 fn acknowledged_writes_survive_whatever_happens() {
-    let seeds = seeds().unwrap_or(0..150);
+    let seeds = seeds("REPLICA_SEED").unwrap_or(0..150);
     let few = seeds.end - seeds.start < 100;
     let mut sums = [0; 7];
     for seed in seeds {

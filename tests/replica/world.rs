@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kvraft::chaos::Clock;
 use kvraft::consensus::raft::{Message, Raft};
-use kvraft::consensus::{Change, Config, Configuration};
+use kvraft::consensus::{Change, Config, Configuration, Payload};
 use kvraft::kv::version::LATEST_VERSION;
 use kvraft::kv::{Answer, MachineOptions, Query};
 use kvraft::museum::Bugs;
 use kvraft::replica::{
-    Consistency, Counters, Event, Options, Order, OrderResult, Output, PeerMessage, Replica,
-    ReplicaStatus, Request, Response,
+    Consistency, Counters, Event, Observation, Options, Order, OrderResult, Output, PeerMessage,
+    Replica, ReplicaStatus, Request, Response,
 };
 use kvraft::retention::Retention;
 use kvraft::storage::{Crash, Identity, LogOptions, MemoryDisk, SegmentLog};
 use kvraft::types::{ClusterId, Instant, LogIndex, NodeId, Random, Ticket};
 
 use crate::clients::{Clients, TIMEOUT};
+use crate::leases::{Book, is_about_a_lease};
 
 pub const CLUSTER: ClusterId = ClusterId(7);
 
@@ -41,6 +43,8 @@ pub struct World {
     pub snapshot_log_bytes: u64,
     /// Whether the states are compared from outside as well.
     pub compare: bool,
+    /// What clients with leases were told.
+    pub leases: Book,
 }
 
 pub struct Node {
@@ -56,6 +60,9 @@ pub struct Node {
     pub supports: u16,
     /// Orders that it was given and has not answered.
     ordered: Vec<Ticket>,
+    pub clock: Clock,
+    /// Of a process that is stopped, as by SIGSTOP: what happened meanwhile.
+    held: Option<Vec<Event<Message>>>,
 }
 
 pub struct Letter {
@@ -67,7 +74,18 @@ pub struct Letter {
 impl Node {
     fn of(disk: MemoryDisk) -> Node {
         let (asked, done, ordered) = Default::default();
-        Node { disk, replica: None, asked, starts: 0, done, supports: LATEST_VERSION, ordered }
+        let clock = Clock::new(Instant::default(), Instant::default());
+        Node {
+            disk,
+            replica: None,
+            asked,
+            starts: 0,
+            done,
+            supports: LATEST_VERSION,
+            ordered,
+            clock,
+            held: None,
+        }
     }
 }
 
@@ -97,6 +115,7 @@ impl World {
             bugs: Bugs::none(),
             snapshot_log_bytes: 2 << 10,
             compare: true,
+            leases: Book::default(),
         };
         for id in (1..=size).map(NodeId) {
             world.start(id, random)?;
@@ -185,8 +204,11 @@ impl World {
             ..Options::new(CLUSTER, consensus)
         };
         let options = options.with_bugs(self.bugs);
-        let (replica, _) = Replica::open(self.now, options, node.disk.handle())
+        node.held = None;
+        let now = node.clock.local(self.now);
+        let (mut replica, _) = Replica::open(now, options, node.disk.handle())
             .map_err(|error| format!("node {id} does not start: {error}"))?;
+        replica.observe();
         node.replica = Some(replica);
         self.turn(id, Event::Elapsed)
     }
@@ -210,9 +232,13 @@ impl World {
 
     /// One event at one replica, and all that comes of it at once.
     pub fn turn(&mut self, id: NodeId, event: Event<Message>) -> Result<(), String> {
-        let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(replica) = &mut node.replica else { return Ok(()) };
+        if let Some(held) = &mut node.held {
+            held.push(event);
+            return Ok(());
+        }
+        let now = node.clock.local(self.now);
         replica.handle(now, event);
         let outputs = replica.finish_turn(now).map_err(|error| format!("node {id}: {error}"))?;
         let status = replica.status();
@@ -220,6 +246,13 @@ impl World {
         let known = if is_whole { *self.hashes.entry(at).or_insert(status.state_hash) } else { 0 };
         if is_whole && known != status.state_hash && self.compare {
             return Err(format!("node {id} has another state than others had at index {at}"));
+        }
+        for observation in replica.take_observations() {
+            if let Observation::Applied { index, payload, outcome: Some(outcome), .. } = observation
+                && let Payload::Command(command) = payload
+            {
+                self.leases.applied(self.now, index, &command, &outcome);
+            }
         }
         for output in outputs {
             match output {
@@ -229,6 +262,10 @@ impl World {
                 Output::Reply { ticket, response } => {
                     if ticket == Ticket(u64::MAX - 1) {
                         self.alone = Some(response);
+                        continue;
+                    }
+                    if is_about_a_lease(ticket) {
+                        self.leases.answered(ticket, &response)?;
                         continue;
                     }
                     node.asked.retain(|asked| *asked != ticket);
@@ -326,7 +363,7 @@ impl World {
         self.turn(to, Event::Peer { from, message })
     }
 
-    fn disk_step(&mut self, id: NodeId) -> Result<(), String> {
+    pub fn disk_step(&mut self, id: NodeId) -> Result<(), String> {
         match self.nodes.get(&id) {
             Some(node) if node.disk.step() => self.turn(id, Event::Disk),
             _ => Ok(()),
@@ -347,13 +384,31 @@ impl World {
     pub fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
         self.now = self.now + duration;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-            let replica = self.nodes.get(&id).and_then(|node| node.replica.as_ref());
-            let deadline = replica.and_then(Replica::next_deadline);
-            if deadline.is_some_and(|deadline| deadline <= self.now) {
+            let Some(node) = self.nodes.get(&id) else { continue };
+            let deadline = node.replica.as_ref().and_then(Replica::next_deadline);
+            let now = node.clock.local(self.now);
+            if deadline.is_some_and(|deadline| deadline <= now) && node.held.is_none() {
                 self.turn(id, Event::Elapsed)?;
             }
         }
         Ok(())
+    }
+
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The process of `id` stands still.
+    pub fn pause(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.held.get_or_insert_default();
+        }
+    }
+
+    /// And goes on, with all that has come meanwhile.
+    pub fn resume(&mut self, id: NodeId) -> Result<(), String> {
+        let held = self.nodes.get_mut(&id).and_then(|node| node.held.take());
+        held.into_iter().flatten().try_for_each(|event| self.turn(id, event))
     }
 
     /// One line a node.
@@ -399,8 +454,8 @@ impl World {
     /// Asks every replica for everything that clients rely on.
     pub fn check(&mut self) -> Result<(), String> {
         for (id, node) in &mut self.nodes {
+            let now = node.clock.local(self.now);
             let Some(replica) = &mut node.replica else { continue };
-            let now = self.now;
             let answers = std::cell::RefCell::new(replica);
             self.clients.check(*id, |key| {
                 let query = Query::Get { key: key.to_vec().into() }.encode();

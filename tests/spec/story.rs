@@ -57,6 +57,7 @@ fn wanted(change: &Change) -> String {
         Change::AddLearner { node, .. } => format!("add learner {node}"),
         Change::Promote { node } => format!("promote {node}"),
         Change::Demote { node } => format!("demote {node}"),
+        Change::Relocate { node, .. } => format!("relocate {node}"),
         Change::Remove { node } => format!("remove {node}"),
     }
 }

@@ -2,25 +2,20 @@
 //!
 //! # What can go wrong
 //!
-//! - *Ctrl-C.* The terminal sends it to the command as well. The command decides how to end; the
-//!   cluster goes when it has.
+//! - *Ctrl-C.* The command decides how to end (`child`); the cluster goes when it has.
 //! - *kvctl itself is killed.* The supervisor was told to end, and to remove everything, when this
 //!   process ends, however it ends.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::process::Child;
 
 use super::up::warn_if_even;
 use crate::cli::Global;
+use crate::cli::child;
 use crate::cli::env::variables;
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
@@ -128,9 +123,7 @@ async fn around(
     status: &ClusterStatus,
     command: &[OsString],
 ) -> Outcome {
-    let mut child = spawn(global, home, status, command)?;
-    let ended = wait(&mut child).await;
-    Ok(code(ended.map_err(|error| Failure::failed(format!("cannot wait for it: {error}")))?))
+    child::wait(&mut spawn(global, home, status, command)?).await
 }
 
 fn spawn(
@@ -140,44 +133,13 @@ fn spawn(
     command: &[OsString],
 ) -> Result<Child, Failure> {
     let endpoints: Vec<String> = status.nodes.iter().map(|node| node.client.to_string()).collect();
-    let (program, arguments) =
-        command.split_first().ok_or_else(|| Failure::usage("there is no command to run"))?;
-    Command::new(program)
-        .args(arguments)
+    let mut command = child::command(command)?;
+    command
         .env("KVRAFT_NAME", global.name.as_str())
         .env("KVRAFT_HOME", home.path())
         .env("KVRAFT_ENDPOINTS", endpoints.join(","))
-        .envs(variables(status).into_iter().map(|it| (it.name, it.value)))
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            Failure::new(Exit::Usage, format!("cannot run `{}`: {error}", program.display()))
-        })
-}
-
-/// Waits for the command. SIGTERM is handed on to it; Ctrl-C it has got from the terminal itself,
-/// and may have its own use for.
-async fn wait(child: &mut Child) -> io::Result<ExitStatus> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
-    loop {
-        tokio::select! {
-            ended = child.wait() => return ended,
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {
-                if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-                    // It may have ended just now.
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-                }
-            }
-        }
-    }
-}
-
-/// The command's code; as shells do, 128 and the signal's number if one killed it.
-fn code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(1)
+        .envs(variables(status).into_iter().map(|it| (it.name, it.value)));
+    child::spawn(command)
 }
 
 async fn take_down(directory: &ClusterDirectory) -> Result<(), Failure> {

@@ -38,7 +38,7 @@
 //! Until the first is committed, the old majority could still decide alone; after the second is
 //! appended, the new one can. In between both must agree, so never can two decide apart. Any number
 //! of servers may change in one step. A change of learners alone takes one entry, for nobody counts
-//! them.
+//! them; and so does a change of where a member listens.
 //!
 //! A change begins only when the one before it is committed *and* an entry of the leader's own term
 //! is. (Without the second condition the change of one server at a time, which we do not use, loses
@@ -221,7 +221,12 @@ fn changed(current: &Configuration, changes: &[Change]) -> Result<Configuration,
                 next.learners.remove(node);
                 next.addresses.remove(node);
             }
-            Change::Remove { node } => return Err(format!("node {node} is no member")),
+            Change::Relocate { node, address } if is_member(&next, node) => {
+                next.addresses.insert(*node, address.clone());
+            }
+            Change::Remove { node } | Change::Relocate { node, .. } => {
+                return Err(format!("node {node} is no member"));
+            }
         }
     }
     if next.voters.is_empty() {

@@ -20,6 +20,7 @@
 
 mod outcome;
 mod query;
+mod roster;
 mod transaction;
 
 use bytes::Bytes;
@@ -30,10 +31,13 @@ use capnp::struct_list;
 use capnp::traits::HasStructSize;
 
 use super::limits::MAX_REQUEST_BYTES;
-use super::version::{KEYS_HAVE_A_PAST, LATEST_VERSION};
+use super::version::{KEYS_HAVE_A_PAST, LATEST_VERSION, MEMBERS_ARE_KNOWN};
 use super::{Command, Expected, KeyValue, LeaseCheckpoint, Operation, SessionId, SessionStamp};
 use crate::schema::kv_capnp as schema;
-use crate::types::{LeaseId, LogIndex, Revision};
+use crate::types::{LeaseId, LogIndex, NodeId, Revision};
+use roster::{
+    announcement_words, decode_announcement, decode_order, encode_announcement, encode_order,
+};
 use transaction::{decode_transaction, encode_transaction, transaction_words};
 
 /// The only version of a command so far.
@@ -98,6 +102,12 @@ impl Command {
                 Operation::LeaseCheckpoint(checkpoints) => {
                     list_words::<schema::lease_checkpoint::Builder<'_>>(checkpoints.len())
                 }
+                Operation::Alarm(_) => {
+                    struct_words::<schema::alarm_order::Builder<'_>>()
+                        + struct_words::<schema::alarm::Builder<'_>>()
+                }
+                Operation::Announce(announcement) => announcement_words(announcement),
+                Operation::Enlist { .. } => struct_words::<schema::enlist::Builder<'_>>(),
             },
         )
     }
@@ -179,6 +189,11 @@ fn encode_operation(operation: &Operation, mut root: schema::command::Builder<'_
                 item.set_remaining(checkpoint.remaining);
             }
         }
+        Operation::Alarm(order) => encode_order(*order, root.init_alarm()),
+        Operation::Announce(announcement) => {
+            encode_announcement(announcement, root.init_announce());
+        }
+        Operation::Enlist { node } => root.init_enlist().set_node(node.0),
     }
 }
 
@@ -220,6 +235,10 @@ fn decode_operation(root: schema::command::Reader<'_>, version: u16) -> Result<O
             };
             Operation::LeaseCheckpoint(list?.iter().map(read).collect())
         }
+        _ if version < MEMBERS_ARE_KNOWN => return Err(Failure::UnknownKind),
+        Which::Alarm(order) => Operation::Alarm(decode_order(order?)?),
+        Which::Announce(it) => Operation::Announce(decode_announcement(it?)?),
+        Which::Enlist(it) => Operation::Enlist { node: NodeId(it?.get_node()) },
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::roster::{decode_alarm, encode_alarm};
 use super::{
     DecodeError, EMPTY_ITEM_WORDS, Failure, decode, decode_item, decode_items, encode, encode_item,
     encode_items, item_words, items_words, list_words, message_bytes, struct_words,
@@ -34,6 +35,9 @@ impl Outcome {
                 Effect::LeaseGranted => root.set_lease_granted(()),
                 Effect::LeaseRevoked { deleted } => root.set_lease_revoked(*deleted),
                 Effect::LeasesCheckpointed => root.set_leases_checkpointed(()),
+                Effect::Alarm { alarm } => encode_alarm(*alarm, root.init_alarm()),
+                Effect::Announced => root.set_announced(()),
+                Effect::Enlisted => root.set_enlisted(()),
                 Effect::Refused(refusal) => root.set_refused(encode_refusal(*refusal)),
             }
         })
@@ -47,6 +51,7 @@ impl Outcome {
                 Effect::Transaction(result) => {
                     struct_words::<schema::transaction_result::Builder<'_>>() + result_words(result)
                 }
+                Effect::Alarm { .. } => struct_words::<schema::alarm::Builder<'_>>(),
                 _ => 0,
             },
         )
@@ -70,6 +75,9 @@ impl Outcome {
                 Which::LeaseGranted(()) => Effect::LeaseGranted,
                 Which::LeaseRevoked(deleted) => Effect::LeaseRevoked { deleted },
                 Which::LeasesCheckpointed(()) => Effect::LeasesCheckpointed,
+                Which::Alarm(alarm) => Effect::Alarm { alarm: decode_alarm(alarm?)? },
+                Which::Announced(()) => Effect::Announced,
+                Which::Enlisted(()) => Effect::Enlisted,
                 Which::Refused(refusal) => Effect::Refused(decode_refusal(refusal?)),
             };
             Ok(Outcome { revision: Revision(root.get_revision()), effect })
@@ -171,6 +179,9 @@ pub(super) fn encode_refusal(refusal: Refusal) -> schema::outcome::Refusal {
         Refusal::LeaseExists => Coded::LeaseExists,
         Refusal::ResultTooLarge => Coded::ResultTooLarge,
         Refusal::TooMuchToVisit => Coded::TooMuchToVisit,
+        Refusal::NoSpace => Coded::NoSpace,
+        Refusal::Corrupt => Coded::Corrupt,
+        Refusal::TooMany => Coded::TooMany,
     }
 }
 
@@ -189,5 +200,8 @@ pub(super) fn decode_refusal(refusal: schema::outcome::Refusal) -> Refusal {
         Coded::LeaseExists => Refusal::LeaseExists,
         Coded::ResultTooLarge => Refusal::ResultTooLarge,
         Coded::TooMuchToVisit => Refusal::TooMuchToVisit,
+        Coded::NoSpace => Refusal::NoSpace,
+        Coded::Corrupt => Refusal::Corrupt,
+        Coded::TooMany => Refusal::TooMany,
     }
 }

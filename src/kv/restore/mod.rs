@@ -13,16 +13,17 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::SessionId;
 use super::limits::MAX_OUTCOME_BYTES;
 use super::machine::{Machine, MachineOptions};
+use super::roster::Roster;
 use super::session::{SessionMark, Sessions};
-use super::snapshot::records::{RESULT, SESSION};
+use super::snapshot::records::{MEMBER, RAISED, RESULT, SESSION};
 use super::snapshot::{
-    CHANGES, END, FORM, FORM_WITHOUT_HISTORY, HEAD, KEYS, LEASES, PART_HEADER, PAST, PIECE,
-    SESSIONS, SnapshotError,
+    CHANGES, END, FORM, FORM_WITH_ROSTER, FORM_WITHOUT_HISTORY, HEAD, KEYS, LEASES, PART_HEADER,
+    PAST, PIECE, ROSTER, SESSIONS, SnapshotError,
 };
 use super::store::{History, Store};
-use super::version::{FIRST_VERSION, KEYS_HAVE_A_PAST};
-use crate::types::{LeaseId, LogIndex, Revision};
-use records::{boolean, change, item, outcome};
+use super::version::{FIRST_VERSION, KEYS_HAVE_A_PAST, MEMBERS_ARE_KNOWN};
+use crate::types::{LeaseId, LogIndex, NodeId, Revision};
+use records::{alarm, boolean, change, item, member, outcome};
 
 /// Bytes of a part that came in pieces: a single record, at most the largest result.
 const MAX_WHOLE_BYTES: usize = MAX_OUTCOME_BYTES + 4096;
@@ -51,13 +52,16 @@ struct Counts {
     leases: u64,
     past: u64,
     changes: u64,
+    alarms: u64,
+    members: u64,
 }
 
 impl Counts {
     fn of(machine: &Machine) -> Counts {
         let (changes, past) = machine.store.history().map_or((0, 0), History::counts);
         let (keys, sessions, leases) = (machine.keys(), machine.sessions(), machine.leases());
-        Counts { keys, sessions, leases, past, changes }
+        let (alarms, members) = machine.roster.counts();
+        Counts { keys, sessions, leases, past, changes, alarms, members }
     }
 }
 
@@ -170,6 +174,7 @@ impl Restore {
         }
         match kind {
             HEAD => self.take_head(&mut rest)?,
+            ROSTER => self.take_roster(&mut rest)?,
             LEASES => self.take_leases(&mut rest)?,
             KEYS => self.take_keys(&mut rest)?,
             PAST => self.take_past(&mut rest)?,
@@ -184,16 +189,17 @@ impl Restore {
         Ok(())
     }
 
-    /// Whether a part of this kind belongs behind the last one. All but the first and the last kind
-    /// may come several times or not at all.
+    /// Whether a part of this kind belongs behind the last one. The first and the last come once,
+    /// the roster at most once, and the others as often as they like.
     fn may_follow(&self, kind: u8) -> bool {
-        const ORDER: [u8; 7] = [HEAD, LEASES, KEYS, PAST, CHANGES, SESSIONS, END];
+        const ORDER: [u8; 8] = [HEAD, ROSTER, LEASES, KEYS, PAST, CHANGES, SESSIONS, END];
         let place = |kind| ORDER.iter().position(|known| *known == kind);
         let of_history = [LEASES, PAST, CHANGES].contains(&kind);
         match (place(self.kind), place(kind)) {
             _ if of_history && self.form <= FORM_WITHOUT_HISTORY => false,
+            _ if kind == ROSTER && self.form < FORM_WITH_ROSTER => false,
             (None, Some(next)) => next == 0,
-            (Some(last), Some(next)) => next > last || (next == last && (1..6).contains(&next)),
+            (Some(last), Some(next)) => next > last || (next == last && (2..7).contains(&next)),
             (_, None) => false,
         }
     }
@@ -208,7 +214,8 @@ impl Restore {
         if found < FIRST_VERSION || found > supports {
             return Err(Wrong::Whole(SnapshotError::UnknownVersion { found, supports }));
         }
-        if (found >= KEYS_HAVE_A_PAST) != (form > FORM_WITHOUT_HISTORY) {
+        let forms = (form > FORM_WITHOUT_HISTORY, form >= FORM_WITH_ROSTER);
+        if (found >= KEYS_HAVE_A_PAST, found >= MEMBERS_ARE_KNOWN) != forms {
             return Err("its form is not that of its version".into());
         }
         self.form = form;
@@ -228,6 +235,32 @@ impl Restore {
             self.counts.leases = rest.try_get_u64_le()?;
             self.counts.past = rest.try_get_u64_le()?;
             self.counts.changes = rest.try_get_u64_le()?;
+        }
+        if form >= FORM_WITH_ROSTER {
+            self.machine.store.clear_marks();
+            self.machine.roster = Roster::restoring(NodeId(rest.try_get_u64_le()?));
+            self.counts.alarms = rest.try_get_u64_le()?;
+            self.counts.members = rest.try_get_u64_le()?;
+        }
+        Ok(())
+    }
+
+    fn take_roster(&mut self, rest: &mut &[u8]) -> Result<(), Wrong> {
+        let roster = &mut self.machine.roster;
+        let mut members = 0;
+        while !rest.is_empty() {
+            match rest.try_get_u8()? {
+                RAISED if members == 0 => {
+                    let alarm = alarm(rest)?.ok_or("it holds an alarm of no kind")?;
+                    roster.restore_alarm(alarm)?;
+                }
+                MEMBER => {
+                    let (id, member) = member(rest)?;
+                    roster.restore_member(id, member)?;
+                    members += 1;
+                }
+                _ => return Err("it holds a record of an unknown kind".into()),
+            }
         }
         Ok(())
     }

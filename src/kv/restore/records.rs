@@ -8,16 +8,21 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use super::Wrong;
-use crate::kv::limits::{MAX_REQUEST_BYTES, MAX_TRANSACTION_DEPTH};
-use crate::kv::snapshot::FORM_WITHOUT_HISTORY;
-use crate::kv::snapshot::records::{
-    CHECKPOINTED, COMPACTED, DELETE_RESPONSE, DELETED, DELETION, FOUND, GRANTED, KNOWN, NOT_FOUND,
-    PASSING, PUT, PUT_RESPONSE, RANGE_RESPONSE, REFUSED, REVOKED, SWAPPED, TRANSACTION,
-    TRANSACTION_RESPONSE,
+use crate::kv::limits::{
+    MAX_NAME_BYTES, MAX_REQUEST_BYTES, MAX_TRANSACTION_DEPTH, MAX_URL_BYTES, MAX_URLS,
 };
+use crate::kv::roster::Member;
+use crate::kv::snapshot::records::{
+    ALARM, ANNOUNCED, CHECKPOINTED, COMPACTED, DELETE_RESPONSE, DELETED, DELETION, ENLISTED, FOUND,
+    GRANTED, KNOWN, NOT_FOUND, PASSING, PUT, PUT_RESPONSE, RANGE_RESPONSE, REFUSED, REVOKED,
+    SWAPPED, TRANSACTION, TRANSACTION_RESPONSE,
+};
+use crate::kv::snapshot::{FORM_WITH_ROSTER, FORM_WITHOUT_HISTORY};
 use crate::kv::store::KeptChange;
-use crate::kv::{Effect, KeyValue, Outcome, Refusal, ResponseOp, TransactionResult};
-use crate::types::{LeaseId, Revision};
+use crate::kv::{
+    Alarm, AlarmKind, Effect, KeyValue, Outcome, Refusal, ResponseOp, TransactionResult,
+};
+use crate::types::{LeaseId, NodeId, Revision};
 
 pub fn item(rest: &mut &[u8], form: u16) -> Result<KeyValue, Wrong> {
     let has_lease = form > FORM_WITHOUT_HISTORY;
@@ -80,8 +85,43 @@ fn later_effect(kind: u8, rest: &mut &[u8], form: u16) -> Result<Effect, Wrong> 
         GRANTED => Effect::LeaseGranted,
         REVOKED => Effect::LeaseRevoked { deleted: rest.try_get_u64_le()? },
         CHECKPOINTED => Effect::LeasesCheckpointed,
+        ALARM if form >= FORM_WITH_ROSTER => Effect::Alarm { alarm: alarm(rest)? },
+        ANNOUNCED if form >= FORM_WITH_ROSTER => Effect::Announced,
+        ENLISTED if form >= FORM_WITH_ROSTER => Effect::Enlisted,
         _ => return Err("it holds a result of an unknown kind".into()),
     })
+}
+
+/// An alarm, or none.
+pub fn alarm(rest: &mut &[u8]) -> Result<Option<Alarm>, Wrong> {
+    let member = NodeId(rest.try_get_u64_le()?);
+    let kind = match rest.try_get_u8()? {
+        0 if member.0 == 0 => return Ok(None),
+        1 => AlarmKind::NoSpace,
+        2 => AlarmKind::Corrupt,
+        _ => return Err("it holds an alarm of an unknown kind".into()),
+    };
+    Ok(Some(Alarm { member, kind }))
+}
+
+pub fn member(rest: &mut &[u8]) -> Result<(NodeId, Member), Wrong> {
+    let (id, is_enlisted) = (NodeId(rest.try_get_u64_le()?), boolean(rest)?);
+    let name = text(rest, MAX_NAME_BYTES)?;
+    let count = rest.try_get_u32_le()? as usize;
+    if count > MAX_URLS {
+        return Err("it holds a member of too many addresses".into());
+    }
+    let client_urls = (0..count).map(|_| text(rest, MAX_URL_BYTES)).collect::<Result<_, _>>()?;
+    Ok((id, Member { name, client_urls, is_enlisted }))
+}
+
+fn text(rest: &mut &[u8], limit: usize) -> Result<String, Wrong> {
+    let bytes = string(rest)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it holds a text that is not UTF-8")?;
+    if text.len() > limit {
+        return Err("it holds a text that is too long".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn transaction(rest: &mut &[u8], form: u16, depth: usize) -> Result<TransactionResult, Wrong> {

@@ -21,12 +21,16 @@
 //!
 //! ```text
 //! part     checksum u64 (XXH3 of the rest) · position u64 (from 0) · kind u8 · body
-//! 1 head   form u16 (1, 2) · version u16 of the machine · applied u64 · revision u64 · floor u64
+//! 1 head   form u16 (1 to 3) · version u16 of the machine · applied u64 · revision u64 · floor u64
 //!          · keys u64 · sessions u64                                  the first part, once
 //!          form 2: · was compacted u8 (0, 1) · at u64 · leases u64 · past u64 · changes u64
+//!          form 3: · last member u64 · alarms u64 · members u64
+//! 9 roster records, in one part: alarms ascending by member and kind, then members by number:
+//!          1 u8 · member u64 · kind u8                                         an alarm that is on
+//!          2 u8 · number u64 · is to vote u8 · name · addresses u32, each a string
 //! 6 leases records, ascending by id: id u64 · granted u64 · remaining u64
 //! 2 keys   records, ascending by key, none twice:
-//!          create u64 · mod u64 · version u64 · in form 2: lease u64
+//!          create u64 · mod u64 · version u64 · from form 2 on: lease u64
 //!          · key (length u32, bytes) · value (the same)
 //! 7 past   records as under keys, ascending by key and mod; of a deletion, all but key and mod
 //!          are zero or empty
@@ -44,13 +48,14 @@
 //!                    items: count u32, records as under keys
 //!                  · 7 refused: number u8 · 8 compacted · 9 granted · 10 revoked: deleted u64
 //!                  · 11 checkpointed
+//!          form 3: 12 alarm: member u64 · kind u8 (0 none) · 13 announced · 14 enlisted
 //! 4 end    state hash u128                                            the last part, once
 //! 5 piece  last u8 (0, 1) · bytes       of a part too long for one; together: kind u8 · body
 //! ```
 //!
 //! The kinds of parts come in the order in which they stand here, each as often as needed. A
 //! machine of a [version](super::version) before 3 is written in form 1, so that the programs that
-//! know no more can read it; from then on in form 2.
+//! know no more can read it; of version 3 in form 2; from then on in form 3.
 //!
 //! A part is closed when the next record would make it longer than wished; a record that is longer
 //! by itself has a part of its own, in pieces if it is longer than any part may be.
@@ -63,12 +68,12 @@ use bytes::{BufMut, Bytes};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::store::{History, Position};
-use super::version::KEYS_HAVE_A_PAST;
+use super::version::{KEYS_HAVE_A_PAST, MEMBERS_ARE_KNOWN};
 use super::{KeyValue, Machine, SessionId};
 use crate::types::{LeaseId, LogIndex, Revision};
 use records::{
-    LEASE_BYTES, SESSION, SESSION_BYTES, SHORTEST_RESULT_BYTES, change_bytes, item_bytes,
-    put_change, put_item, put_result,
+    LEASE_BYTES, MEMBER, RAISED, SESSION, SESSION_BYTES, SHORTEST_RESULT_BYTES, change_bytes,
+    item_bytes, put_alarm, put_change, put_item, put_member, put_result,
 };
 
 /// Bytes of a part, unless a single record is longer.
@@ -78,7 +83,7 @@ pub const PART_BYTES: usize = 512 << 10;
 pub const MAX_PART_BYTES: usize = 1 << 20;
 
 /// The newest form described above.
-pub const FORM: u16 = FORM_WITH_HISTORY;
+pub const FORM: u16 = FORM_WITH_ROSTER;
 
 /// Of a machine whose keys have no past.
 pub(super) const FORM_WITHOUT_HISTORY: u16 = 1;
@@ -86,6 +91,9 @@ pub(super) const FORM_WITHOUT_HISTORY: u16 = 1;
 /// Of a machine whose keys have one. What exists only there is always written so, whatever forms
 /// come later: a session's result is hashed as these bytes.
 pub(super) const FORM_WITH_HISTORY: u16 = 2;
+
+/// Of a machine that knows its members.
+pub(super) const FORM_WITH_ROSTER: u16 = 3;
 
 /// Before a part's body.
 pub(super) const PART_HEADER: usize = 8 + 8 + 1;
@@ -98,6 +106,7 @@ pub(super) const PIECE: u8 = 5;
 pub(super) const LEASES: u8 = 6;
 pub(super) const PAST: u8 = 7;
 pub(super) const CHANGES: u8 = 8;
+pub(super) const ROSTER: u8 = 9;
 
 /// Why parts do not make a machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +146,7 @@ pub struct MachineSnapshot {
 #[derive(Clone, Debug)]
 enum Next {
     Head,
+    Roster,
     /// After this lease.
     Leases(LeaseId),
     /// After this key.
@@ -195,10 +205,10 @@ impl MachineSnapshot {
     }
 
     fn form(&self) -> u16 {
-        if self.machine.version < KEYS_HAVE_A_PAST {
-            FORM_WITHOUT_HISTORY
-        } else {
-            FORM_WITH_HISTORY
+        match self.machine.version {
+            ..KEYS_HAVE_A_PAST => FORM_WITHOUT_HISTORY,
+            KEYS_HAVE_A_PAST..MEMBERS_ARE_KNOWN => FORM_WITH_HISTORY,
+            MEMBERS_ARE_KNOWN.. => FORM_WITH_ROSTER,
         }
     }
 
@@ -222,7 +232,29 @@ impl MachineSnapshot {
             body.put_u64_le(changes);
             self.next = Next::Leases(LeaseId(0));
         }
+        if self.form() >= FORM_WITH_ROSTER {
+            let (alarms, members) = machine.roster.counts();
+            body.put_u64_le(machine.roster.last_member().0);
+            body.put_u64_le(alarms);
+            body.put_u64_le(members);
+            self.next = Next::Roster;
+        }
         self.part(HEAD, &mut body)
+    }
+
+    /// The alarms and the members, all in one: they are few and small. Nothing if there are none.
+    fn roster(&mut self) -> Option<Bytes> {
+        let mut body = empty_part();
+        for alarm in self.machine.roster.alarms() {
+            body.put_u8(RAISED);
+            put_alarm(&mut body, Some(alarm));
+        }
+        for (id, member) in self.machine.roster.members() {
+            body.put_u8(MEMBER);
+            put_member(&mut body, id, member);
+        }
+        self.next = Next::Leases(LeaseId(0));
+        (body.len() > PART_HEADER).then(|| self.part(ROSTER, &mut body))
     }
 
     /// The leases after `after`, as many as fit; nothing if there are none.
@@ -353,6 +385,7 @@ impl Iterator for MachineSnapshot {
         loop {
             let part = match std::mem::replace(&mut self.next, Next::Nothing) {
                 Next::Head => Some(self.head()),
+                Next::Roster => self.roster(),
                 Next::Leases(after) => self.leases(after),
                 Next::Keys(after) => self.keys(after),
                 Next::Past(after) => self.past(after),

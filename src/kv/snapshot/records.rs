@@ -1,13 +1,15 @@
 //! The records of a snapshot's parts as bytes.
 //!
-//! A session's result is hashed as these bytes, too, if it is a transaction's: so they must not
-//! drift.
+//! A session's result is hashed as these bytes, too, if it is a transaction's, and so is a member:
+//! they must not drift.
 
 use bytes::BufMut;
 
 use super::{FORM_WITH_HISTORY, FORM_WITHOUT_HISTORY};
+use crate::kv::roster::Member;
 use crate::kv::store::{Item, Position};
-use crate::kv::{Effect, KeyValue, Outcome, ResponseOp, TransactionResult};
+use crate::kv::{Alarm, Effect, KeyValue, Outcome, ResponseOp, TransactionResult};
+use crate::types::NodeId;
 
 /// Kinds of records among sessions.
 pub const SESSION: u8 = 1;
@@ -25,6 +27,13 @@ pub const COMPACTED: u8 = 8;
 pub const GRANTED: u8 = 9;
 pub const REVOKED: u8 = 10;
 pub const CHECKPOINTED: u8 = 11;
+pub const ALARM: u8 = 12;
+pub const ANNOUNCED: u8 = 13;
+pub const ENLISTED: u8 = 14;
+
+/// Kinds of records in the roster.
+pub const RAISED: u8 = 1;
+pub const MEMBER: u8 = 2;
 
 /// Kinds of responses in a transaction.
 pub const RANGE_RESPONSE: u8 = 1;
@@ -116,9 +125,30 @@ pub fn put_result(body: &mut Vec<u8>, number: u64, outcome: &Outcome, form: u16)
             body.put_u64_le(*deleted);
         }
         Effect::LeasesCheckpointed => body.put_u8(CHECKPOINTED),
+        Effect::Alarm { alarm } => {
+            body.put_u8(ALARM);
+            put_alarm(body, *alarm);
+        }
+        Effect::Announced => body.put_u8(ANNOUNCED),
+        Effect::Enlisted => body.put_u8(ENLISTED),
         // A session keeps what an operation did, and nothing else: see `Machine::apply`.
         Effect::Raised { .. } => unreachable!("no session keeps a raise"),
     }
+}
+
+/// An alarm, or zeros.
+pub fn put_alarm(body: &mut Vec<u8>, alarm: Option<Alarm>) {
+    body.put_u64_le(alarm.map_or(0, |alarm| alarm.member.0));
+    body.put_u8(alarm.map_or(0, |alarm| alarm.kind as u8));
+}
+
+/// What is known of a member.
+pub fn put_member(body: &mut Vec<u8>, id: NodeId, member: &Member) {
+    body.put_u64_le(id.0);
+    body.put_u8(u8::from(member.is_enlisted));
+    put_string(body, member.name.as_bytes());
+    body.put_u32_le(member.client_urls.len() as u32);
+    member.client_urls.iter().for_each(|url| put_string(body, url.as_bytes()));
 }
 
 /// What a transaction did, as bytes.

@@ -4,8 +4,8 @@
 //! ends is not decided here: time is no part of the log. It ends by an entry
 //! ([`LeaseRevoke`](crate::kv::Operation::LeaseRevoke)), and how much of its time has gone is noted
 //! by another ([`LeaseCheckpoint`](crate::kv::Operation::LeaseCheckpoint)), so that a new leader
-//! need not count anew. That is for a leader that counts, and there is none yet: nothing here
-//! proposes either of them by itself, so a lease stays until a client revokes it.
+//! need not count anew. Who counts, and proposes them, is the leader:
+//! [`replica::leases`](crate::replica::leases) has the rule.
 //!
 //! Which keys are attached follows from the keys themselves, each of which names its lease. It is
 //! kept here besides, so that revoking need not look at every key.
@@ -16,7 +16,7 @@ use imbl::{OrdMap, OrdSet};
 use std::ops::Bound;
 
 use crate::kv::hash::{self, Digest};
-use crate::kv::{LeaseCheckpoint, Refusal};
+use crate::kv::{LeaseCheckpoint, LeaseStatus, Refusal};
 use crate::types::LeaseId;
 
 /// All leases. A clone costs O(1).
@@ -37,6 +37,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Without its keys.
+    pub fn status(&self, id: LeaseId) -> LeaseStatus {
+        let (granted, remaining) = (self.granted, self.remaining);
+        LeaseStatus { id, granted, remaining, keys: Vec::new() }
+    }
+
     fn hash(&self, id: LeaseId) -> u128 {
         hash::of_lease(id, self.granted, self.remaining)
     }

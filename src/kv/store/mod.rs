@@ -97,6 +97,11 @@ impl Store {
         &self.leases
     }
 
+    /// Of the keys as they stand, without their past.
+    pub fn keys_digest(&self) -> Digest {
+        self.digest
+    }
+
     pub fn digest(&self) -> Digest {
         let mut digest = self.digest;
         digest.add(self.leases.digest().value());
@@ -123,6 +128,13 @@ impl Store {
         let nothing_yet = self.revision == Revision(1);
         let since = (!nothing_yet).then_some(self.revision);
         self.history.get_or_insert_with(|| History::since(since));
+    }
+
+    /// From now on compaction drops what was replaced at its mark, too.
+    pub fn clear_marks(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.clear_marks();
+        }
     }
 
     /// Does a bounded part of what compaction left to be done.
@@ -163,8 +175,11 @@ impl Store {
                     Effect::Unchanged { found: found.cloned() }
                 }
             }
-            // The machine's own affair, and dealt with there.
+            // The machine's own affairs, and dealt with there.
             Operation::RaiseVersion { to } => Effect::Raised { version: to },
+            Operation::Alarm(_) | Operation::Announce(_) | Operation::Enlist { .. } => {
+                return Err(Refusal::UnknownVersion);
+            }
             Operation::Transaction(transaction) => {
                 Effect::Transaction(Arc::new(self.transact(transaction)?))
             }

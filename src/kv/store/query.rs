@@ -1,13 +1,11 @@
 //! Answering queries, and telling what changed.
 
-use super::item::Item;
-use super::{Position, Store};
+use super::{History, Position, Store};
 use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES};
-use crate::kv::{Answer, Change, KeyValue, LeaseStatus, Query, Refusal};
+use crate::kv::{Answer, Change, KeyValue, Query, Refusal};
 use crate::types::{LeaseId, Revision};
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -40,8 +38,7 @@ impl Store {
     /// A lease, and as many of its keys behind `after` as fit one answer.
     fn lease(&self, id: LeaseId, with_keys: bool, after: &Bytes) -> Result<Answer, Refusal> {
         let lease = self.leases.get(id).ok_or(Refusal::LeaseNotFound)?;
-        let (granted, remaining) = (lease.granted, lease.remaining);
-        let mut status = LeaseStatus { id, granted, remaining, keys: Vec::new() };
+        let mut status = lease.status(id);
         let (mut more, mut payload) = (false, 0);
         let rest = (Bound::Excluded(after.clone()), Bound::Unbounded);
         for key in lease.keys.range(rest).take_while(|_| with_keys) {
@@ -60,13 +57,7 @@ impl Store {
     fn leases_after(&self, after: LeaseId) -> Answer {
         const MOST: usize = MAX_ANSWER_PAYLOAD_BYTES / ITEM_OVERHEAD_BYTES;
         let mut rest = self.leases.after(after);
-        let leases = rest.by_ref().take(MOST).map(|(id, lease)| LeaseStatus {
-            id: *id,
-            granted: lease.granted,
-            remaining: lease.remaining,
-            keys: Vec::new(),
-        });
-        let leases = leases.collect();
+        let leases = rest.by_ref().take(MOST).map(|(id, lease)| lease.status(*id)).collect();
         Answer {
             leases,
             more: rest.next().is_some(),
@@ -78,15 +69,23 @@ impl Store {
     /// Every change from this one on that was made so far, in order.
     pub fn changes(&self, from: Position) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
         let history = self.history.as_ref().ok_or(Refusal::UnknownVersion)?;
-        if from.0 < history.compacted() {
-            return Err(Refusal::Compacted);
+        match from.0 < history.compacted() {
+            true => Err(Refusal::Compacted),
+            false => Ok(shown(history, from)),
         }
-        let show = |((_, sub), item): (&Position, &Arc<Item>)| Change {
-            sub: *sub,
-            is_delete: item.is_tombstone(),
-            item: item.show(true),
-        };
-        Ok(history.log_from(from).map(show))
+    }
+
+    /// The same, refused only if the broom has been there: what is compacted stays for a while.
+    pub fn changes_left(
+        &self,
+        from: Position,
+    ) -> Result<impl Iterator<Item = Change> + '_, Refusal> {
+        let history = self.history.as_ref().ok_or(Refusal::UnknownVersion)?;
+        let is_left = history.first_change().is_some_and(|first| first <= from);
+        match from.0 < history.compacted() && !is_left {
+            true => Err(Refusal::Compacted),
+            false => Ok(shown(history, from)),
+        }
     }
 
     /// What the changed key was before its transaction, if it was there and that is still known.
@@ -100,4 +99,12 @@ impl Store {
     pub fn items_now(&self) -> impl Iterator<Item = KeyValue> + '_ {
         self.after(None).cloned()
     }
+}
+
+fn shown(history: &History, from: Position) -> impl Iterator<Item = Change> + '_ {
+    history.log_from(from).map(|((_, sub), item)| Change {
+        sub: *sub,
+        is_delete: item.is_tombstone(),
+        item: item.show(true),
+    })
 }

@@ -85,6 +85,11 @@ impl Store {
         self.moment(revision).map(|_| ())
     }
 
+    /// The keys from `start` on as they were at `revision`.
+    pub fn items_at(&self, revision: Revision, start: &Bytes) -> Result<Items<'_>, Refusal> {
+        Ok(self.items(start, &Bytes::new(), self.moment(revision)?))
+    }
+
     /// What is in a range now, or was at `moment`, in the order of the keys.
     pub fn items<'a>(&'a self, start: &Bytes, end: &Bytes, moment: Option<Revision>) -> Items<'a> {
         if !end.is_empty() && start >= end {

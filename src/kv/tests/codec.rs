@@ -1,6 +1,6 @@
-use super::past::{any_range, any_transaction};
+use super::past::{any_alarm_order, any_announcement, any_range, any_transaction};
 use super::*;
-use crate::types::Random;
+use crate::types::{NodeId, Random};
 
 fn any_bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -31,6 +31,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             0..4
         )
         .prop_map(Operation::LeaseCheckpoint),
+        any_alarm_order().prop_map(Operation::Alarm),
+        any_announcement().prop_map(Operation::Announce),
+        any::<u64>().prop_map(|id| Operation::Enlist { node: NodeId(id) }),
     ];
     (session, operation).prop_map(|(session, operation)| Command { session, operation })
 }
@@ -102,6 +105,10 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         Just(Effect::LeaseGranted),
         any::<u64>().prop_map(|deleted| Effect::LeaseRevoked { deleted }),
         Just(Effect::LeasesCheckpointed),
+        prop::option::of(any_alarm_order().prop_map(|it| it.alarm))
+            .prop_map(|alarm| Effect::Alarm { alarm }),
+        Just(Effect::Announced),
+        Just(Effect::Enlisted),
         any_refusal().prop_map(Effect::Refused),
     ];
     (any::<u64>(), effect).prop_map(|(at, effect)| Outcome { revision: Revision(at), effect })
@@ -221,7 +228,7 @@ fn a_version_from_the_future_is_told_apart_from_damage() {
     version[DATA] = 9;
     assert_eq!(Command::decode(&version), Err(DecodeError::UnknownVersion { found: 9 }));
     let mut kind = alone(put("a", "1")).encode().to_vec();
-    kind[DATA + 2] = 9;
+    kind[DATA + 2] = 99;
     assert_eq!(Command::decode(&kind), Err(DecodeError::UnknownKind { what: "command" }));
 }
 

@@ -7,6 +7,7 @@ mod machine;
 mod model;
 mod past;
 mod past_model;
+mod roster;
 mod snapshot;
 mod sweeping;
 mod transaction;

@@ -3,6 +3,7 @@
 
 use super::past_model::PastModel;
 use super::*;
+use crate::types::NodeId;
 
 fn any_key() -> impl Strategy<Value = Bytes> {
     prop::sample::select(vec!["a", "b", "ba", "c"]).prop_map(bytes)
@@ -127,6 +128,24 @@ pub fn any_transaction() -> impl Strategy<Value = Transaction> {
     of(nested.boxed())
 }
 
+/// More often off than on, or hardly anything else would be done.
+pub fn any_alarm_order() -> impl Strategy<Value = AlarmOrder> {
+    let kind = prop::sample::select(vec![AlarmKind::NoSpace, AlarmKind::Corrupt]);
+    let is_on = prop::bool::weighted(0.3);
+    (0..2u64, kind, is_on).prop_map(|(member, kind, is_on)| {
+        let alarm = Alarm { member: NodeId(member), kind };
+        AlarmOrder { alarm, is_on }
+    })
+}
+
+pub fn any_announcement() -> impl Strategy<Value = Announcement> {
+    let name = prop::sample::select(vec!["one", "two"]).prop_map(str::to_owned);
+    let url = prop::sample::select(vec!["http://a:1", ""]).prop_map(str::to_owned);
+    (1..4u64, name, prop::collection::vec(url, 0..3)).prop_map(|(node, name, client_urls)| {
+        Announcement { node: NodeId(node), name, client_urls }
+    })
+}
+
 fn any_entry() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => any_operation(),
@@ -138,6 +157,9 @@ fn any_entry() -> impl Strategy<Value = Operation> {
             (any_lease(), 0..9u64).prop_map(|(id, remaining)| LeaseCheckpoint { id, remaining }),
             0..3,
         ).prop_map(Operation::LeaseCheckpoint),
+        3 => any_alarm_order().prop_map(Operation::Alarm),
+        1 => any_announcement().prop_map(Operation::Announce),
+        1 => (1..4u64).prop_map(|id| Operation::Enlist { node: NodeId(id) }),
     ]
 }
 
@@ -180,6 +202,10 @@ fn compare(machine: &Machine, model: &PastModel) -> Result<(), TestCaseError> {
     let leases = machine.query(&Query::Leases { after: LeaseId(0) }).leases;
     let told: Vec<_> = leases.iter().map(|it| (it.id, (it.granted, it.remaining))).collect();
     prop_assert_eq!(told, model.leases.clone().into_iter().collect::<Vec<_>>());
+    let alarms: Vec<_> = machine.roster().alarms().collect();
+    prop_assert_eq!(alarms, model.alarms.iter().copied().collect::<Vec<_>>());
+    let members: Vec<_> = machine.roster().members().map(|(_, it)| it.clone()).collect();
+    prop_assert_eq!(members, model.members.values().cloned().collect::<Vec<_>>());
     for id in model.leases.keys() {
         let query = Query::Lease { id: *id, keys: true, after: Bytes::new() };
         prop_assert_eq!(&machine.query(&query).leases[0].keys, &model.keys_of(*id));

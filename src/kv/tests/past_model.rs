@@ -1,9 +1,11 @@
-//! The state machine of version 3 as one would write it on a blackboard: every map there ever was
+//! The state machine of version 4 as one would write it on a blackboard: every map there ever was
 //! is kept, and whatever is asked is looked up in the right one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::kv::roster::Member;
+use crate::types::NodeId;
 
 pub type Map = BTreeMap<Bytes, KeyValue>;
 
@@ -19,6 +21,8 @@ pub struct PastModel {
     pub compacted: u64,
     was_compacted: bool,
     pub leases: BTreeMap<LeaseId, (u64, u64)>,
+    pub alarms: BTreeSet<Alarm>,
+    pub members: BTreeMap<NodeId, Member>,
 }
 
 impl PastModel {
@@ -38,7 +42,7 @@ impl PastModel {
         let command = alone(operation.clone());
         let effect = match command.validate() {
             Err(_) => Err(Refusal::Malformed),
-            Ok(()) => self.perform(operation),
+            Ok(()) => self.forbidden(operation).and_then(|()| self.perform(operation)),
         };
         if self.made() > 0 {
             self.maps.push(self.now.clone());
@@ -51,6 +55,26 @@ impl PastModel {
     fn made(&self) -> u32 {
         let next = self.revision() + 1;
         self.changes.iter().filter(|it| it.item.mod_revision.0 == next).count() as u32
+    }
+
+    fn forbidden(&self, operation: &Operation) -> Result<(), Refusal> {
+        use Operation::{
+            Alarm, Announce, CompareAndSwap, Enlist, LeaseCheckpoint, LeaseGrant, Put, RaiseVersion,
+        };
+        let on = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
+        match operation {
+            Alarm(_) | Announce(_) | Enlist { .. } | RaiseVersion { .. } | LeaseCheckpoint(_) => {
+                Ok(())
+            }
+            _ if on(AlarmKind::Corrupt) => Err(Refusal::Corrupt),
+            Put { .. } | CompareAndSwap { .. } | LeaseGrant { .. } if on(AlarmKind::NoSpace) => {
+                Err(Refusal::NoSpace)
+            }
+            Operation::Transaction(transaction) if on(AlarmKind::NoSpace) && puts(transaction) => {
+                Err(Refusal::NoSpace)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn perform(&mut self, operation: &Operation) -> Result<Effect, Refusal> {
@@ -112,7 +136,23 @@ impl PastModel {
                 }
                 Effect::LeasesCheckpointed
             }
-            Operation::RaiseVersion { .. } => unreachable!("it is of version 3 already"),
+            Operation::Alarm(AlarmOrder { alarm, is_on: true }) => {
+                self.alarms.insert(alarm);
+                Effect::Alarm { alarm: Some(alarm) }
+            }
+            Operation::Alarm(AlarmOrder { alarm, is_on: false }) => {
+                Effect::Alarm { alarm: self.alarms.remove(&alarm).then_some(alarm) }
+            }
+            Operation::Announce(Announcement { node, name, client_urls }) => {
+                let member = self.members.entry(node).or_default();
+                (member.name, member.client_urls) = (name, client_urls);
+                Effect::Announced
+            }
+            Operation::Enlist { node } => {
+                self.members.entry(node).or_default().is_enlisted = true;
+                Effect::Enlisted
+            }
+            Operation::RaiseVersion { .. } => unreachable!("it is of version 4 already"),
         })
     }
 
@@ -297,7 +337,7 @@ impl PastModel {
                 let recent = change.item.mod_revision.0 >= self.compacted;
                 let needed = match (change.is_delete, replaced) {
                     (true, _) => recent,
-                    (false, Some(at)) => at >= self.compacted,
+                    (false, Some(at)) => at > self.compacted,
                     (false, None) => false,
                 };
                 past += u64::from(needed);
@@ -305,6 +345,14 @@ impl PastModel {
         }
         (log, past)
     }
+}
+
+fn puts(transaction: &Transaction) -> bool {
+    transaction.success.iter().chain(&transaction.failure).any(|operation| match operation {
+        RequestOp::Put(_) => true,
+        RequestOp::Transaction(inner) => puts(inner),
+        RequestOp::Range(_) | RequestOp::DeleteRange(_) => false,
+    })
 }
 
 fn select(map: &Map, start: &Bytes, end: &Bytes) -> Vec<KeyValue> {

@@ -4,6 +4,7 @@ use super::*;
 use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
 use crate::kv::snapshot::{MAX_PART_BYTES, PART_BYTES};
 use crate::kv::version::LATEST_VERSION;
+use crate::types::NodeId;
 
 /// A machine after `entries`, some of them of sessions.
 fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
@@ -27,7 +28,11 @@ fn machine_after(entries: &[(u8, Operation)], raised: bool) -> Machine {
 }
 
 fn raise_to_latest(machine: &mut Machine) {
-    (2..=LATEST_VERSION).for_each(|to| {
+    raise_to(machine, LATEST_VERSION);
+}
+
+fn raise_to(machine: &mut Machine, version: u16) {
+    (2..=version).for_each(|to| {
         apply(machine, &alone(Operation::RaiseVersion { to }));
     });
     let grant = Operation::LeaseGrant { id: LeaseId(3), ttl: 60 };
@@ -235,7 +240,7 @@ fn the_form_is_what_it_has_always_been() {
 fn the_form_with_a_history_is_what_it_has_always_been() {
     let mut machine = Machine::new();
     apply(&mut machine, &alone(put("key", "value")));
-    raise_to_latest(&mut machine);
+    raise_to(&mut machine, 3);
     let (key, lease) = (bytes("leased"), LeaseId(3));
     let put_leased = PutRequest { key, lease, prev_kv: true, ..PutRequest::default() };
     let read = RequestOp::Range(RangeRequest::default());
@@ -268,4 +273,37 @@ fn the_form_with_a_history_is_what_it_has_always_been() {
         (830, "bec595702c5be951e614dc5ce5ea004c")
     );
     assert_eq!(format!("{:032x}", machine.state_hash()), "cc56b147143b4a2d885af411d10271b0");
+}
+
+/// The same for what knows its members.
+#[test]
+fn the_form_with_a_roster_is_what_it_has_always_been() {
+    let mut machine = Machine::new();
+    raise_to_latest(&mut machine);
+    machine.know_members(&[1, 2, 9].map(NodeId).into(), &[1, 2].map(NodeId).into());
+    let alarm = Alarm { member: NodeId(2), kind: AlarmKind::NoSpace };
+    let announcement = Announcement {
+        node: NodeId(2),
+        name: "node-2".into(),
+        client_urls: vec!["http://127.0.0.1:2379".into()],
+    };
+    let later = [
+        Operation::Announce(announcement),
+        Operation::Enlist { node: NodeId(9) },
+        Operation::Alarm(AlarmOrder { alarm, is_on: true }),
+        Operation::Alarm(AlarmOrder {
+            alarm: Alarm { kind: AlarmKind::Corrupt, ..alarm },
+            is_on: false,
+        }),
+        put("key", "no room for it"),
+    ];
+    for (operation, sequence) in later.into_iter().zip(1..) {
+        apply(&mut machine, &stamped(7, sequence, 0, operation));
+    }
+    let bytes: Vec<u8> = machine.snapshot().flatten().collect();
+    let sum = xxhash_rust::xxh3::xxh3_128(&bytes);
+    assert_eq!(
+        (bytes.len(), format!("{sum:032x}"), format!("{:032x}", machine.state_hash())),
+        (453, "efe15c7a8547ac8fc0a98d17e519644b".into(), "".into())
+    );
 }

@@ -100,6 +100,43 @@ fn the_broom_does_not_fall_behind() {
     assert!(!machine.has_rubbish());
 }
 
+/// Everything is deleted at one revision, and compacted to just there: all of it goes, a part with
+/// each entry, alike on a replica that begins in the midst of it.
+#[test]
+fn what_was_deleted_at_the_mark_goes_too() {
+    let mut machine = machine_with_a_past();
+    for part in 0..4 {
+        apply(&mut machine, &alone(puts(100, &format!("k{part}"))));
+    }
+    let everything = DeleteRangeRequest { start: bytes("k"), ..DeleteRangeRequest::default() };
+    let success = vec![RequestOp::DeleteRange(everything)];
+    apply(
+        &mut machine,
+        &alone(Operation::Transaction(Transaction { success, ..Transaction::default() })),
+    );
+    let last = machine.revision();
+    // A later change is not touched, and makes the broom small again.
+    apply(&mut machine, &alone(put("later", "1")));
+    compact(&mut machine, last);
+    let full = machine.past_bytes();
+    let mut entries = 0;
+    while machine.has_rubbish() {
+        let mut back = restored(&machine);
+        skip(&mut machine);
+        skip(&mut back);
+        assert_eq!(back.state_hash(), machine.state_hash());
+        assert_eq!(machine.state_hash(), machine.recompute_state_hash());
+        entries += 1;
+    }
+    assert!(entries > 3, "in small steps");
+    let (changes, past) = machine.parts().0.history().unwrap().counts();
+    assert_eq!((changes, past), (401, 400), "the deletions at the mark");
+    assert!(machine.past_bytes() < full);
+    let (hash, mut back) = (machine.state_hash(), restored(&machine));
+    skip(&mut back);
+    assert_eq!(back.state_hash(), hash, "nothing more goes");
+}
+
 /// etcd takes one compaction at zero, and tells it from none.
 #[test]
 fn a_compaction_at_zero_is_taken_once() {
@@ -112,4 +149,34 @@ fn a_compaction_at_zero_is_taken_once() {
     assert_eq!(restored(&machine).state_hash(), machine.state_hash());
     let again = apply(&mut machine, &alone(Operation::Compact { revision: Revision(0) }));
     assert_eq!(refused(&again), Some(Refusal::Compacted));
+}
+
+/// Who is only a little late is told what is compacted, as long as all of it is there.
+#[test]
+fn what_the_broom_has_left_can_still_be_told() {
+    let mut machine = machine_with_a_past();
+    for round in 0..10 {
+        apply(&mut machine, &alone(puts(100, &format!("k{round}"))));
+    }
+    let all: Vec<Change> = machine.changes(Revision(0)).unwrap().collect();
+    let last = machine.revision();
+    compact(&mut machine, last);
+    let mut gone = 0;
+    while machine.has_rubbish() {
+        for (number, change) in all.iter().enumerate() {
+            let at = (change.item.mod_revision, change.sub);
+            let is_compacted = at.0 < last;
+            assert_eq!(machine.changes_from(at.0, at.1).is_err(), is_compacted);
+            match machine.changes_left(at.0, at.1) {
+                Ok(left) => assert!(left.eq(all[number..].iter().cloned())),
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::Compacted);
+                    gone = gone.max(number + 1);
+                }
+            }
+        }
+        skip(&mut machine);
+    }
+    assert!(gone > 100, "{gone}");
+    assert!(machine.changes_left(last, 0).unwrap().eq(all[900..].iter().cloned()));
 }

@@ -62,7 +62,7 @@ fn no_key_is_changed_twice() {
         vec![nested(vec![], vec![a()]), a()],
         vec![nested(vec![a()], vec![]), nested(vec![], vec![a()])],
         vec![a(), delete_op("a", "b")],
-        vec![delete_op("", ""), b()],
+        vec![delete_op("a", "z"), b()],
         vec![delete_op("a", "c"), nested(vec![b()], vec![])],
         vec![nested(vec![b()], vec![]), delete_op("a", "c")],
         // A put of the list's own counts as later than what nested transactions delete.
@@ -78,6 +78,7 @@ fn no_key_is_changed_twice() {
         vec![delete_op("a", "c"), delete_op("b", "d")],
         vec![nested(vec![a()], vec![]), nested(vec![delete_op("a", "b")], vec![])],
         vec![nested(vec![delete_op("a", "b")], vec![a()])],
+        vec![delete_op("a", ""), a()],
     ];
     for operations in duplicates {
         let command = alone(Operation::Transaction(all_of(operations.clone())));

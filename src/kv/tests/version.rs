@@ -3,6 +3,7 @@
 use super::*;
 use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
 use crate::museum::{Bug, Bugs};
+use crate::types::NodeId;
 
 fn raise(to: u16) -> Command {
     alone(Operation::RaiseVersion { to })
@@ -149,4 +150,32 @@ fn history_begins_with_version_three() {
     let changes: Vec<_> = machine.changes(Revision(3)).unwrap().collect();
     assert_eq!(changes.len(), 1);
     assert_eq!(machine.previous(&changes[0]).map(|kv| kv.value), Some(bytes("2")));
+}
+
+#[test]
+fn before_version_four_there_are_no_alarms_and_no_names() {
+    let mut machine = Machine::new();
+    (2..=3).for_each(|to| drop(apply(&mut machine, &raise(to))));
+    let alarm = Alarm { member: NodeId(1), kind: AlarmKind::NoSpace };
+    let it = Announcement { node: NodeId(1), name: "one".into(), client_urls: vec![] };
+    let operations = [
+        Operation::Alarm(AlarmOrder { alarm, is_on: true }),
+        Operation::Announce(it),
+        Operation::Enlist { node: NodeId(1) },
+    ];
+    let hash = machine.state_hash();
+    for operation in operations.clone() {
+        let outcome = apply(&mut machine, &stamped(9, 1, 0, operation));
+        assert_eq!(refused(&outcome), Some(Refusal::UnknownVersion));
+        assert_eq!(machine.state_hash(), hash);
+    }
+    let old_form = machine.snapshot().next().unwrap();
+    assert_eq!(Machine::supporting(3).restore().take(&old_form), Ok(()));
+    apply(&mut machine, &raise(4));
+    for operation in operations {
+        assert_eq!(refused(&apply(&mut machine, &alone(operation))), None);
+    }
+    let new_form = machine.snapshot().next().unwrap();
+    let refused = Machine::supporting(3).restore().take(&new_form);
+    assert_eq!(refused, Err(SnapshotError::UnknownVersion { found: 4, supports: 3 }));
 }

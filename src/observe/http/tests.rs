@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use futures::FutureExt;
 use prometheus::IntGauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -25,13 +26,17 @@ impl Observed for Program {
 }
 
 fn start(limits: HttpLimits) -> (HttpServer, Rc<Program>) {
+    start_with(limits, None)
+}
+
+fn start_with(limits: HttpLimits, guest: Option<Rc<dyn Guest>>) -> (HttpServer, Rc<Program>) {
     let registry = Rc::new(Registry::new("kvtest").unwrap());
     let gauge = registry.gauge("kvraft_looks", "How often it was scraped.").unwrap();
     let program = Program { looks: Cell::new(0), gauge, ready: RefCell::new(Ok(())) };
     let program = Rc::new(program);
     let observed = Rc::clone(&program) as Rc<dyn Observed>;
     let loopback = "127.0.0.1:0".parse().unwrap();
-    (HttpServer::start(loopback, limits, registry, observed).unwrap(), program)
+    (HttpServer::start(loopback, limits, registry, observed, guest).unwrap(), program)
 }
 
 /// Sends `head` and returns all that comes back until the server closes.
@@ -166,7 +171,7 @@ fn a_stopped_server_frees_its_port_and_lets_the_next_have_it() {
         server.stop().await;
         assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
         let registry = Rc::new(Registry::new("kvtest").unwrap());
-        let again = HttpServer::start(address, limits, registry, program).unwrap();
+        let again = HttpServer::start(address, limits, registry, program, None).unwrap();
         assert!(get(again.address(), "/health").await.contains(" 200 "));
         again.stop().await;
     });
@@ -183,7 +188,85 @@ fn dropped_it_ends_and_beyond_loopback_it_never_begins() {
         assert!(TcpStream::connect(address).await.is_err());
         let registry = Rc::new(Registry::new("kvtest").unwrap());
         let outside = "0.0.0.0:0".parse().unwrap();
-        let refused = HttpServer::start(outside, HttpLimits::default(), registry, program);
+        let refused = HttpServer::start(outside, HttpLimits::default(), registry, program, None);
         assert!(refused.err().unwrap().to_string().contains("loopback"));
+    });
+}
+
+/// Answers with so many bytes once it is let go.
+struct Slow {
+    bytes: usize,
+    bell: Rc<tokio::sync::Notify>,
+    arrived: Rc<Semaphore>,
+}
+
+impl Slow {
+    fn new(bytes: usize) -> Slow {
+        Slow { bytes, bell: Rc::default(), arrived: Rc::new(Semaphore::new(0)) }
+    }
+}
+
+impl Guest for Slow {
+    fn has(&self, path: &str) -> bool {
+        path == "/slow"
+    }
+    fn answer(&self, _: Request<Incoming>) -> LocalBoxFuture<'static, Response<GuestBody>> {
+        let (bell, bytes) = (Rc::clone(&self.bell), self.bytes);
+        self.arrived.add_permits(1);
+        async move {
+            bell.notified().await;
+            Response::new(whole(Full::from(vec![b'x'; bytes])))
+        }
+        .boxed_local()
+    }
+}
+
+#[test]
+fn a_guest_takes_its_time_and_nobody_elses_room() {
+    locally(async {
+        let short = Duration::from_millis(100);
+        let limits =
+            HttpLimits { connections: 1, guests: 2, conversation: short, ..HttpLimits::default() };
+        let guest = Slow::new(5);
+        let (bell, arrived) = (Rc::clone(&guest.bell), Rc::clone(&guest.arrived));
+        let (server, _program) = start_with(limits, Some(Rc::new(guest)));
+        let address = server.address();
+        let slow = || tokio::task::spawn_local(async move { get(address, "/slow").await });
+        let (first, second) = (slow(), slow());
+        let _both = arrived.acquire_many(2).await.unwrap();
+        let refused = get(address, "/slow").await;
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+        // There is room for one of the server's own, and time is up for it, not for the guest's.
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        assert!(!until_closed(&mut silent).await.contains(" 200 "));
+        assert!(get(address, "/health").await.contains(" 200 "));
+        bell.notify_waiters();
+        for answered in [first, second] {
+            let answered = answered.await.unwrap();
+            assert!(answered.starts_with("HTTP/1.1 200 ") && answered.ends_with("xxxxx"));
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_guests_client_that_takes_nothing_is_cut() {
+    locally(async {
+        let limits =
+            HttpLimits { conversation: Duration::from_millis(100), ..HttpLimits::default() };
+        // More than any socket holds.
+        let guest = Slow::new(64 << 20);
+        guest.bell.notify_one();
+        let (server, _program) = start_with(limits, Some(Rc::new(guest)));
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let cut = async {
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let cut = tokio::time::timeout(Duration::from_secs(20), cut).await;
+        assert!(cut.is_ok(), "it is waited for");
+        server.stop().await;
     });
 }

@@ -9,11 +9,13 @@ use capnp::serialize;
 use crate::codec::CodecError;
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Chunk, Configuration, Entry, Payload};
-use crate::replica::{Consistency, PeerMessage, Refused, RepairVerdict, Request, Response};
+use crate::replica::{
+    Consistency, LeaseAsk, PeerMessage, Refused, RepairVerdict, Request, Response,
+};
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
 use crate::schema::{client_capnp, peer_capnp};
-use crate::types::{ClusterId, LogIndex, NodeId, Random, Revision, Term, Ticket};
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Random, Revision, Term, Ticket};
 
 fn responses() -> Vec<Response> {
     let refused = |why| Response::Refused { why, message: "wörds".into() };
@@ -39,6 +41,8 @@ fn requests() -> Vec<Request> {
         Request::Write { command: Bytes::from_static(b"\0\xff") },
         read(Consistency::Linearizable),
         read(Consistency::Stale),
+        Request::Lease { id: LeaseId(u64::MAX), ask: LeaseAsk::KeepAlive },
+        Request::Lease { id: LeaseId(0), ask: LeaseAsk::TimeToLive },
     ]
 }
 
@@ -213,6 +217,19 @@ fn too_much_in_one_batch_is_refused() {
     };
     let large = Batch { messages: vec![relay], ..batch() };
     assert!(decode(&encode(&large)).unwrap_err().to_string().contains("2097153 bytes"));
+}
+
+/// A program that knows nothing of leases reads a question about one as a query without a byte, and
+/// must refuse that alone, not the batch that it came in.
+#[test]
+fn an_older_program_refuses_a_question_about_a_lease() {
+    let mut message = Builder::new_default();
+    let question = Request::Lease { id: LeaseId(7), ask: LeaseAsk::KeepAlive };
+    client::write_request(&question, Duration::from_secs(1), message.init_root());
+    let request: client_capnp::request::Reader<'_> = message.get_root_as_reader().unwrap();
+    let Ok(client_capnp::request::Read(read)) = request.which() else { panic!("not a read") };
+    assert!(!read.get_stale());
+    assert!(crate::kv::Query::decode(read.get_query().unwrap()).is_err());
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
-use kvraft::replica::{Consistency, Refused, Request, Response};
+use kvraft::replica::{Consistency, LeaseAsk, Refused, Request, Response};
 use kvraft::rpc::client::{Hello, read_request, read_response, write_request, write_response};
 use kvraft::schema::client_capnp::{hello, request, response};
-use kvraft::types::{ClusterId, LogIndex, NodeId, Revision, Term};
+use kvraft::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 
 pub fn run(data: &[u8]) {
     let Some((kind, mut rest)) = data.split_first() else { return };
@@ -56,6 +56,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         Request::Write { command },
         Request::Read { query: query.clone(), consistency: Consistency::Linearizable },
         Request::Read { query, consistency: Consistency::Stale },
+        Request::Lease { id: LeaseId(7), ask: LeaseAsk::KeepAlive },
     ];
     let requests = requests.iter().map(|request| {
         let mut message = Builder::new_default();

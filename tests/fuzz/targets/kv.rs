@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kvraft::kv::version::LATEST_VERSION;
 use kvraft::kv::{
-    Answer, Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Effect, Expected,
-    KeyValue, LeaseCheckpoint, Operation, Outcome, PutRequest, Query, RangeRequest, Refusal,
-    RequestOp, ResponseOp, SessionId, SessionStamp, SortOrder, SortTarget, Transaction,
-    TransactionResult,
+    Alarm, AlarmKind, AlarmOrder, Announcement, Answer, Command, Compare, CompareResult,
+    CompareTarget, DeleteRangeRequest, Effect, Expected, KeyValue, LeaseCheckpoint, Operation,
+    Outcome, PutRequest, Query, RangeRequest, Refusal, RequestOp, ResponseOp, SessionId,
+    SessionStamp, SortOrder, SortTarget, Transaction, TransactionResult,
 };
-use kvraft::types::{LeaseId, LogIndex, Revision};
+use kvraft::types::{LeaseId, LogIndex, NodeId, Revision};
 
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
@@ -58,6 +58,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         Effect::Raised { version: 2 },
         Effect::Transaction(Arc::new(result(found))),
         Effect::LeaseRevoked { deleted: 2 },
+        Effect::Alarm { alarm: Some(ALARM) },
         Effect::Refused(Refusal::SessionFull),
     ];
     let outcomes = effects.map(|effect| Outcome { revision: Revision(7), effect }.encode());
@@ -67,6 +68,8 @@ pub fn samples() -> Vec<Vec<u8>> {
     let answers: Vec<_> = answers.map(|answer| with(3, answer)).collect();
     commands.chain(queries).chain(outcomes).chain(answers).collect()
 }
+
+const ALARM: Alarm = Alarm { member: NodeId(2), kind: AlarmKind::NoSpace };
 
 /// One of each.
 pub fn commands() -> Vec<Command> {
@@ -89,6 +92,14 @@ pub fn commands() -> Vec<Command> {
         Operation::LeaseCheckpoint(vec![LeaseCheckpoint { id: LeaseId(5), remaining: 7 }]),
         Operation::Compact { revision: Revision(3) },
         Operation::LeaseRevoke { id: LeaseId(5) },
+        Operation::RaiseVersion { to: 4 },
+        Operation::Announce(Announcement {
+            node: NodeId(2),
+            name: "two".into(),
+            client_urls: vec!["http://127.0.0.1:1".into()],
+        }),
+        Operation::Enlist { node: NodeId(3) },
+        Operation::Alarm(AlarmOrder { alarm: ALARM, is_on: true }),
     ];
     let stamp =
         SessionStamp { id: SessionId(9), sequence: 1, acknowledged: 0, opened_at: LogIndex(0) };

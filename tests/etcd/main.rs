@@ -1,0 +1,13 @@
+//! Beside a real etcd: the same requests, the same answers.
+//!
+//! What `schema/etcd/README.md` says was read off an etcd once; these tests ask one again. It is
+//! Debian's (`apt-get install etcd-server etcd-client`), started here and stopped at the end.
+
+#[path = "../kvctl_home/mod.rs"]
+mod kvctl_home;
+
+mod both;
+mod client;
+mod differential;
+mod etcdctl;
+mod reference;
