@@ -19,6 +19,8 @@
 //!   nothing. One recorder stamps and writes, in one thread ([`recorder`]).
 //! - *What is unknown stays possible for ever*, and each such write doubles what the checker has to
 //!   think of. So keys are used for some hundred operations and then left alone ([`generator`]).
+//! - *A clock that runs fast ends leases too early*, and no store can tell. So of leases that live
+//!   while a clock is upset nothing is promised ([`lives`]).
 //! - *Whoever watches cannot know what it was not told.* So it only says how far it has come when
 //!   the store said so, and at the end all must have come to the last revision ([`onlookers`]).
 //! - *Faults outlive who injected them*, if that one is killed. So each carries its own end
@@ -44,6 +46,7 @@ pub mod errand;
 pub mod etcd;
 pub mod finish;
 pub mod generator;
+pub mod lives;
 pub mod load;
 pub mod nemesis;
 pub mod onlookers;
