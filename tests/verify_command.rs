@@ -49,7 +49,7 @@ fn a_run_is_valid_is_told_on_every_channel_and_leaves_no_fault() {
     assert_eq!((&json["verdict"], &json["seed"]), (&"valid".into(), &1.into()), "{json:#}");
     assert_eq!(json["interrupted"], false);
     let expectations = json["expectations"].as_array().unwrap();
-    assert_eq!(expectations.len(), 5);
+    assert_eq!(expectations.len(), 7);
     assert!(expectations.iter().all(|it| it["held"] == "yes"), "{expectations:?}");
     let injected = |it: &Value| it["injected"].as_u64().unwrap();
     let faults: u64 = json["faults"].as_array().unwrap().iter().map(injected).sum();

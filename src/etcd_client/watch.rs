@@ -123,7 +123,7 @@ pub struct Watcher {
 struct Open {
     endpoint: String,
     answers: Streaming<pb::WatchResponse>,
-    _requests: mpsc::Sender<pb::WatchRequest>,
+    requests: mpsc::Sender<pb::WatchRequest>,
 }
 
 impl Client {
@@ -162,6 +162,19 @@ impl Watcher {
         }
     }
 
+    /// Asks how far the watch has come: [`Told::Progress`] says so once everything up to there has
+    /// been told. Without a stream that stands there is nobody to ask, and nothing happens.
+    ///
+    /// etcd before 3.5.8 answers at once, and may tell of something before that afterwards.
+    pub fn ask_progress(&mut self) {
+        let progress = pb::watch_request::RequestUnion::ProgressRequest(Default::default());
+        let request = pb::WatchRequest { request_union: Some(progress) };
+        if let Some(open) = &mut self.stream {
+            // Full: what was asked before is still unanswered, and will do.
+            let _ = open.requests.try_send(request);
+        }
+    }
+
     /// The first revision that has not been told, once that is known.
     pub fn position(&self) -> Option<Revision> {
         self.cursor.next
@@ -190,7 +203,7 @@ impl Watcher {
         match opened {
             Ok(answers) => {
                 let endpoint = place.name.clone();
-                self.stream = Some(Open { endpoint, answers, _requests: requests });
+                self.stream = Some(Open { endpoint, answers, requests });
             }
             Err(status) => {
                 self.client.pool.failed(&place.name);

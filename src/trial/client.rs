@@ -18,6 +18,7 @@
 use bytes::Bytes;
 
 use super::recorder::Ended;
+use super::wish::Wish;
 use super::workload::Reads;
 use crate::client::{Client, ClientError, Swap};
 use crate::kv::Expected;
@@ -28,8 +29,9 @@ use crate::verify::history::{Call, Found, Outcome};
 const SWAPS: usize = 8;
 
 /// Does it.
-pub async fn perform(client: &Client, key: &str, call: &Call, reads: Reads) -> Ended {
-    let done = match call {
+pub async fn perform(client: &Client, wish: &Wish, reads: Reads) -> Ended {
+    let key = wish.key();
+    let done = match &wish.call {
         Call::Read => {
             read(client, key, reads).await.map(|(found, rev)| ok(Found::Value(found), rev))
         }

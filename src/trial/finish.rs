@@ -3,21 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::client::perform;
-use super::load::{Load, connect};
+use super::generator::leases;
+use super::load::{Left, Load, connect};
+use super::onlookers::Seen;
 use super::recorder::{Asked, Recording};
+use super::site::Site;
 use super::tape::Tape;
 use super::verdict::{Expectation, Unmet};
 use super::watch::Watch;
-use super::workload::Reads;
+use super::wish::Wish;
+use super::workload::{Kind, Reads};
+use crate::client::prefix_end;
 use crate::config::Address;
 use crate::control::{ClusterStatus, NodeStatus, SupervisorClient};
+use crate::etcd_client::{Client, Options, pb};
 use crate::scenario::Held;
 use crate::supervisor::launch::{self, Until};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Revision};
 use crate::verify::history::{Call, Outcome};
 
 /// For a cluster without faults to become ready.
@@ -26,6 +33,11 @@ const RECOVERY: Duration = Duration::from_secs(30);
 const READ: Duration = Duration::from_secs(10);
 /// For replicas that are ready to have applied the same.
 const CATCH_UP: Duration = Duration::from_secs(10);
+/// For leases that nobody keeps alive to end: they live for four seconds, and a leader that is new
+/// starts them anew.
+const LEASES: Duration = Duration::from_secs(15);
+/// What a member without a vote says by etcd's API.
+const LEARNER: &str = "etcdserver: rpc not supported for learner";
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -35,32 +47,115 @@ pub fn is_whole(recording: &Recording) -> Option<Expectation> {
     Some(Expectation::new("history", Err(Unmet::Unseen(trouble))))
 }
 
-/// What must be so once the last fault has ended: the cluster recovers, the clients end, every key
-/// is read through every node that runs (through those of `known`, if nobody can say which), the
-/// replicas are compared, and it is looked back at who led. First, when the clients were stopped.
+/// What was found out after the last fault.
+pub struct Concluded {
+    /// From the beginning until the clients were stopped.
+    pub worked: Duration,
+    pub expectations: Vec<Expectation>,
+    /// By the onlookers, if there were any.
+    pub seen: Option<Seen>,
+}
+
+/// What must be so once the last fault has ended: the cluster recovers, the clients end, leases end
+/// by themselves, the onlookers come to the last revision, every key is read through every node
+/// that runs (through those of `known`, if nobody can say which), the replicas are compared, and it
+/// is looked back at who led.
 pub async fn conclude(
     supervisor: &Address,
-    known: &[(NodeId, Address)],
+    known: &[Site],
     load: Load,
-    clients: u32,
     tape: &Tape,
     watch: &Watch,
-) -> (Duration, Vec<Expectation>) {
+) -> Concluded {
     let recovery = recovers(supervisor).await;
-    let seen = recovery.held != Held::Unknown;
+    let can_see = recovery.held != Held::Unknown;
     let worked = Duration::from_nanos(tape.now());
-    load.stop().await;
+    let Left { prefix, has_leases, lane, onlookers } = load.stop().await;
     let nodes = running(supervisor).await.unwrap_or_else(|| known.to_vec());
-    let reads = read_everywhere(&tape.keys(), &nodes, clients.into(), tape, seen).await;
-    let equal = replicas_agree(supervisor).await;
-    (worked, vec![recovery, reads, equal, watch.one_leader_a_term()])
+    let mut expectations = vec![recovery];
+    if has_leases {
+        expectations.push(Expectation::new("leases", leases_end(&prefix, &nodes, tape).await));
+    }
+    let mut seen = None;
+    if let Some(onlookers) = onlookers {
+        let last = match etcd(&nodes) {
+            Some(client) => last_revision(&client).await,
+            None => Err("no node serves etcd's API".to_owned()),
+        };
+        let watched = onlookers.finish(last).await;
+        seen = Some(watched.0);
+        expectations.push(watched.1);
+    }
+    expectations.push(read_everywhere(&tape.keys(), &nodes, lane, tape, can_see).await);
+    expectations.push(replicas_agree(supervisor).await);
+    expectations.push(watch.one_leader_a_term());
+    Concluded { worked, expectations, seen }
 }
 
 /// The nodes that run. Whoever was stopped on purpose takes no part.
-async fn running(supervisor: &Address) -> Option<Vec<(NodeId, Address)>> {
-    let status = SupervisorClient::connect(supervisor).await.ok()?.status().await.ok()?;
-    let runs = status.nodes.iter().filter(|state| state.state.is_alive());
-    Some(runs.map(|state| (state.node, state.client.clone())).collect())
+async fn running(supervisor: &Address) -> Option<Vec<Site>> {
+    Some(Site::running(&SupervisorClient::connect(supervisor).await.ok()?.status().await.ok()?))
+}
+
+/// All nodes that serve etcd's API, one after the other.
+fn etcd(nodes: &[Site]) -> Option<Client> {
+    let all = nodes.iter().filter_map(|site| Some(site.grpc?.to_string()));
+    Client::new(all, Options { timeout: READ, ..Options::default() }).ok()
+}
+
+/// The store's last revision, as whoever leads confirms it.
+async fn last_revision(client: &Client) -> Result<Revision, String> {
+    let key = Bytes::from_static(b"\0");
+    let request = pb::RangeRequest { key, count_only: true, ..Default::default() };
+    let answer = client.range(request).await.map_err(|error| error.to_string())?;
+    let revision = answer.header.map(|header| header.revision);
+    let revision = revision.and_then(|revision| u64::try_from(revision).ok());
+    revision.map(Revision).ok_or_else(|| "an answer without a revision".to_owned())
+}
+
+/// Whether all leases end, now that nobody keeps them alive, and their keys with them.
+async fn leases_end(prefix: &str, nodes: &[Site], tape: &Tape) -> Result<String, Unmet> {
+    let began = Instant::now();
+    let Some(client) = etcd(nodes) else {
+        return Err(Unmet::Unseen("no node serves etcd's API".to_owned()));
+    };
+    let ours = leases(tape.began_unix_millis());
+    let key = Bytes::from(prefix.to_owned());
+    let range_end = prefix_end(&key);
+    loop {
+        // Each member for itself, and then the store as a whole.
+        let mut living = Vec::new();
+        for member in client.each() {
+            let all = match member.leases().await {
+                Ok(all) => all,
+                // It has no say in anything, and tells nobody.
+                Err(error) if error.text == LEARNER => continue,
+                Err(error) => return Err(Unmet::Unseen(error.to_string())),
+            };
+            living.extend(all.into_iter().filter(|lease| ours.contains(&lease.0)));
+        }
+        let request = pb::RangeRequest {
+            key: key.clone(),
+            range_end: range_end.clone(),
+            keys_only: true,
+            ..Default::default()
+        };
+        let answer = client.range(request).await;
+        let answer = answer.map_err(|error| Unmet::Unseen(error.to_string()))?;
+        let keys = answer.kvs.iter().filter(|kv| kv.lease != 0).count();
+        if living.is_empty() && keys == 0 {
+            let millis = began.elapsed().as_millis();
+            return Ok(format!("none was left, and no key of one, {millis} ms after the clients"));
+        }
+        if began.elapsed() >= LEASES {
+            living.sort_unstable();
+            living.dedup();
+            let count = living.len();
+            let why = format!("{count} leases that nobody keeps alive live on, and {keys} keys");
+            return Err(Unmet::Broken(why));
+        }
+        sleep(GLANCE).await;
+    }
 }
 
 /// Whether the cluster is ready again in time.
@@ -82,13 +177,13 @@ async fn recovers(supervisor: &Address) -> Expectation {
 /// says whether the supervisor could be asked.
 async fn read_everywhere(
     keys: &[String],
-    nodes: &[(NodeId, Address)],
+    nodes: &[Site],
     lane: u64,
     tape: &Tape,
     seen: bool,
 ) -> Expectation {
-    let readers = (lane..).zip(nodes).map(|(lane, (node, address))| async move {
-        let missing = read_at(keys, *node, address, lane, tape).await;
+    let readers = (lane..).zip(nodes).map(|(lane, Site { node, client, .. })| async move {
+        let missing = read_at(keys, *node, client, lane, tape).await;
         (missing > 0).then(|| format!("node {node} left {missing} unanswered"))
     });
     let missing: Vec<String> = join_all(readers).await.into_iter().flatten().collect();
@@ -116,9 +211,10 @@ async fn read_at(
     let Some(client) = connect(address, READ, READ).await else { return keys.len() };
     let process = tape.process(lane);
     for (place, key) in keys.iter().enumerate() {
-        let asked = Asked { process, node: node.0, key: key.clone(), call: Call::Read };
+        let wish = Wish::of(Kind::Register, key, Call::Read);
+        let asked = Asked { process, node: node.0, wish };
         tape.invoke(&asked);
-        let ended = perform(&client, key, &asked.call, Reads::Linearizable).await;
+        let ended = perform(&client, &asked.wish, Reads::Linearizable).await;
         tape.complete(&asked, &ended);
         if !matches!(ended.outcome, Outcome::Ok { .. }) {
             return keys.len() - place;

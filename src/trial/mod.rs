@@ -13,12 +13,16 @@
 //! A trial that guesses proves nothing, in either direction:
 //!
 //! - *A write that failed is not a write that did not happen.* Every outcome is one of three, and
-//!   the native client says which: done, certainly without effect, unknown ([`client`]).
+//!   the client says which: done, certainly without effect, unknown ([`client`], [`etcd`]).
 //! - *Nothing may be written down late.* An invocation that is recorded after it was sent, or an
 //!   answer before it arrived, makes an operation shorter than it was, and contradictions out of
 //!   nothing. One recorder stamps and writes, in one thread ([`recorder`]).
 //! - *What is unknown stays possible for ever*, and each such write doubles what the checker has to
 //!   think of. So keys are used for some hundred operations and then left alone ([`generator`]).
+//! - *A clock that runs fast ends leases too early*, and no store can tell. So of leases that live
+//!   while a clock is upset nothing is promised ([`lives`]).
+//! - *Whoever watches cannot know what it was not told.* So it only says how far it has come when
+//!   the store said so, and at the end all must have come to the last revision ([`onlookers`]).
 //! - *Faults outlive who injected them*, if that one is killed. So each carries its own end
 //!   ([`nemesis`]).
 //! - *A cluster that answers nobody is never wrong.* So after the last fault it must be ready again
@@ -39,18 +43,23 @@
 pub mod client;
 pub mod drill;
 pub mod errand;
+pub mod etcd;
 pub mod finish;
 pub mod generator;
+pub mod lives;
 pub mod load;
 pub mod nemesis;
+pub mod onlookers;
 pub mod performance;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod site;
 pub mod statistics;
 pub mod tape;
 pub mod verdict;
 pub mod watch;
+pub mod wish;
 pub mod workload;
 
 #[cfg(test)]
@@ -60,6 +69,7 @@ pub use load::Load;
 pub use nemesis::{Injury, Nemesis};
 pub use performance::Performance;
 pub use run::{Setup, Trial, TrialError};
+pub use site::Site;
 pub use statistics::Statistics;
 pub use tape::Tape;
 pub use verdict::{Expectation, Judgement, Record, Verdict};

@@ -25,7 +25,7 @@ use crate::scenario::deed::{Deed, Order};
 use crate::scenario::expectation::Calls;
 use crate::scenario::{Answered, Director, Scenario, Sight, Step, Timeline};
 use crate::types::{NodeId, Term};
-use crate::verify::history::{Call, History, Outcome};
+use crate::verify::history::{Call, History, Operation, Outcome};
 
 /// Between two looks.
 pub const GLANCE: Duration = Duration::from_millis(50);
@@ -365,10 +365,13 @@ impl Performance {
     pub fn timeline(mut self, history: &History) -> (Timeline, Option<(usize, String)>) {
         let began = self.began_on_tape;
         let since = |nanos: u64| nanos.checked_sub(began).map(Duration::from_nanos);
-        let answered = history.operations.iter().filter_map(|operation| {
+        let is_watch = |it: &&Operation| matches!(it.call, Call::Watch { .. });
+        let asked = history.operations.iter().filter(|it| !is_watch(it));
+        let answered = asked.filter_map(|operation| {
             let is_ok = matches!(operation.outcome, Outcome::Ok { .. } | Outcome::Mismatch);
             let (called, answered) = (operation.called.time?, operation.ended?.time?);
-            let calls = if operation.call == Call::Read { Calls::Reads } else { Calls::Writes };
+            let only_looks = operation.call.only_looks();
+            let calls = if only_looks { Calls::Reads } else { Calls::Writes };
             let (called, answered) = (since(called)?, since(answered)?);
             is_ok.then_some(Answered { calls, called, answered })
         });

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::verify::history::{Call, Event, Found, History, Outcome, Reader, Type};
+use super::wish::Wish;
+use crate::verify::history::{Call, Deed, Event, Found, History, Outcome, Reader, Step, Type};
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,7 @@ pub struct Asked {
     pub process: u64,
     /// The node that was asked.
     pub node: u64,
-    pub key: String,
-    pub call: Call,
+    pub wish: Wish,
 }
 
 /// How much was seen so far.
@@ -84,10 +84,12 @@ impl Recorder {
     /// Something is about to be asked.
     pub fn invoke(&mut self, now: u64, asked: &Asked) {
         self.progress.begun += 1;
-        if !self.keys.contains(&asked.key) {
-            self.keys.insert(asked.key.clone());
+        for key in &asked.wish.keys {
+            if !self.keys.contains(key) {
+                self.keys.insert(key.clone());
+            }
         }
-        let event = Event { value: argument(&asked.call), ..event(now, Type::Invoke, asked) };
+        let event = Event { value: argument(&asked.wish), ..event(now, Type::Invoke, asked) };
         self.take(&event);
     }
 
@@ -104,18 +106,21 @@ impl Recorder {
         match &ended.outcome {
             Outcome::Ok { found, rev } => {
                 event.rev = *rev;
-                match found {
-                    Found::Value(value) => event.value = Some(text(value.as_ref())),
-                    _ => {
-                        self.progress.acknowledged = Some(now);
-                        self.progress.writes += 1;
-                    }
+                event.value = answer(&asked.wish, found);
+                if !asked.wish.call.only_looks() {
+                    self.progress.acknowledged = Some(now);
+                    self.progress.writes += 1;
                 }
             }
             Outcome::Mismatch => event.error = Some("mismatch".to_owned()),
             Outcome::Failed | Outcome::Unknown => {}
         }
         self.take(&event);
+    }
+
+    /// A line that somebody else made: an onlooker's, who asks nobody.
+    pub fn note(&mut self, event: &Event) {
+        self.take(event);
     }
 
     fn take(&mut self, event: &Event) {
@@ -163,42 +168,89 @@ impl Recorder {
 }
 
 fn event(now: u64, kind: Type, asked: &Asked) -> Event {
+    let Asked { process, node, wish } = asked;
+    let lease = || wish.lease.map(|lease| lease.to_string());
+    let (key, lease) = match &wish.call {
+        Call::Txn(_) => (None, None),
+        Call::Grant(_) | Call::KeepAlive | Call::Revoke => (lease(), None),
+        _ => (Some(wish.key().to_owned()), lease()),
+    };
     Event {
-        process: asked.process,
+        process: *process,
         kind,
-        f: asked.call.name().to_owned(),
-        key: Some(asked.key.clone()),
+        f: wish.call.name().to_owned(),
+        key,
         value: None,
-        lease: None,
+        lease,
         time: Some(now),
-        node: Some(asked.node),
+        node: Some(*node),
         rev: None,
         error: None,
     }
 }
 
 /// What an invocation says.
-fn argument(call: &Call) -> Option<Value> {
-    match call {
-        Call::Read | Call::Delete => None,
+fn argument(wish: &Wish) -> Option<Value> {
+    match &wish.call {
+        // Nobody is asked to watch: that is noted.
+        Call::Read | Call::Delete | Call::Watch { .. } => None,
         Call::Write(value) | Call::Append(value) => Some(text(Some(value))),
         Call::Cas { old, new } => Some(json!([text(old.as_ref()), text(new.as_ref())])),
-        // No trial asks for these; the reader would refuse them.
+        Call::Txn(steps) => Some(transaction(&wish.keys, steps, None)),
+        Call::Grant(life) => Some(json!(["grant", life.as_millis() as u64])),
+        Call::KeepAlive => Some(json!(["keep-alive"])),
+        Call::Revoke => Some(json!(["revoke"])),
+        Call::Acquire(holder) => Some(json!(["acquire", text(Some(holder))])),
+        Call::Release(holder) => Some(json!(["release", text(Some(holder))])),
+    }
+}
+
+/// What the end of something that is done says besides.
+fn answer(wish: &Wish, found: &Found) -> Option<Value> {
+    match (&wish.call, found) {
+        (_, Found::Value(value)) => Some(text(value.as_ref())),
+        (_, Found::Life(life)) => Some(json!(["grant", life.as_millis() as u64])),
+        (Call::Txn(steps), Found::Values(values)) => {
+            Some(transaction(&wish.keys, steps, Some(values)))
+        }
         _ => None,
     }
 }
 
+/// The steps of a transaction, with what its reads found if that is known.
+fn transaction(keys: &[String], steps: &[Step], found: Option<&[Option<Bytes>]>) -> Value {
+    let mut found = found.into_iter().flatten();
+    let step = |Step { key, deed }: &Step| {
+        let key = &keys[*key];
+        match deed {
+            Deed::Check(value) => json!(["check", key, text(value.as_ref())]),
+            Deed::Read => match found.next() {
+                Some(value) => json!(["read", key, text(value.as_ref())]),
+                None => json!(["read", key]),
+            },
+            Deed::Write(value) => json!(["write", key, text(Some(value))]),
+            Deed::Append(value) => json!(["append", key, text(Some(value))]),
+            Deed::Delete => json!(["delete", key]),
+        }
+    };
+    steps.iter().map(step).collect()
+}
+
 /// All values of a trial are text; what is not comes from nobody, and stays so.
-fn text(value: Option<&Bytes>) -> Value {
+pub(super) fn text(value: Option<&Bytes>) -> Value {
     value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    use crate::trial::workload::Kind;
+    use crate::types::LeaseId;
 
     fn asked(process: u64, call: Call) -> Asked {
-        Asked { process, node: 2, key: "k".into(), call }
+        Asked { process, node: 2, wish: Wish::of(Kind::Register, "k", call) }
     }
 
     fn done(rev: u64) -> Ended {
@@ -237,8 +289,52 @@ mod tests {
         let recording = recorder.finish();
         assert_eq!((recording.lines, recording.trouble), (14, None));
         for (operation, (asked, ended)) in recording.history.operations.iter().zip(&steps) {
-            assert_eq!((&operation.call, &operation.outcome), (&asked.call, &ended.outcome));
+            assert_eq!((&operation.call, &operation.outcome), (&asked.wish.call, &ended.outcome));
             assert_eq!((operation.process, operation.node), (asked.process, Some(2)));
+        }
+    }
+
+    #[test]
+    fn transactions_leases_and_locks_are_read_back_with_their_names() {
+        let keys = ["a", "b"].map(str::to_owned).to_vec();
+        let value = |text: &'static str| Some(Bytes::from(text));
+        let steps = vec![
+            Step { key: 1, deed: Deed::Check(None) },
+            Step { key: 0, deed: Deed::Read },
+            Step { key: 1, deed: Deed::Append("[1.1]".into()) },
+            Step { key: 1, deed: Deed::Read },
+            Step { key: 0, deed: Deed::Delete },
+        ];
+        let of = |call| Wish { kind: Kind::Lease, keys: keys.clone(), lease: None, call };
+        let under = |call| Wish { lease: Some(LeaseId(5)), ..of(call) };
+        let found = Found::Values(vec![None, value("[1.1]")]);
+        let life = Duration::from_secs(3);
+        let ok = |found| Outcome::Ok { found, rev: Some(3) };
+        let nothing = || Found::Nothing;
+        let all = [
+            (of(Call::Txn(steps)), ok(found), "b", None),
+            (under(Call::Grant(life - Duration::from_secs(1))), ok(Found::Life(life)), "5", None),
+            (under(Call::Write("x".into())), ok(nothing()), "a", Some("5")),
+            (under(Call::KeepAlive), ok(nothing()), "5", None),
+            (under(Call::Acquire("1.2".into())), ok(nothing()), "a", Some("5")),
+            (of(Call::Release("1.2".into())), Outcome::Mismatch, "a", None),
+            (under(Call::Revoke), Outcome::Mismatch, "5", None),
+        ];
+        let mut recorder = Recorder::new(None);
+        for (now, (wish, outcome, ..)) in all.iter().enumerate() {
+            let asked = Asked { process: 1, node: 2, wish: wish.clone() };
+            recorder.invoke(2 * now as u64, &asked);
+            let ended = Ended { outcome: outcome.clone(), error: None };
+            recorder.complete(2 * now as u64 + 1, &asked, &ended);
+        }
+        assert_eq!(recorder.progress().writes, 4, "to keep alive is no write");
+        let recording = recorder.finish();
+        assert_eq!(recording.trouble, None);
+        let History { keys, operations } = &recording.history;
+        for (operation, (wish, outcome, key, lease)) in operations.iter().zip(&all) {
+            assert_eq!((operation.call.name(), &operation.outcome), (wish.call.name(), outcome));
+            assert_eq!(keys[operation.key].name, *key);
+            assert_eq!(operation.lease.map(|place| keys[place].name.as_str()), *lease);
         }
     }
 

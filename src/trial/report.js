@@ -92,6 +92,7 @@ function stories() {
 }
 
 function figures() {
+  const { watches } = statistics;
   const spread = ({ median, max }) => [time(median), time(max)];
   const faults = statistics.faults.map((row) => [row.kind,
     number(row.injected) + (row.refused ? ` (+${row.refused} refused)` : ""),
@@ -129,7 +130,11 @@ function figures() {
         card(element("h2", null, "Operations"),
           table(["function", "ok", "fail", "mismatch", "unknown"], operations),
           element("p", { class: "note" }, `${number(statistics.final_reads)} of the reads came ` +
-            "at the end: every key through every node.")),
+            "at the end: every key through every node."),
+          watches && element("p", { class: "note" }, `${number(watches.watches)} watches were ` +
+            `told ${number(watches.events)} events over ${number(watches.interruptions)} ` +
+            `interruptions; ${number(watches.compactions)} began again after a compaction. The ` +
+            `longest time that one heard nothing: ${time(watches.longest_silence_seconds)}.`)),
         card(element("h2", null, "Who led"), table(["node", "for"], led))),
       card(element("h2", null, "What was run"), list)),
   ];
@@ -151,6 +156,7 @@ let mark = null; // of the mouse or of a selection: seconds
 let drag = null;
 let chosen = -1; // the fault that the keyboard is at
 
+const LOOKS = ["read", "watch"];
 const LANE = data.lanes.length > 40 ? 7 : 12;
 const sections = [
   { name: "leader", height: 20, draw: drawLeaders, tell: tellLeader },
@@ -396,7 +402,7 @@ function drawLanes({ top }) {
       const [begun, ended] = [start / 1e6, end < 0 ? total : end / 1e6];
       if (ended < from || begun > to) continue;
       const left = x(begun);
-      const name = outcome === OK ? (data.operations.functions[f] === "read" ? "read" : "write")
+      const name = outcome === OK ? (LOOKS.includes(data.operations.functions[f]) ? "read" : "write")
         : outcome === FAIL ? "fail" : outcome === MISMATCH ? "mismatch" : "unknown";
       paint.fillStyle = colors[name];
       paint.fillRect(left, y, Math.max(x(ended) - left, .8), LANE - 3);

@@ -155,12 +155,14 @@ fn told<'a>(history: &History, subject: &Subject, violation: &'a Violation) -> T
     }
 }
 
-/// Who does something: the clients, and then whoever reads at the end.
+/// Who does something: the clients, the onlookers, and then whoever reads at the end.
 fn lanes(record: &Record) -> Vec<String> {
     let clients = u64::from(record.workload.clients);
+    let readers = clients + record.onlookers;
     let lane = |lane| match lane {
         client if client < clients => format!("client {client}"),
-        reader => format!("final reads {}", reader - clients + 1),
+        onlooker if onlooker < readers => format!("onlooker {}", onlooker - clients + 1),
+        reader => format!("final reads {}", reader - readers + 1),
     };
     (0..record.lanes).map(lane).collect()
 }
@@ -208,6 +210,9 @@ fn drawn(record: &Record, part: &BTreeSet<usize>) -> Drawn {
 }
 
 fn is_slow(operation: &Operation) -> bool {
+    if matches!(operation.call, Call::Watch { .. }) {
+        return false;
+    }
     let ended = operation.ended.and_then(|ended| ended.time);
     let took = ended.zip(operation.called.time).map(|(end, called)| end.saturating_sub(called));
     took.is_none_or(|took| took > SLOW)
@@ -245,6 +250,19 @@ fn value(operation: &Operation) -> String {
     let some = |value: &Option<Bytes>| value.as_ref().map_or("nothing".to_owned(), text);
     match (&operation.call, &operation.outcome) {
         (_, Outcome::Ok { found: Found::Value(found), .. }) => format!("found {}", some(found)),
+        (Call::Watch { from }, Outcome::Ok { found: Found::Changes { changes, upto }, .. }) => {
+            format!("{} events from revision {from} to {upto}", changes.len())
+        }
+        (Call::Watch { from }, _) => format!("from revision {from}"),
+        (Call::Txn(steps), _) => {
+            let steps: Vec<&str> = steps.iter().map(|step| step.deed.name()).collect();
+            steps.join(", ")
+        }
+        (Call::Grant(life), _) => format!("granted for {} s", life.as_secs()),
+        (Call::KeepAlive, _) => "kept alive".to_owned(),
+        (Call::Revoke, _) => "revoked".to_owned(),
+        (Call::Acquire(holder), _) => format!("acquired by {}", text(holder)),
+        (Call::Release(holder), _) => format!("released by {}", text(holder)),
         (Call::Write(value) | Call::Append(value), _) => text(value),
         (Call::Cas { old, new }, _) => format!("{} → {}", some(old), some(new)),
         _ => String::new(),

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use super::finish;
+use super::finish::{self, Concluded};
 use super::load::Load;
 use super::nemesis::Nemesis;
 use super::nemesis::plan::Plan;
 use super::nemesis::table::Row;
 use super::recorder::Progress;
+use super::site::Site;
 use super::tape::Tape;
 use super::verdict::{About, Expectation, Record, Unmet};
 use super::watch::Watch;
@@ -52,7 +53,8 @@ pub struct Trial {
     workload: Workload,
     faults: Vec<String>,
     supervisor: Address,
-    nodes: Vec<(NodeId, Address)>,
+    nodes: Vec<Site>,
+    onlookers: u64,
     about: About,
     tape: Tape,
     load: Load,
@@ -66,16 +68,21 @@ impl Trial {
         let Setup { seed, workload, faults, supervisor, yes, history } = setup;
         workload.validate().map_err(TrialError::Invalid)?;
         let status = SupervisorClient::connect(&supervisor).await?.status().await?;
-        // Whoever was stopped on purpose takes no part.
-        let runs = status.nodes.iter().filter(|state| state.state.is_alive());
-        let nodes: Vec<(NodeId, Address)> =
-            runs.map(|state| (state.node, state.client.clone())).collect();
+        let nodes = Site::running(&status);
         if nodes.is_empty() {
             return Err(TrialError::Invalid("no node of the cluster runs".to_owned()));
         }
-        let lanes = u64::from(workload.clients) + nodes.len() as u64;
+        if let Some(site) = nodes.iter().find(|site| site.grpc.is_none())
+            && let Some(kind) = workload.kinds.iter().find(|kind| kind.is_etcd())
+        {
+            let node = site.node;
+            let why = format!("node {node} does not serve etcd's API, by which {kind} goes in");
+            return Err(TrialError::NotNow(why));
+        }
+        let (clients, onlookers) = Load::lanes(&workload, &nodes);
+        let lanes = clients + onlookers + nodes.len() as u64;
         let tape = Tape::start(lanes, history);
-        let members: Vec<NodeId> = nodes.iter().map(|(node, _)| *node).collect();
+        let members: Vec<NodeId> = nodes.iter().map(|site| site.node).collect();
         let plan = Plan::new(seed, &faults, &members);
         let prefix = format!("verify/{}/", tape.began_unix_millis());
         Ok(Trial {
@@ -88,6 +95,7 @@ impl Trial {
             workload,
             supervisor,
             nodes,
+            onlookers,
             tape,
         })
     }
@@ -122,11 +130,11 @@ impl Trial {
         let healed = self.heal().await;
         let healed = healed.map(|()| "none of the faults is in force any more".to_owned());
         let mut expectations = vec![Expectation::new("healing", healed.map_err(Unmet::from))];
-        let (nodes, clients) = (&self.nodes, self.workload.clients);
-        let (tape, watch) = (&self.tape, &self.watch);
-        let (worked, concluded) =
-            finish::conclude(&self.supervisor, nodes, self.load, clients, tape, watch).await;
-        expectations.extend(concluded);
+        let (nodes, tape) = (&self.nodes, &self.tape);
+        let concluded =
+            finish::conclude(&self.supervisor, nodes, self.load, tape, &self.watch).await;
+        let Concluded { worked, expectations: of_the_end, seen } = concluded;
+        expectations.extend(of_the_end);
         let recording = self.tape.finish().map_err(TrialError::Recording)?;
         expectations.extend(finish::is_whole(&recording));
         Ok(Record {
@@ -137,6 +145,8 @@ impl Trial {
             began_unix_millis: self.tape.began_unix_millis(),
             worked,
             lanes: self.tape.lanes(),
+            onlookers: self.onlookers,
+            seen,
             recording,
             injuries: self.nemesis.injuries(),
             leaderships: self.watch.seen(),

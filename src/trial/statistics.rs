@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::onlookers::Seen;
 use super::verdict::Record;
 use crate::verify::history::{Call, Count, History, Operation, Outcome};
 
@@ -30,6 +31,8 @@ pub struct Statistics {
     pub latency_seconds: Latency,
     /// The longest time without an acknowledged write.
     pub longest_gap: Gap,
+    /// What watches were told, if there were any.
+    pub watches: Option<Seen>,
     pub faults: Vec<OfKind>,
     pub leaders: Leaders,
     #[serde(skip)]
@@ -117,11 +120,15 @@ fn span(operation: &Operation) -> Option<(u64, u64)> {
     Some((called, operation.ended?.time?))
 }
 
-/// When an operation ended well, and whether it was a write.
+/// When an operation ended well, and whether it was a write. Of a watch, nobody waits for the end.
 fn done(operation: &Operation) -> Option<(u64, u64, bool)> {
     let (called, ended) = span(operation)?;
-    let is_ok = matches!(operation.outcome, Outcome::Ok { .. });
-    is_ok.then_some((called, ended, operation.call != Call::Read))
+    let is_done = operation.outcome.is_ok() && !is_watch(operation);
+    is_done.then_some((called, ended, !operation.call.only_looks()))
+}
+
+fn is_watch(operation: &Operation) -> bool {
+    matches!(operation.call, Call::Watch { .. })
 }
 
 impl Acknowledgements {
@@ -174,7 +181,9 @@ impl Statistics {
         let history = record.history();
         let worked = record.worked.as_nanos() as u64;
         let acknowledged = Acknowledgements::of(history, worked);
-        let is_final = |operation: &&Operation| operation.called.time.is_some_and(|at| at > worked);
+        let is_final = |operation: &&Operation| {
+            operation.called.time.is_some_and(|at| at > worked) && operation.call == Call::Read
+        };
         let operations = &history.operations;
         let in_time =
             |(called, ended, _): (u64, u64, bool)| (called <= worked).then_some(ended - called);
@@ -189,6 +198,7 @@ impl Statistics {
             ops_per_second: latencies.len() as f64 / record.worked.as_secs_f64().max(1e-9),
             latency_seconds: Latency { p50: at(0.5), p99: at(0.99), max: at(1.0) },
             longest_gap: acknowledged.longest(),
+            watches: record.seen.clone(),
             faults: faults(record, &acknowledged),
             leaders: leaders(record, worked),
             curves: curves(history, worked),
@@ -258,11 +268,11 @@ fn curves(history: &History, worked: u64) -> Curves {
     for operation in &history.operations {
         let Some((called, ended)) = span(operation) else { continue };
         let place = (ended / bucket) as usize;
-        if called > worked || place >= count {
+        if called > worked || place >= count || is_watch(operation) {
             continue;
         }
         match (&operation.outcome, &operation.call) {
-            (Outcome::Ok { .. }, Call::Read) => curves.reads[place] += one,
+            (Outcome::Ok { .. }, call) if call.only_looks() => curves.reads[place] += one,
             (Outcome::Ok { .. }, _) => curves.writes[place] += one,
             // It was answered, and rightly so.
             (Outcome::Mismatch, _) => continue,

@@ -7,7 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::lives::{Lives, doubt};
 use super::recorder::{Asked, Ended, Progress, Recorder, Recording};
+use crate::types::LeaseId;
+use crate::verify::history::Event;
 
 /// One clock, one history. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -22,6 +25,16 @@ struct Inner {
     /// The next process on each lane.
     processes: RefCell<Vec<u64>>,
     recorder: RefCell<Option<Recorder>>,
+    lives: RefCell<Lives>,
+}
+
+/// A clock is upset while this is there.
+pub struct Upset(Tape);
+
+impl Drop for Upset {
+    fn drop(&mut self) {
+        self.0.inner.lives.borrow_mut().calm();
+    }
 }
 
 impl Tape {
@@ -35,6 +48,7 @@ impl Tape {
             lanes: lanes.max(1),
             processes: RefCell::new((0..lanes.max(1)).collect()),
             recorder: RefCell::new(Some(Recorder::new(out))),
+            lives: RefCell::default(),
         };
         Tape { inner: Rc::new(inner) }
     }
@@ -67,12 +81,36 @@ impl Tape {
         if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
             recorder.invoke(self.now(), asked);
         }
+        let in_doubt = self.inner.lives.borrow_mut().invoke(self.now(), asked);
+        in_doubt.into_iter().for_each(|lease| self.doubt(lease));
     }
 
     /// To be said right after the answer came.
     pub fn complete(&self, asked: &Asked, ended: &Ended) {
         if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
             recorder.complete(self.now(), asked, ended);
+        }
+        self.inner.lives.borrow_mut().complete(self.now(), asked, ended);
+    }
+
+    /// To be said right before a clock is upset: see [`lives`](super::lives).
+    pub fn upset(&self) -> Upset {
+        let in_doubt = self.inner.lives.borrow_mut().upset(self.now());
+        in_doubt.into_iter().for_each(|lease| self.doubt(lease));
+        Upset(self.clone())
+    }
+
+    fn doubt(&self, lease: LeaseId) {
+        // It never does anything else: whose lane it is on means nothing.
+        for event in doubt(self.process(0), lease) {
+            self.note(event);
+        }
+    }
+
+    /// A line that is no operation of a client, with this moment as its time.
+    pub fn note(&self, event: Event) {
+        if let Some(recorder) = &mut *self.inner.recorder.borrow_mut() {
+            recorder.note(&Event { time: Some(self.now()), ..event });
         }
     }
 

@@ -57,6 +57,8 @@ fn record(events: &[Event]) -> Record {
         began_unix_millis: 0,
         worked: Duration::from_secs(10),
         lanes: 15,
+        onlookers: 0,
+        seen: None,
         recording: Recording { history: reader.finish(), hash: "abc".into(), lines, trouble: None },
         injuries: Vec::new(),
         leaderships: Vec::new(),

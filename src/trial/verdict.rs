@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::nemesis::Injury;
+use super::onlookers::Seen;
 use super::recorder::Recording;
 use super::watch::Leadership;
 use super::workload::Workload;
@@ -99,6 +100,10 @@ pub struct Record {
     /// From the beginning until the clients were stopped; what comes after that is the final reads.
     pub worked: Duration,
     pub lanes: u64,
+    /// So many of them are those of the onlookers, after those of the clients.
+    pub onlookers: u64,
+    /// What the onlookers saw.
+    pub seen: Option<Seen>,
     pub recording: Recording,
     pub injuries: Vec<Injury>,
     pub leaderships: Vec<Leadership>,

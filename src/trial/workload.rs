@@ -20,16 +20,46 @@ pub enum Kind {
     /// Appends, reads and deletes on several keys by turns. A value shows all its history, so that
     /// little stays unseen.
     MultiKey,
+    /// Transactions of some steps over several keys at once: what is read together was there
+    /// together.
+    #[serde(rename = "txn")]
+    Transaction,
+    /// Leases that are kept alive, revoked, or left to end; keys go with them, and not before.
+    Lease,
+    /// Locks under leases, wanted by several at once; some holders die.
+    Lock,
+    /// Onlookers who watch what the others do, through every node. No client does this.
+    Watch,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Register, Kind::CompareAndSwap, Kind::MultiKey];
+    pub const ALL: [Kind; 7] = [
+        Kind::Register,
+        Kind::CompareAndSwap,
+        Kind::MultiKey,
+        Kind::Transaction,
+        Kind::Lease,
+        Kind::Lock,
+        Kind::Watch,
+    ];
+
+    /// Those that the native client does.
+    pub const NATIVE: [Kind; 3] = [Kind::Register, Kind::CompareAndSwap, Kind::MultiKey];
+
+    /// Whether it goes in by etcd's API, over gRPC.
+    pub fn is_etcd(self) -> bool {
+        !Kind::NATIVE.contains(&self)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Kind::Register => "register",
             Kind::CompareAndSwap => "cas",
             Kind::MultiKey => "multi-key",
+            Kind::Transaction => "txn",
+            Kind::Lease => "lease",
+            Kind::Lock => "lock",
+            Kind::Watch => "watch",
         }
     }
 }
@@ -76,15 +106,16 @@ impl From<Reads> for Consistency {
 pub struct Workload {
     /// How many work at the same time.
     pub clients: u32,
-    /// Each operation is of one of these, all alike often.
+    /// Each operation is of one of these, all alike often; watches come besides.
     pub kinds: Vec<Kind>,
     /// Operations a second, of all clients together, that are begun at most.
     pub rate: u32,
     /// Keys of each kind in use at the same time.
     pub keys: u32,
-    /// After so many operations a key is left alone, and another takes its place.
+    /// After so many operations a key is left alone, and another takes its place; keys that are
+    /// tied together go together, and sooner.
     pub operations_per_key: u32,
-    /// For an operation with all tries of the native client, at most; after it, a write is unknown.
+    /// For an operation with all tries of its client, at most; after it, a write is unknown.
     /// Each client is as patient as that, or up to four times less.
     pub timeout_millis: u64,
     pub reads: Reads,
@@ -96,7 +127,7 @@ impl Default for Workload {
     fn default() -> Workload {
         Workload {
             clients: 10,
-            kinds: Kind::ALL.to_vec(),
+            kinds: Kind::NATIVE.to_vec(),
             rate: 500,
             keys: 3,
             operations_per_key: 300,
@@ -108,6 +139,14 @@ impl Default for Workload {
 }
 
 impl Workload {
+    pub fn is_watched(&self) -> bool {
+        self.kinds.contains(&Kind::Watch)
+    }
+
+    pub fn has_leases(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, Kind::Lease | Kind::Lock))
+    }
+
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_millis)
     }
@@ -128,8 +167,13 @@ impl Workload {
                 return Err(format!("{name} is {least} to {most}, and cannot be {count}"));
             }
         }
-        match self.kinds.is_empty() {
-            true => Err("a workload is of at least one kind".to_owned()),
+        if self.kinds.is_empty() {
+            return Err("a workload is of at least one kind".to_owned());
+        }
+        match self.kinds.iter().all(|kind| *kind == Kind::Watch) {
+            true => {
+                Err("watches need something to watch: name another kind beside them".to_owned())
+            }
             false => Ok(()),
         }
     }

@@ -30,12 +30,13 @@ use crate::verify::judge::Limits;
 
 /// Break the cluster at random while clients use it, and prove what held
 ///
-/// Concurrent clients read, write, swap and append through every node, and write down what they
-/// asked for and what they were told. Meanwhile faults come and go, drawn from the seed; each ends
-/// by itself, even if this command is killed. Then the cluster must recover, every key is read
-/// through every node, the replicas are compared, and the history is judged: is there an order that
-/// explains every answer? Ctrl-C heals, and judges what there is; a second one leaves. The keys
-/// verify/… stay.
+/// Concurrent clients read, write, swap and append through every node, by the native protocol, and
+/// use transactions, leases and locks by etcd's API; onlookers watch all that. Each writes down
+/// what it asked for and what it was told. Meanwhile faults come and go, drawn from the seed; each
+/// ends by itself, even if this command is killed. Then the cluster must recover, leases must end,
+/// every watch must have come to the last revision, every key is read through every node, the
+/// replicas are compared, and the history is judged: is there an order that explains every answer?
+/// Ctrl-C heals, and judges what there is; a second one leaves. The keys verify/… stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,6 +46,11 @@ Examples:
   kvctl verify --faults none --rate 5000 -o json
   kvctl verify --duration 10s --reads stale     stale reads are not linearizable: see it told
 
+Workloads: register (reads, writes), cas (compare-and-swap) and multi-key (appends, deletes) by the
+native protocol; by etcd's API txn (transactions over some keys), lease (keys that go with their
+leases, which are kept alive, revoked, or left to end) and lock (locks under leases, of which some
+holders die); watch (two watches at each node, of what the others do); all.
+
 Faults: partition, isolate, one-way, rings, bridge, cut, stall, delay, loss, dup, reorder, rate,
 pause, kill, terminate, crash-loop, slow-cpu, memory, clock, disk, corrupt (see kvctl chaos --help),
 power-cut (disks forget what is not synced, and all are killed); all, none.
@@ -52,7 +58,8 @@ power-cut (disks forget what is not synced, and all are killed); all, none.
 Without --history and --report both are written to the cluster's directory (verify/…), where those
 of the last five runs are kept. `kvctl check HISTORY` judges a history again.
 
-Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no recovery, a final read
+Exit codes: 0 valid; 4 a contradiction, or an expectation that was broken (no recovery, a lease that
+nobody keeps alive and that does not end, a watch that does not come to the end, a final read
 without an answer, replicas that differ, two leaders of a term); 5 unknown (out of time or steps, or
 the cluster is gone).
 
@@ -61,7 +68,8 @@ clients, kinds, rate, keys, operations_per_key, timeout_millis, reads, read_perc
 allowed_faults, cluster:
 name, nodes, transport, durability, build; build (of kvctl), began_unix_millis, seconds,
 operations: f, ok, fail, mismatch, info; final_reads, ops_per_second, latency_seconds: p50 p99 max;
-longest_gap (without an acknowledged write): seconds, began_seconds; faults: kind, injected,
+longest_gap (without an acknowledged write): seconds, began_seconds; watches (null without any):
+watches, events, interruptions, compactions, longest_silence_seconds; faults: kind, injected,
 refused, silence_seconds, recovery_seconds: median max; leaders: leaderships, first_term, last_term,
 leaderless_seconds, nodes: node, seconds; expectations: name, held (yes, no, unknown), detail;
 check: as in kvctl check; history: path, lines, xxh3; report, check_again")]
@@ -77,14 +85,9 @@ pub struct Verify {
     #[arg(long, default_value_t = 10, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub clients: u32,
-    /// What they do: register (reads, writes), cas (compare-and-swap), multi-key (appends, deletes)
-    #[arg(
-        long,
-        default_value = "register,cas,multi-key",
-        value_delimiter = ',',
-        value_name = "KIND,…"
-    )]
-    pub workloads: Vec<Kind>,
+    /// What they do
+    #[arg(long, default_value = "all", value_delimiter = ',', value_name = "KIND,…")]
+    pub workloads: Vec<String>,
     /// Operations a second that they begin, all together, at most
     #[arg(long, default_value_t = 500, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -123,16 +126,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_STEPS: u64 = 10_000_000;
 
 impl Verify {
-    fn workload(&self) -> Workload {
-        Workload {
+    fn workload(&self) -> Result<Workload, Failure> {
+        Ok(Workload {
             clients: self.clients,
-            kinds: self.workloads.clone(),
+            kinds: self.kinds()?,
             rate: self.rate,
             reads: match self.reads {
                 Freshness::Linearizable => Reads::Linearizable,
                 Freshness::Stale => Reads::Stale,
             },
             ..Workload::default()
+        })
+    }
+
+    fn kinds(&self) -> Result<Vec<Kind>, Failure> {
+        match self.workloads.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["all"] => Ok(Kind::ALL.to_vec()),
+            ref names => names
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()
+                .map_err(Failure::usage),
         }
     }
 
@@ -154,7 +168,7 @@ fn row(name: &str) -> Result<&'static Row, Failure> {
 }
 
 pub async fn run(global: &Global, command: Verify) -> Outcome {
-    let rows = command.rows()?;
+    let (rows, workload) = (command.rows()?, command.workload()?);
     let directory = reach::directory(global)?;
     let supervisor = cluster::supervisor(global).await?;
     launch::wait(&supervisor, Until::Ready, PATIENCE, |_| {}).await.map_err(Failure::from)?;
@@ -166,7 +180,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     command.junit.iter().try_for_each(|path| places::create(path).map(drop))?;
     let setup = Setup {
         seed,
-        workload: command.workload(),
+        workload,
         faults: rows,
         supervisor: directory.supervisor_address(),
         yes: command.yes,
@@ -183,7 +197,7 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
     let checked =
         Checked { history: record.history(), subjects: &judgement.subjects, elapsed: took };
     if let Some(path) = &command.junit {
-        checked::write_junit(&tell::junit(&checked, &record), path)?;
+        checked::write_junit(&tell::junit(&checked, &record, &statistics), path)?;
     }
     let told = tell::Told {
         record: &record,

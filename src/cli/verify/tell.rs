@@ -16,6 +16,7 @@ use crate::scenario::Held;
 use crate::trial::statistics::{OfKind, Spread};
 use crate::trial::verdict::About;
 use crate::trial::{Expectation, Record, Statistics, Trial, Verdict, Workload};
+use crate::verify::history::Count;
 
 /// All that is told.
 pub struct Told<'a> {
@@ -131,6 +132,17 @@ impl Told<'_> {
             time(gap.seconds),
             time(gap.began_seconds),
         ))?;
+        if let Some(watches) = &self.statistics.watches {
+            output::line(format!(
+                "{} watches were told {} events over {} interruptions; {} began again after a \
+                 compaction; longest time that one heard nothing: {}",
+                watches.watches,
+                watches.events,
+                watches.interruptions,
+                watches.compactions,
+                time(watches.longest_silence_seconds),
+            ))?;
+        }
         let led =
             leaders.nodes.iter().map(|led| format!("node {} {}", led.node, time(led.seconds)));
         output::line(format!(
@@ -229,10 +241,20 @@ pub fn held(held: Held) -> &'static str {
     }
 }
 
-/// As of `kvctl check`, and a test case for each expectation.
-pub fn junit(checked: &Checked<'_>, record: &Record) -> Report {
+/// As of `kvctl check`, and a test case for each expectation, with the figures beside them.
+pub fn junit(checked: &Checked<'_>, record: &Record, statistics: &Statistics) -> Report {
     let mut report = tell::junit("kvctl verify", checked);
     let mut suite = TestSuite::new("expectations");
+    for Count { f, ok, fail, mismatch, info } in &statistics.operations {
+        let counts = format!("{ok} ok, {fail} fail, {mismatch} mismatch, {info} info");
+        suite.add_property((format!("operations.{f}"), counts));
+    }
+    let gap = statistics.longest_gap.seconds.to_string();
+    suite.add_property(("longest_gap_seconds", gap.as_str()));
+    if let Some(watches) = &statistics.watches {
+        let silence = watches.longest_silence_seconds.to_string();
+        suite.add_property(("watches.longest_silence_seconds", silence.as_str()));
+    }
     for Expectation { name, held, detail } in &record.expectations {
         let kind = match held {
             Held::Yes => None,

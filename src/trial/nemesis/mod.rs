@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use self::plan::{Plan, Planned};
-use super::tape::Tape;
-use crate::chaos::{Fault, FaultId, Injection};
+use super::tape::{Tape, Upset};
+use crate::chaos::{Fault, FaultId, Injection, NodeFault, Wish};
 use crate::config::Address;
 use crate::control::{ControlError, SupervisorClient};
 
@@ -59,6 +59,8 @@ struct Shared {
     tape: Tape,
     stopped: watch::Receiver<bool>,
     injuries: RefCell<Vec<Injury>>,
+    /// Clocks that are still wrong when it is time to stop.
+    upsets: RefCell<Vec<Upset>>,
 }
 
 impl Nemesis {
@@ -73,6 +75,7 @@ impl Nemesis {
             tape: tape.clone(),
             stopped,
             injuries: RefCell::default(),
+            upsets: RefCell::default(),
         });
         let task = Some(tokio::task::spawn_local(shared.clone().run(plan)));
         Nemesis { shared, stop, task }
@@ -101,6 +104,7 @@ impl Nemesis {
             let _ = task.await;
         }
         heal_all_of(&self.shared.supervisor, &self.shared.by).await?;
+        self.shared.upsets.borrow_mut().clear();
         let now = self.shared.tape.now();
         for injury in &mut *self.shared.injuries.borrow_mut() {
             injury.ended = injury.ended.min(now.max(injury.begun));
@@ -143,6 +147,8 @@ impl Shared {
             return;
         }
         let end = Instant::now() + PATIENCE;
+        let is_clock = matches!(&planned.wish, Wish::Node { fault: NodeFault::Clock(_), .. });
+        let upset = is_clock.then(|| self.tape.upset());
         let injury = loop {
             match self.inject(planned).await {
                 Ok(fault) => break self.injury(planned, &fault),
@@ -155,8 +161,13 @@ impl Shared {
             }
         };
         let left = Duration::from_nanos(injury.ended.saturating_sub(self.tape.now()));
+        // It may be in force all the same if nobody heard the answer.
+        let is_unheard = injury.id.is_none();
         self.injuries.borrow_mut().push(injury);
-        self.sleep(left).await;
+        if !self.sleep(left).await || is_unheard {
+            // It goes on until all is healed.
+            self.upsets.borrow_mut().extend(upset);
+        }
     }
 
     fn injury(&self, planned: &Planned, fault: &Fault) -> Injury {

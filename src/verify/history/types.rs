@@ -63,6 +63,19 @@ pub enum Deed {
     Delete,
 }
 
+impl Deed {
+    /// Its name in the format.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Deed::Check(_) => "check",
+            Deed::Read => "read",
+            Deed::Write(_) => "write",
+            Deed::Append(_) => "append",
+            Deed::Delete => "delete",
+        }
+    }
+}
+
 /// What was asked for. `None` is an absent value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {

@@ -20,16 +20,17 @@ use crate::cli::verify;
 use crate::cli::verify::keeper::Keeper;
 use crate::cli::verify::places::{self, Files, Places};
 use crate::cli::{Global, reach};
-use crate::config::{Address, ClusterConfig, ClusterDirectory, Home};
+use crate::config::{ClusterConfig, ClusterDirectory, Home};
 use crate::control::SupervisorClient;
 use crate::scenario::lint::check_cluster;
 use crate::scenario::{Finding, Held, Scenario, Timeline, judge};
 use crate::supervisor::launch::{self, Start, Until};
+use crate::trial::finish::Concluded;
 use crate::trial::performance::{GLANCE, Told};
 use crate::trial::verdict::{About, Unmet};
 use crate::trial::{
-    Expectation, Judgement, Kind, Load, Performance, Record, Statistics, Tape, Verdict, Watch,
-    Workload, finish, report,
+    Expectation, Judgement, Kind, Load, Performance, Record, Site, Statistics, Tape, Verdict,
+    Watch, Workload, finish, report,
 };
 use crate::types::NodeId;
 use crate::verify::judge::Judged;
@@ -200,15 +201,14 @@ async fn perform(
     let places = Places::choose(&command.files, &runs, seed)?;
     let supervisor = directory.supervisor_address();
     let status = SupervisorClient::connect(&supervisor).await?.status().await?;
-    let runs = status.nodes.iter().filter(|state| state.state.is_alive());
-    let nodes: Vec<(NodeId, Address)> =
-        runs.map(|state| (state.node, state.client.clone())).collect();
+    let nodes = Site::running(&status);
     let workload = workload(&scenario);
     workload.validate().map_err(Failure::usage)?;
     let history = BufWriter::with_capacity(256 << 10, places.claim()?);
     // Whoever joins meanwhile is read through at the end, too.
     let readers = nodes.len() as u64 + scenario.joins();
-    let lanes = u64::from(workload.clients) + readers;
+    let (clients, onlookers) = Load::lanes(&workload, &nodes);
+    let lanes = clients + onlookers + readers;
     let tape = Tape::start(lanes, Some(Box::new(history) as Box<dyn Write>));
     let prefix = format!("scenario/{}/", tape.began_unix_millis());
     let watch = Watch::start(&supervisor, &tape);
@@ -227,9 +227,8 @@ async fn perform(
             },
         ));
     }
-    let clients = workload.clients;
-    let (worked, concluded) = tokio::select! {
-        it = finish::conclude(&supervisor, &nodes, load, clients, &tape, &watch) => it,
+    let Concluded { worked, expectations, seen } = tokio::select! {
+        it = finish::conclude(&supervisor, &nodes, load, &tape, &watch) => it,
         () = interrupt.signalled() => return Err(verify::left(&places)),
     };
     let recording = tape.finish().map_err(Failure::failed)?;
@@ -241,7 +240,9 @@ async fn perform(
         began_unix_millis: tape.began_unix_millis(),
         worked,
         lanes,
-        expectations: healing.into_iter().chain(concluded).chain(whole).collect(),
+        onlookers,
+        seen,
+        expectations: healing.into_iter().chain(expectations).chain(whole).collect(),
         recording,
         injuries: performance.injuries(),
         leaderships: watch.seen(),
