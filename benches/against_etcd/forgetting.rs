@@ -1,7 +1,7 @@
 //! Resident memory of nodes that were written to for long and keep the last 1,000 revisions.
 //!
-//! Both are told so at their start. etcd looks only every five minutes; so both are also told, every
-//! 10,000 writes, to compact what is older.
+//! Both are told so at their start. etcd looks only every five minutes; so both are also told,
+//! every 10,000 writes, to compact what is older.
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
@@ -20,11 +20,7 @@ use crate::system::System;
 const KEPT: u64 = 1000;
 const BETWEEN_COMPACTIONS: u64 = 10_000;
 
-pub async fn run(
-    options: &Options,
-    place: &tempfile::TempDir,
-    report: &mut Report,
-) -> Result<()> {
+pub async fn run(options: &Options, place: &tempfile::TempDir, report: &mut Report) -> Result<()> {
     let members = options.members.iter().copied().min().unwrap_or(3);
     let ours = OverGrpc::start_forgetting(members, place.path(), KEPT).await?;
     let etcd = Etcd::start_forgetting(members, place.path(), KEPT).await?;

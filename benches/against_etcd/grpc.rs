@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kvraft::client::load::Target;
+use kvraft::grpc::Gather;
 use kvraft::grpc::pb::etcdserverpb as pb;
 use kvraft::grpc::pb::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use kvraft::grpc::pb::etcdserverpb::{request_op, response_op};
@@ -59,7 +60,7 @@ impl Connection {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let (requests, connection) =
-                http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+                http2::handshake(TokioExecutor::new(), TokioIo::new(Gather(stream))).await?;
             // When it breaks, whoever waits for an answer is told.
             tokio::spawn(connection);
             anyhow::Ok(Connection { requests, address: address.to_owned() })

@@ -234,7 +234,11 @@ async fn run<O: System>(
     Ok(())
 }
 
-async fn starts<O: System>(count: usize, members: usize, place: &tempfile::TempDir) -> Result<Times> {
+async fn starts<O: System>(
+    count: usize,
+    members: usize,
+    place: &tempfile::TempDir,
+) -> Result<Times> {
     let mut times = Times::new("from start to the first acknowledged write", members);
     for _ in 0..count {
         let ours = O::start(members, place.path()).await?;

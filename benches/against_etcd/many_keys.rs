@@ -1,5 +1,5 @@
-//! Many keys: what one costs in memory beside its own bytes, and how soon a node that holds them all
-//! is back.
+//! Many keys: what one costs in memory beside its own bytes, and how soon a node that holds them
+//! all is back.
 
 use std::time::Instant;
 
@@ -12,11 +12,7 @@ use crate::over_grpc::OverGrpc;
 use crate::report::{Report, median};
 use crate::system::System;
 
-pub async fn run(
-    options: &Options,
-    place: &tempfile::TempDir,
-    report: &mut Report,
-) -> Result<()> {
+pub async fn run(options: &Options, place: &tempfile::TempDir, report: &mut Report) -> Result<()> {
     let members = options.members.iter().copied().min().unwrap_or(3);
     let ours = OverGrpc::start(members, place.path()).await?;
     let empty = ours.memory().await?;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kvraft::client::load;
+use kvraft::grpc::Gather;
 use kvraft::grpc::pb::{etcdserverpb as pb, mvccpb};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -102,7 +103,7 @@ pub async fn serve(value_bytes: usize) -> Result<()> {
             }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Gather(stream)), service);
         tokio::spawn(connection);
     }
 }

@@ -20,8 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::system::{Swap, System};
 
 const NAME: &str = "bench";
-/// Built by cargo for this benchmark, in the same profile. `KVCTL` names another one, of a build that
-/// this one is to be compared with.
+/// Built by cargo for this benchmark, in the same profile. `KVCTL` names another one, of a build
+/// that this one is to be compared with.
 fn binary() -> PathBuf {
     let built = || env!("CARGO_BIN_EXE_kvctl").into();
     std::env::var_os("KVCTL").map_or_else(built, PathBuf::from)

@@ -52,11 +52,7 @@ struct Seen {
     span: Span,
 }
 
-pub async fn run(
-    options: &Options,
-    place: &tempfile::TempDir,
-    report: &mut Report,
-) -> Result<()> {
+pub async fn run(options: &Options, place: &tempfile::TempDir, report: &mut Report) -> Result<()> {
     let members = options.members.iter().copied().min().unwrap_or(3);
     let ours = OverGrpc::start(members, place.path()).await?;
     let seen = watch(options, &ours.addresses().await?, &ours.pids().await?).await;

@@ -5,13 +5,23 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
-use crate::replica::{ReplicaStatus, Request, Response};
+use crate::kv::{Answer, Query};
+use crate::replica::{Consistency, ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, NodeId, Term};
 
 /// A node, as its clients' services see it.
 pub trait Backend {
     /// Asks the replica; the answer comes some turns later, or after `timeout` that it did not.
     fn ask(&self, request: Request, timeout: Duration) -> LocalBoxFuture<'static, Response>;
+
+    /// Answers a valid query from the state here: as it is, or once it is known to be recent
+    /// enough, for which it waits no longer than `timeout`.
+    fn look(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> LocalBoxFuture<'static, Result<Answer, Response>>;
 
     /// All of it: dear, and not for every call.
     fn status(&self) -> ReplicaStatus;

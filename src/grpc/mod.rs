@@ -28,13 +28,16 @@ mod backend;
 mod call;
 mod cluster;
 mod convert;
+mod gather;
 mod header;
 mod kv;
 mod maintenance;
+mod message;
 pub mod pb;
 mod routes;
 mod server;
 mod status;
 
 pub use backend::{Backend, Backends, Identity};
+pub use gather::Gather;
 pub use server::{GrpcLimits, serve};

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::backend::Backends;
+use super::gather::Gather;
 use super::routes::Routes;
 use super::status;
 
@@ -88,7 +89,9 @@ async fn converse(stream: TcpStream, limits: GrpcLimits, routes: Routes, calls: 
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.pong)
         .max_header_list_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service)
+        // No client of gRPC looks at it.
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(Gather(stream)), service)
         .await;
     tracing::trace!(?ended, "a gRPC connection ended");
 }

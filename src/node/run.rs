@@ -21,6 +21,7 @@ use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
+use super::reads::Reads;
 use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
@@ -257,7 +258,7 @@ async fn serve<D: Disk + 'static>(
 
     let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
     if let Some(address) = node.config.grpc {
-        servers.push(serve_grpc(node, address, metrics.clone()).await?);
+        servers.extend(serve_grpc(node, address, metrics.clone()).await?);
     }
     let (desk, window) = (node.desk.clone(), node.window.clone());
     let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;
@@ -298,7 +299,7 @@ async fn serve_grpc<D: Disk + 'static>(
     node: &Node<D>,
     address: SocketAddr,
     metrics: Rc<ClientMetrics>,
-) -> Result<Aborting, NodeError> {
+) -> Result<[Aborting; 2], NodeError> {
     let listener = listen_within(&Address::Tcp(address), LISTEN_PATIENCE).await?;
     let no_tcp = || std::io::Error::other(format!("{address} is no TCP address"));
     let listener = listener.into_tcp().ok_or_else(no_tcp)?;
@@ -308,16 +309,19 @@ async fn serve_grpc<D: Disk + 'static>(
         url: format!("http://{address}"),
     });
     let (desk, window) = (node.desk.clone(), node.window.clone());
+    let reads = Rc::new(Reads::new(desk.clone()));
+    let asking = spawn(reads.clone().run());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
             share: Rc::default(),
+            reads: reads.clone(),
             window: window.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
         })
     });
-    Ok(spawn(grpc::serve(listener, GrpcLimits::default(), backends)))
+    Ok([asking, spawn(grpc::serve(listener, GrpcLimits::default(), backends))])
 }
 
 /// Like the other sockets, an address that is taken is tried again for a while.
