@@ -226,6 +226,8 @@ struct Query {
     range  @1 :Range;
     lease  @2 :LeaseQuery;        # how long it lasts, and its keys
     leases @3 :UInt64;            # those with ids above this one
+    revision    @4 :Void;         # the store's, and nothing else
+    transaction @5 :Transaction;  # one that changes nothing, whichever way it goes
   }
 }
 
@@ -276,6 +278,7 @@ struct Answer {
     none    @5 :Void;
     refused @6 :Outcome.Refusal;  # there is no answer
   }
+  transaction @7 :TransactionResult; # of a transaction; absent otherwise
 }
 
 struct LeaseStatus {

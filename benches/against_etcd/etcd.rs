@@ -1,7 +1,4 @@
-//! An etcd cluster, and its own gRPC API.
-//!
-//! The messages are written by hand, with the field numbers of etcd's public `rpc.proto`, and hold
-//! only the fields that are used here: protobuf skips the rest. So no generator and no `protoc`.
+//! An etcd cluster.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -11,72 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
-use kvraft::client::load::Target;
 use tokio::task::JoinSet;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic_prost::ProstCodec;
 
+use crate::grpc::{self, Connection};
 use crate::system::System;
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct PutRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    value: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct PutResponse {
-    #[prost(message, optional, tag = "1")]
-    header: Option<ResponseHeader>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ResponseHeader {
-    #[prost(uint64, tag = "2")]
-    member_id: u64,
-    #[prost(int64, tag = "3")]
-    revision: i64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RangeRequest {
-    #[prost(bytes = "bytes", tag = "1")]
-    key: Bytes,
-    #[prost(bool, tag = "7")]
-    serializable: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RangeResponse {
-    #[prost(message, repeated, tag = "2")]
-    kvs: Vec<KeyValue>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct KeyValue {
-    #[prost(bytes = "bytes", tag = "5")]
-    value: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusRequest {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusResponse {
-    #[prost(message, optional, tag = "1")]
-    header: Option<ResponseHeader>,
-    #[prost(uint64, tag = "4")]
-    leader: u64,
-}
-
-const PUT: &str = "/etcdserverpb.KV/Put";
-const RANGE: &str = "/etcdserverpb.KV/Range";
-const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 
 /// The longest that anything here waits for a cluster that should work.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,38 +57,15 @@ impl System for Etcd {
     type Connection = Connection;
 
     async fn start(members: usize, place: &Path) -> Result<Etcd> {
-        let directory = tempfile::Builder::new().prefix("etcd-").tempdir_in(place)?;
-        let ports = free_ports(2 * members)?;
-        let (peers, clients) = ports.split_at(members);
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let everyone: Vec<String> =
-            (0..members).map(|n| format!("m{n}={}", url(peers[n]))).collect();
-        let began = Instant::now();
-        let mut running = Vec::new();
-        for n in 0..members {
-            let (peer, client) = (url(peers[n]), url(clients[n]));
-            let data = directory.path().join(format!("m{n}")).display().to_string();
-            let name = format!("m{n}");
-            let arguments = [
-                ("--name", name.as_str()),
-                ("--data-dir", &data),
-                ("--listen-peer-urls", &peer),
-                ("--initial-advertise-peer-urls", &peer),
-                ("--listen-client-urls", &client),
-                ("--advertise-client-urls", &client),
-                ("--initial-cluster", &everyone.join(",")),
-                ("--initial-cluster-state", "new"),
-                ("--logger", "zap"),
-            ];
-            let arguments: Vec<String> =
-                arguments.iter().flat_map(|(a, b)| [a.to_string(), b.to_string()]).collect();
-            let process = spawn(&arguments, directory.path())?;
-            running.push(Member { arguments, client_port: clients[n], process });
-        }
-        let mut etcd = Etcd { members: running, started_in: Duration::ZERO, directory };
-        etcd.first_write(began).await.with_context(|| etcd.last_words())?;
-        etcd.started_in = began.elapsed();
-        Ok(etcd)
+        Etcd::start_with(members, place, &[]).await
+    }
+
+    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Etcd> {
+        let further = [
+            ("--auto-compaction-mode", "revision"),
+            ("--auto-compaction-retention", &revisions.to_string()),
+        ];
+        Etcd::start_with(members, place, &further).await
     }
 
     fn started_in(&self) -> Duration {
@@ -161,12 +73,7 @@ impl System for Etcd {
     }
 
     async fn connections(&self, clients: usize) -> Result<Vec<Connection>> {
-        // Four to each member carry any number of clients: gRPC interleaves requests.
-        let mut connections = Vec::new();
-        for member in self.members.iter().cycle().take(clients.min(4 * self.members.len())) {
-            connections.push(Connection(member.connect().await?));
-        }
-        Ok(connections)
+        grpc::connections(&self.addresses(), clients).await
     }
 
     async fn pids(&self) -> Result<Vec<u32>> {
@@ -233,23 +140,68 @@ fn spawn(arguments: &[String], directory: &Path) -> Result<Child> {
 }
 
 impl Member {
-    async fn connect(&self) -> Result<Grpc<Channel>> {
-        let address = format!("http://127.0.0.1:{}", self.client_port);
-        let endpoint = Endpoint::from_shared(address)?
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(10));
-        Ok(Grpc::new(endpoint.connect().await?))
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    async fn connect(&self) -> Result<Connection> {
+        Connection::open(&self.address()).await
     }
 }
 
 impl Etcd {
+    /// The same as [`System::start`], with further options of etcd's.
+    pub async fn start_with(
+        members: usize,
+        place: &Path,
+        further: &[(&str, &str)],
+    ) -> Result<Etcd> {
+        let directory = tempfile::Builder::new().prefix("etcd-").tempdir_in(place)?;
+        let ports = free_ports(2 * members)?;
+        let (peers, clients) = ports.split_at(members);
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let everyone: Vec<String> =
+            (0..members).map(|n| format!("m{n}={}", url(peers[n]))).collect();
+        let began = Instant::now();
+        let mut running = Vec::new();
+        for n in 0..members {
+            let (peer, client) = (url(peers[n]), url(clients[n]));
+            let data = directory.path().join(format!("m{n}")).display().to_string();
+            let name = format!("m{n}");
+            let arguments = [
+                ("--name", name.as_str()),
+                ("--data-dir", &data),
+                ("--listen-peer-urls", &peer),
+                ("--initial-advertise-peer-urls", &peer),
+                ("--listen-client-urls", &client),
+                ("--advertise-client-urls", &client),
+                ("--initial-cluster", &everyone.join(",")),
+                ("--initial-cluster-state", "new"),
+                ("--logger", "zap"),
+            ];
+            let arguments = arguments.iter().chain(further);
+            let arguments: Vec<String> =
+                arguments.flat_map(|(a, b)| [a.to_string(), b.to_string()]).collect();
+            let process = spawn(&arguments, directory.path())?;
+            running.push(Member { arguments, client_port: clients[n], process });
+        }
+        let mut etcd = Etcd { members: running, started_in: Duration::ZERO, directory };
+        etcd.first_write(began).await.with_context(|| etcd.last_words())?;
+        etcd.started_in = began.elapsed();
+        Ok(etcd)
+    }
+
+    /// Where the members serve clients.
+    pub fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(Member::address).collect()
+    }
+
     /// Tries each member in turn until one acknowledges a write.
     async fn first_write(&self, began: Instant) -> Result<()> {
         for attempt in 0.. {
             let member = &self.members[attempt % self.members.len()];
-            if let Ok(mut channel) = member.connect().await
-                && put(&mut channel, "first".into(), "write".into()).await.is_ok()
+            if let Ok(connection) = member.connect().await
+                && connection.put_one("first".into(), "write".into()).await.is_ok()
             {
                 break;
             }
@@ -271,8 +223,8 @@ impl Etcd {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             for (n, member) in self.members.iter().enumerate() {
-                if let Ok(mut channel) = member.connect().await
-                    && let Ok(status) = status(&mut channel).await
+                if let Ok(connection) = member.connect().await
+                    && let Ok(status) = connection.status().await
                     && status.leader != 0
                     && status.header.is_some_and(|header| header.member_id == status.leader)
                 {
@@ -289,8 +241,8 @@ impl Etcd {
         let began = Instant::now();
         for member in &self.members {
             loop {
-                if let Ok(mut channel) = member.connect().await
-                    && get(&mut channel, "first".into(), false).await.is_ok()
+                if let Ok(connection) = member.connect().await
+                    && connection.get_one("first".into(), false).await.is_ok()
                 {
                     break;
                 }
@@ -304,13 +256,13 @@ impl Etcd {
 
 /// Sends a write every 5 ms to the survivors in turn until one of them is acknowledged. Many at
 /// once, because one that was handed to the dead leader is answered only after seconds.
-async fn next_write(survivors: &[Grpc<Channel>], killed: Instant) -> Result<Duration> {
+async fn next_write(survivors: &[Connection], killed: Instant) -> Result<Duration> {
     let mut probes = JoinSet::new();
     for n in 0.. {
         ensure!(killed.elapsed() < PATIENCE, "no write was acknowledged in {PATIENCE:?}");
-        let mut channel = survivors[n % survivors.len()].clone();
+        let survivor = survivors[n % survivors.len()].clone();
         probes.spawn_local(async move {
-            put(&mut channel, "probe".into(), "x".into()).await.map(|()| killed.elapsed())
+            survivor.put_one("probe".into(), "x".into()).await.map(|_| killed.elapsed())
         });
         let pause = tokio::time::sleep(Duration::from_millis(5));
         tokio::pin!(pause);
@@ -326,59 +278,4 @@ async fn next_write(survivors: &[Grpc<Channel>], killed: Instant) -> Result<Dura
         }
     }
     unreachable!("the numbers do not end")
-}
-
-/// A gRPC channel; many requests may be under way in it.
-pub struct Connection(Grpc<Channel>);
-
-impl Target for Connection {
-    async fn put(&self, key: Bytes, value: Bytes) -> Result<(), String> {
-        put(&mut self.0.clone(), key, value).await
-    }
-
-    async fn get(&self, key: Bytes, stale: bool) -> Result<(), String> {
-        // A store that answers without the value must not win.
-        match get(&mut self.0.clone(), key, stale).await? {
-            Some(value) if !value.is_empty() => Ok(()),
-            _ => Err("a key that was written is not there".to_owned()),
-        }
-    }
-}
-
-async fn put(channel: &mut Grpc<Channel>, key: Bytes, value: Bytes) -> Result<(), String> {
-    let response: PutResponse = call(channel, PUT, PutRequest { key, value }).await?;
-    match response.header {
-        Some(header) if header.revision > 0 => Ok(()),
-        _ => Err("etcd acknowledged a write without a revision".to_owned()),
-    }
-}
-
-async fn get(
-    channel: &mut Grpc<Channel>,
-    key: Bytes,
-    stale: bool,
-) -> Result<Option<Bytes>, String> {
-    let request = RangeRequest { key, serializable: stale };
-    let mut response: RangeResponse = call(channel, RANGE, request).await?;
-    Ok(response.kvs.pop().map(|found| found.value))
-}
-
-async fn status(channel: &mut Grpc<Channel>) -> Result<StatusResponse, String> {
-    call(channel, STATUS, StatusRequest {}).await
-}
-
-async fn call<Request, Response>(
-    channel: &mut Grpc<Channel>,
-    path: &'static str,
-    request: Request,
-) -> Result<Response, String>
-where
-    Request: prost::Message + 'static,
-    Response: prost::Message + Default + 'static,
-{
-    channel.ready().await.map_err(|error| error.to_string())?;
-    let path = PathAndQuery::from_static(path);
-    let codec = ProstCodec::<Request, Response>::default();
-    let answer = channel.unary(tonic::Request::new(request), path, codec).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| status.to_string())
 }

@@ -11,38 +11,51 @@
 //! to its host's other guests ("steal") and to other processes here ("others"): where that is more
 //! than a few percent, measure again.
 //!
+//! **Two ways to ours.** `--over native`: by Cap'n Proto on Unix sockets, as programs reach it that
+//! are written for it; etcd is reached over its own gRPC API, since there is no other way. `--over
+//! grpc`: both over etcd's API, by the same code and the same kind of connections. Then there is
+//! also a server that does nothing, to tell what gRPC alone allows.
+//!
 //! **The caveats.** The load comes from the same two cores that the nodes run on, and its cost is
-//! part of each figure: ours over Cap'n Proto on Unix sockets, etcd's over its own gRPC API (there
-//! is no cheaper way to reach it). The cluster that waits for its turn sends heartbeats meanwhile.
-//! etcd runs with its defaults; its election time-out is 1 s, ours 150–300 ms, and that is most of
-//! the difference in fail-over.
+//! part of each figure. The cluster that waits for its turn sends heartbeats meanwhile. etcd runs
+//! with its defaults; its election time-out is 1 s, ours 150–300 ms, and that is most of the
+//! difference in fail-over.
 
 mod etcd;
+mod forgetting;
+mod grpc;
 mod machine;
+mod many_keys;
+mod nothing;
 mod ours;
+mod over_grpc;
 mod report;
 mod sample;
 mod system;
+mod throughput;
+mod watchers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use kvraft::client::load::{self, Mix, Report as Measured, Workload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::etcd::Etcd;
-use crate::machine::{Machine, Span};
+use crate::machine::Machine;
 use crate::ours::Ours;
-use crate::report::{Comparison, Report, Times};
+use crate::over_grpc::OverGrpc;
+use crate::report::{Report, Times};
 use crate::system::System;
 
 /// Measures kvraft against etcd on this machine, in interleaved rounds.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "make bench ARGS=…", no_binary_name = false)]
 pub struct Options {
+    /// How kvraft is reached.
+    #[arg(long, default_value = "native")]
+    over: Over,
     /// Sizes of the clusters.
     #[arg(long, value_delimiter = ',', default_values_t = [3, 5])]
     members: Vec<usize>,
@@ -68,15 +81,46 @@ pub struct Options {
     /// How often to measure from the leader's SIGKILL to the next acknowledged write; 0: not.
     #[arg(long, default_value_t = 10)]
     failovers: usize,
+    /// Over gRPC: watchers of one prefix, and whether every event reaches each of them; 0: not.
+    #[arg(long, default_value_t = 0)]
+    watchers: u64,
     /// Leave out the memory of nodes that hold just the sample data.
     #[arg(long)]
     no_memory: bool,
+    /// Over gRPC: writes after which to look at the memory of nodes that keep the last 1,000
+    /// revisions; 0: not.
+    #[arg(long, default_value_t = 0)]
+    forgetting: u64,
+    /// Over gRPC: keys whose memory to measure, and how soon a node that has them is back; 0: not.
+    #[arg(long, default_value_t = 0)]
+    many_keys: u64,
     /// Also write everything, round by round, to this file.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Cargo passes it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
+    /// Be a server that does nothing but answer values of so many bytes.
+    #[arg(long, hide = true)]
+    serve_nothing: Option<usize>,
+}
+
+/// How kvraft is reached.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Over {
+    /// By its own client, on Unix sockets.
+    Native,
+    /// As etcd is.
+    Grpc,
+}
+
+impl Over {
+    fn as_str(self) -> &'static str {
+        match self {
+            Over::Native => "native",
+            Over::Grpc => "grpc",
+        }
+    }
 }
 
 /// One kind of operation.
@@ -87,22 +131,17 @@ pub enum Op {
     Get,
     /// etcd calls it serializable.
     StaleGet,
+    /// A transaction that puts if the key was changed last when this client did so.
+    Swap,
 }
 
 impl Op {
-    fn mix(self) -> Mix {
-        match self {
-            Op::Put => Mix::Put,
-            Op::Get => Mix::Get,
-            Op::StaleGet => Mix::StaleGet,
-        }
-    }
-
     fn as_str(self) -> &'static str {
         match self {
             Op::Put => "put",
             Op::Get => "get",
             Op::StaleGet => "stale-get",
+            Op::Swap => "swap",
         }
     }
 }
@@ -118,7 +157,7 @@ fn main() -> ExitCode {
     let outcome = local.block_on(&runtime, async {
         // Whichever ends first drops the other: clusters, directories and all.
         tokio::select! {
-            outcome = run(&options) => outcome.map(|()| ExitCode::SUCCESS),
+            outcome = begin(&options) => outcome.map(|()| ExitCode::SUCCESS),
             signal = interrupted() => signal.map(|()| ExitCode::from(130)),
         }
     });
@@ -139,26 +178,37 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-async fn run(options: &Options) -> Result<()> {
+async fn begin(options: &Options) -> Result<()> {
+    if let Some(value_bytes) = options.serve_nothing {
+        return nothing::serve(value_bytes).await;
+    }
     ensure!(options.rounds > 0 && options.seconds > 0.0, "--rounds and --seconds must be positive");
     ensure!(options.keys > 0, "--keys must be positive");
     ensure!(!options.clients.contains(&0), "--clients: at least one");
     ensure!(!options.members.contains(&0), "--members: at least one");
+    let only_grpc = options.forgetting > 0 || options.many_keys > 0 || options.watchers > 0;
+    ensure!(
+        !only_grpc || options.over == Over::Grpc,
+        "--forgetting, --many-keys and --watchers want --over grpc"
+    );
     let place = tempfile::Builder::new()
         .prefix("against-etcd-")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .context("a directory on the disk of the build")?;
     let mut report = Report::new(options, Machine::describe(place.path())?, etcd::version()?);
     report.print_head();
-    for &members in &options.members {
-        throughput(options, members, &place, &mut report).await?;
+    match options.over {
+        Over::Native => run::<Ours>(options, &place, &mut report).await?,
+        Over::Grpc => run::<OverGrpc>(options, &place, &mut report).await?,
     }
-    let most = options.members.iter().copied().max().unwrap_or(5);
-    if options.starts > 0 {
-        report.times(starts(options.starts, most, &place).await?);
+    if options.forgetting > 0 {
+        forgetting::run(options, &place, &mut report).await?;
     }
-    if options.failovers > 0 || !options.no_memory {
-        loaded(options, most, &place, &mut report).await?;
+    if options.watchers > 0 {
+        watchers::run(options, &place, &mut report).await?;
+    }
+    if options.many_keys > 0 {
+        many_keys::run(options, &place, &mut report).await?;
     }
     if let Some(path) = &options.json {
         report.write_json(path)?;
@@ -166,78 +216,32 @@ async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// All operations and numbers of clients on a pair of clusters of one size.
-async fn throughput(
+async fn run<O: System>(
     options: &Options,
-    members: usize,
     place: &tempfile::TempDir,
     report: &mut Report,
 ) -> Result<()> {
-    let ours = Ours::start(members, place.path()).await?;
-    let etcd = Etcd::start(members, place.path()).await?;
-    let mut workload = Workload {
-        mix: Mix::Put,
-        clients: 64,
-        value_bytes: options.value_bytes,
-        keys: options.keys,
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs_f64(options.seconds),
-        seed: 1,
-    };
-    fill(&ours, &workload).await?;
-    fill(&etcd, &workload).await?;
-    for &op in &options.ops {
-        for &clients in &options.clients {
-            (workload.mix, workload.clients) = (op.mix(), clients);
-            let our_connections = ours.connections(clients).await?;
-            let etcd_connections = etcd.connections(clients).await?;
-            let mut comparison = Comparison::new(members, op, clients);
-            for n in 0..options.rounds {
-                workload.seed = n as u64;
-                comparison.ours.push(round(&ours, &our_connections, &workload).await?);
-                comparison.etcd.push(round(&etcd, &etcd_connections, &workload).await?);
-            }
-            report.comparison(comparison);
-        }
+    for &members in &options.members {
+        throughput::run::<O>(options, members, place, report).await?;
     }
-    ours.stop().await?;
-    etcd.stop().await
+    let most = options.members.iter().copied().max().unwrap_or(5);
+    if options.starts > 0 {
+        report.times(starts::<O>(options.starts, most, place).await?);
+    }
+    if options.failovers > 0 || !options.no_memory {
+        loaded::<O>(options, most, place, report).await?;
+    }
+    Ok(())
 }
 
-/// Writes every key once.
-async fn fill<S: System>(system: &S, workload: &Workload) -> Result<()> {
-    let connections = system.connections(64).await?;
-    let filled = load::fill(&connections, workload).await;
-    filled.map_err(|error| anyhow!("filling {}: {error}", S::NAME))
-}
-
-/// One round on one cluster, with what it cost the machine.
-async fn round<S: System>(
-    system: &S,
-    connections: &[S::Connection],
-    workload: &Workload,
-) -> Result<(Measured, Span)> {
-    // The first half second fills caches and windows and is not counted.
-    let warm_up = Workload { duration: Duration::from_millis(500), ..workload.clone() };
-    load::run(connections, &warm_up).await;
-    let pids = system.pids().await?;
-    let before = Machine::now(&pids)?;
-    let measured = load::run(connections, workload).await;
-    let span = before.until(&Machine::now(&pids)?);
-    ensure!(
-        measured.operations > 0,
-        "{} completed nothing in {:?}: {}",
-        S::NAME,
-        workload.duration,
-        measured.first_error.as_deref().unwrap_or("no error either")
-    );
-    Ok((measured, span))
-}
-
-async fn starts(count: usize, members: usize, place: &tempfile::TempDir) -> Result<Times> {
+async fn starts<O: System>(
+    count: usize,
+    members: usize,
+    place: &tempfile::TempDir,
+) -> Result<Times> {
     let mut times = Times::new("from start to the first acknowledged write", members);
     for _ in 0..count {
-        let ours = Ours::start(members, place.path()).await?;
+        let ours = O::start(members, place.path()).await?;
         times.ours.push(ours.started_in());
         ours.stop().await?;
         let etcd = Etcd::start(members, place.path()).await?;
@@ -248,13 +252,13 @@ async fn starts(count: usize, members: usize, place: &tempfile::TempDir) -> Resu
 }
 
 /// Fresh clusters that hold the sample data: their memory, and how they get over losing a leader.
-async fn loaded(
+async fn loaded<O: System>(
     options: &Options,
     members: usize,
     place: &tempfile::TempDir,
     report: &mut Report,
 ) -> Result<()> {
-    let mut ours = Ours::start(members, place.path()).await?;
+    let mut ours = O::start(members, place.path()).await?;
     let mut etcd = Etcd::start(members, place.path()).await?;
     let data = sample::read(SAMPLE.as_ref()).await?;
     sample::load(&ours.connections(64).await?, &data).await.context("kvraft")?;

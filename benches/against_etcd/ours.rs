@@ -1,23 +1,31 @@
-//! A kvraft cluster, started and stopped as a person would: by `kvctl`.
+//! A kvraft cluster, started and stopped as a person would: by `kvctl`; and its native client.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use kvraft::client::load::Target;
-use kvraft::client::{Client, Options};
-use kvraft::config::Address;
+use kvraft::client::{Client, Options, Swap as Swapped};
+use kvraft::config::{Address, ClusterConfig};
 use kvraft::control::{ClusterStatus, SupervisorClient};
+use kvraft::kv::Expected;
 use kvraft::replica::Consistency;
+use kvraft::retention::Retention;
+use kvraft::types::Revision;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::system::System;
+use crate::system::{Swap, System};
 
 const NAME: &str = "bench";
-/// Built by cargo for this benchmark, in the same profile.
-const KVCTL: &str = env!("CARGO_BIN_EXE_kvctl");
+/// Built by cargo for this benchmark, in the same profile. `KVCTL` names another one, of a build
+/// that this one is to be compared with.
+fn binary() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_kvctl").into();
+    std::env::var_os("KVCTL").map_or_else(built, PathBuf::from)
+}
 /// The longest that anything here waits for a cluster that should work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,13 +48,13 @@ impl Drop for Ours {
 
 /// Runs kvctl on the cluster under `home`, and shows what it said if it fails.
 fn kvctl(home: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(KVCTL)
+    let output = Command::new(binary())
         .args(arguments)
         .args(["--name", NAME])
         .env("KVRAFT_HOME", home)
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("running {KVCTL}"))?;
+        .with_context(|| format!("running {}", binary().display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "kvctl {} failed:\n{said}", arguments.join(" "));
     Ok(())
@@ -64,6 +72,17 @@ impl System for Ours {
         let client = ours.client().await?;
         client.put("first", "write").await.context("the first write")?;
         ours.started_in = began.elapsed();
+        Ok(ours)
+    }
+
+    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Ours> {
+        let ours = Ours::start(members, place).await?;
+        kvctl(ours.home.path(), &["cluster", "down"])?;
+        let file = ours.home.path().join(NAME).join("cluster.toml");
+        let mut config = ClusterConfig::read(&file)?;
+        config.storage.history = Retention::Revisions(revisions);
+        fs::write(&file, config.to_commented_toml())?;
+        kvctl(ours.home.path(), &["cluster", "up"])?;
         Ok(ours)
     }
 
@@ -111,14 +130,14 @@ impl Ours {
         self.home.path().display().to_string()
     }
 
-    async fn status(&self) -> Result<ClusterStatus> {
+    pub async fn status(&self) -> Result<ClusterStatus> {
         let socket = self.home.path().join(NAME).join("supervisor.sock");
         let supervisor = SupervisorClient::connect(&Address::Unix(socket)).await?;
         Ok(supervisor.status().await?)
     }
 
     /// Waits until every node runs and has caught up.
-    async fn ready(&self) -> Result<ClusterStatus> {
+    pub async fn ready(&self) -> Result<ClusterStatus> {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             let status = self.status().await?;
@@ -131,6 +150,36 @@ impl Ours {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bail!("not every node was ready within {PATIENCE:?}");
+    }
+
+    /// Kills a follower, and measures until it is ready again.
+    pub async fn bring_back_one(&self) -> Result<Duration> {
+        let status = self.ready().await?;
+        let follower = status.nodes.iter().find(|node| Some(node.node) != status.leader);
+        let follower = follower.context("a cluster of several has a follower")?;
+        let (node, old) = (follower.node, follower.pid.context("the follower's process")?);
+        let pid = i32::try_from(old).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, Signal::KILL).context("killing a follower")?;
+        let killed = Instant::now();
+        while killed.elapsed() < PATIENCE {
+            let status = self.status().await?;
+            let again = status.node(node).is_some_and(|it| {
+                it.pid.is_some_and(|pid| pid != old) && it.report.as_ref().is_some_and(|r| r.ready)
+            });
+            if again {
+                return Ok(killed.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("the follower was not back within {PATIENCE:?}");
+    }
+
+    /// Stops all nodes, and measures from their start until all are ready.
+    pub async fn bring_back_all(&self) -> Result<Duration> {
+        kvctl(self.home.path(), &["cluster", "down"])?;
+        let began = Instant::now();
+        kvctl(self.home.path(), &["cluster", "up", "--timeout", "60s"])?;
+        Ok(began.elapsed())
     }
 
     async fn client(&self) -> Result<Client> {
@@ -157,5 +206,19 @@ impl Target for Connection {
             Some(item) if !item.value.is_empty() => Ok(()),
             _ => Err("a key that was written is not there".to_owned()),
         }
+    }
+}
+
+impl Swap for Connection {
+    async fn swap(&self, key: Bytes, since: u64, value: Bytes) -> Result<Result<u64, u64>, String> {
+        let expected = match since {
+            0 => Expected::Absent,
+            since => Expected::ModRevision(Revision(since)),
+        };
+        let swapped = self.0.compare_and_swap(key, expected, value).await;
+        Ok(match swapped.map_err(|error| error.to_string())? {
+            Swapped::Swapped { revision } => Ok(revision.0),
+            Swapped::Unchanged { found, .. } => Err(found.map_or(0, |it| it.mod_revision.0)),
+        })
     }
 }

@@ -17,11 +17,14 @@ pub struct Comparison {
     clients: usize,
     pub ours: Vec<(Measured, Span)>,
     pub etcd: Vec<(Measured, Span)>,
+    /// Of a server that does nothing, where that was asked.
+    pub nothing: Vec<(Measured, Span)>,
 }
 
 impl Comparison {
     pub fn new(members: usize, op: Op, clients: usize) -> Comparison {
-        Comparison { members, op, clients, ours: Vec::new(), etcd: Vec::new() }
+        let (ours, etcd, nothing) = Default::default();
+        Comparison { members, op, clients, ours, etcd, nothing }
     }
 }
 
@@ -125,6 +128,10 @@ pub struct Report {
     comparisons: Vec<Value>,
     times: Vec<Value>,
     memory: Vec<Value>,
+    /// What other parts tell, in their own form.
+    pub forgetting: Value,
+    pub many_keys: Value,
+    pub watchers: Value,
 }
 
 impl Report {
@@ -136,6 +143,9 @@ impl Report {
             comparisons: Vec::new(),
             times: Vec::new(),
             memory: Vec::new(),
+            forgetting: Value::Null,
+            many_keys: Value::Null,
+            watchers: Value::Null,
         }
     }
 
@@ -143,9 +153,10 @@ impl Report {
         let Machine { cores, processor, kernel, file_system } = &self.machine;
         let options = &self.options;
         println!(
-            "kvraft {} ({}) against etcd {}, both with fsync on",
+            "kvraft {} ({}, {}) against etcd {}, both with fsync on",
             kvraft::observe::VERSION,
             kvraft::observe::COMMIT,
+            self.options.over.as_str(),
             self.etcd_version
         );
         println!("{cores} × {processor}, Linux {kernel}, {file_system}");
@@ -156,7 +167,7 @@ impl Report {
     }
 
     pub fn comparison(&mut self, comparison: Comparison) {
-        let Comparison { members, op, clients, ours, etcd } = comparison;
+        let Comparison { members, op, clients, ours, etcd, nothing } = comparison;
         let (a, b) = (Medians::of(&ours), Medians::of(&etcd));
         println!("\n{members} members, {}, {clients} client(s)", op.as_str());
         println!(
@@ -173,7 +184,12 @@ impl Report {
             a.cpu_micros / b.cpu_micros,
             a.resident_mib / b.resident_mib
         );
-        for (name, rounds) in [("kvraft", &ours), ("etcd", &etcd)] {
+        let ceiling = (!nothing.is_empty()).then(|| Medians::of(&nothing));
+        if let Some(ceiling) = &ceiling {
+            ceiling.print("nothing");
+            println!("  kvraft's share of it{:>6.2}", a.per_second / ceiling.per_second);
+        }
+        for (name, rounds) in [("kvraft", &ours), ("etcd", &etcd), ("nothing", &nothing)] {
             if let Some(error) = rounds.iter().find_map(|(m, _)| m.first_error.as_ref()) {
                 println!("  first error of {name}: {error}");
             }
@@ -188,6 +204,7 @@ impl Report {
                 "p50": a.p50 / b.p50, "p99": a.p99 / b.p99,
                 "cpu": a.cpu_micros / b.cpu_micros,
             },
+            "nothing": ceiling.map(|it| json!({ "median": it.json(), "rounds": rounds(&nothing) })),
         }));
     }
 
@@ -230,13 +247,14 @@ impl Report {
             "schema_version": 1,
             "kvraft": {
                 "version": kvraft::observe::VERSION, "commit": kvraft::observe::COMMIT,
-                "durability": "fsync", "transport": "unix",
+                "durability": "fsync", "transport": "unix", "over": options.over.as_str(),
             },
             "etcd": { "version": self.etcd_version, "durability": "fsync", "transport": "tcp" },
             "machine": self.machine,
             "keys": options.keys, "value_bytes": options.value_bytes,
             "seconds_per_round": options.seconds, "rounds": options.rounds,
             "comparisons": self.comparisons, "times": self.times, "memory": self.memory,
+            "forgetting": self.forgetting, "many_keys": self.many_keys, "watchers": self.watchers,
         });
         let text = serde_json::to_string_pretty(&all)? + "\n";
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;

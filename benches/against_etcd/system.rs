@@ -4,17 +4,33 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use bytes::Bytes;
 use kvraft::client::load::Target;
+
+/// A store that also swaps.
+pub trait Swap {
+    /// Sets `key` to `value` if it was changed last at the revision `since` (0: if it is not
+    /// there): the new revision, or else the one at which it was changed.
+    fn swap(
+        &self,
+        key: Bytes,
+        since: u64,
+        value: Bytes,
+    ) -> impl Future<Output = Result<Result<u64, u64>, String>>;
+}
 
 /// A running cluster. Dropped, it ends at once and leaves no process; its data goes with the
 /// directory it was started in.
 pub trait System: Sized {
     const NAME: &'static str;
     /// One of the connections that clients share.
-    type Connection: Target;
+    type Connection: Target + Swap;
 
     /// Starts a new cluster under `place`; returns once it has acknowledged a write.
     async fn start(members: usize, place: &Path) -> Result<Self>;
+
+    /// The same, and by itself it keeps the last so many revisions and no more.
+    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Self>;
 
     /// How long [`System::start`] took from the first spawned process to the acknowledgement.
     fn started_in(&self) -> Duration;

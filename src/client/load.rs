@@ -161,6 +161,27 @@ struct Tally {
 
 /// Runs `workload` against `targets` (the clients are spread over them evenly).
 pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
+    let value = value(workload.value_bytes);
+    drive(targets, workload, async |target: &T, _, random: &mut Random| {
+        let key = key(random.below(workload.keys.max(1)));
+        match workload.mix {
+            Mix::Put => target.put(key, value.clone()).await,
+            Mix::Get => target.get(key, false).await,
+            Mix::StaleGet => target.get(key, true).await,
+            Mix::Mixed if random.chance(0.5) => target.put(key, value.clone()).await,
+            Mix::Mixed => target.get(key, false).await,
+        }
+    })
+    .await
+}
+
+/// Runs `workload`, except that its clients do what `operate` does: it is told the client's number,
+/// from 0, and draws keys from what is random in that client.
+pub async fn drive<T>(
+    targets: &[T],
+    workload: &Workload,
+    operate: impl AsyncFn(&T, usize, &mut Random) -> Result<(), String>,
+) -> Report {
     let begin = Instant::now() + workload.warm_up;
     let report = Report {
         operations: 0,
@@ -172,10 +193,9 @@ pub async fn run<T: Target>(targets: &[T], workload: &Workload) -> Report {
     };
     let end = begin + workload.duration;
     let tally = RefCell::new(Tally { report, begin, end, last: None });
-    let value = value(workload.value_bytes);
     let mut clients: FuturesUnordered<_> = (0..workload.clients)
         .zip(targets.iter().cycle())
-        .map(|(number, target)| client(target, workload, number as u64, &value, &tally))
+        .map(|(number, target)| client(target, number, workload.seed, &operate, &tally))
         .collect();
     while clients.next().await.is_some() {}
     drop(clients);
@@ -188,14 +208,14 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// One client: operation after operation until time is over.
-async fn client<T: Target>(
+async fn client<T>(
     target: &T,
-    workload: &Workload,
-    number: u64,
-    value: &Bytes,
+    number: usize,
+    seed: u64,
+    operate: &impl AsyncFn(&T, usize, &mut Random) -> Result<(), String>,
     tally: &RefCell<Tally>,
 ) {
-    let seed = workload.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let seed = seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut random = Random::from_seed(seed);
     let end = tally.borrow().end;
     loop {
@@ -203,14 +223,7 @@ async fn client<T: Target>(
         if began >= end {
             return;
         }
-        let key = key(random.below(workload.keys.max(1)));
-        let result = match workload.mix {
-            Mix::Put => target.put(key, value.clone()).await,
-            Mix::Get => target.get(key, false).await,
-            Mix::StaleGet => target.get(key, true).await,
-            Mix::Mixed if random.chance(0.5) => target.put(key, value.clone()).await,
-            Mix::Mixed => target.get(key, false).await,
-        };
+        let result = operate(target, number, &mut random).await;
         let failed = result.is_err();
         tally.borrow_mut().record(began, result);
         if failed {

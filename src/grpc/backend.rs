@@ -7,14 +7,23 @@ use futures::future::LocalBoxFuture;
 
 use super::snapshot::SnapshotBytes;
 use super::watch::Hub;
-use crate::kv::Machine;
-use crate::replica::{Order, OrderResult, ReplicaStatus, Request, Response};
+use crate::kv::{Answer, Machine, Query};
+use crate::replica::{Consistency, Order, OrderResult, ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node, as its clients' services see it.
 pub trait Backend {
     /// Asks the replica; the answer comes some turns later, or after `timeout` that it did not.
     fn ask(&self, request: Request, timeout: Duration) -> LocalBoxFuture<'static, Response>;
+
+    /// Answers a valid query from the state here: as it is, or once it is known to be recent
+    /// enough, for which it waits no longer than `timeout`.
+    fn look(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> LocalBoxFuture<'static, Result<Answer, Response>>;
 
     /// All of it: dear, and not for every call.
     fn status(&self) -> ReplicaStatus;

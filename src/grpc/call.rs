@@ -6,24 +6,22 @@
 //! few and then makes it wait for the client: a client that does not read holds up its own stream
 //! and no more. When the client goes away, serving ends where it stands.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::backend::Backend;
+use super::message::{self, MAX_MESSAGE_BYTES};
 use super::status;
-
-/// Bytes of a message to the server, as etcd: its limit on a request, and half a mebibyte.
-const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
 /// A call that sets no time for itself is answered within this; etcd's own limit.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(7);
@@ -76,7 +74,12 @@ impl Call {
         A: prost::Message + 'static,
     {
         let limit = self.limit;
-        let answered = tokio::time::timeout(limit, self.patient(answer)).await;
+        let mut answered = pin!(self.patient(answer));
+        // Much is there and answered at once, and needs no timer.
+        if let Poll::Ready(response) = futures::poll!(&mut answered) {
+            return response;
+        }
+        let answered = tokio::time::timeout(limit, answered).await;
         answered.unwrap_or_else(|_| status::timed_out().into_http())
     }
 
@@ -90,10 +93,15 @@ impl Call {
         A: prost::Message + 'static,
     {
         let timeout = self.timeout();
-        let once = Once { answer: Some(answer), timeout, message: std::marker::PhantomData };
-        let mut response = grpc::<M, A>().unary(once, self.request).await;
-        reword(response.headers_mut());
-        response
+        let (head, body) = self.request.into_parts();
+        let answered = match message::receive(&head.headers, body).await {
+            Ok(message) => answer(message, timeout).await,
+            Err(status) => Err(status),
+        };
+        match answered {
+            Ok(answer) => message::send(&answer),
+            Err(status) => status.into_http(),
+        }
     }
 
     /// Messages in, messages out, until `serve` is done or the client has gone away.
@@ -172,30 +180,6 @@ async fn leaderless(backend: &dyn Backend) {
     }
 }
 
-struct Once<F, M> {
-    answer: Option<F>,
-    timeout: Duration,
-    message: std::marker::PhantomData<M>,
-}
-
-impl<F, M, A> UnaryService<M> for Once<F, M>
-where
-    F: AsyncFnOnce(M, Duration) -> Result<A, Status> + 'static,
-    M: 'static,
-    A: 'static,
-{
-    type Response = A;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<A>, Status>>>>;
-
-    fn call(&mut self, request: tonic::Request<M>) -> Self::Future {
-        let (answer, timeout) = (self.answer.take(), self.timeout);
-        Box::pin(async move {
-            let answer = answer.ok_or_else(|| Status::internal("a call is answered once"))?;
-            answer(request.into_inner(), timeout).await.map(Response::new)
-        })
-    }
-}
-
 /// Both ends of a stream, to be parted: the library wants to move what serves it between threads,
 /// and these may be; what truly serves stays where it is.
 struct Ends<M, A> {
@@ -223,27 +207,8 @@ struct Outgoing<A>(mpsc::Receiver<Result<A, Status>>);
 impl<A> Stream for Outgoing<A> {
     type Item = Result<A, Status>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)
-    }
-}
-
-/// The library's own refusal of a message that is too large becomes etcd's.
-fn reword(headers: &mut HeaderMap) {
-    let is_too_large = headers.get("grpc-status").is_some_and(|code| code == "11");
-    let message = headers.get("grpc-message").and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let found = message
-        .strip_prefix("Error,%20decoded%20message%20length%20too%20large:%20found%20")
-        .and_then(|rest| rest.split('%').next())
-        .and_then(|bytes| bytes.parse::<u64>().ok());
-    let Some(found) = found.filter(|_| is_too_large) else { return };
-    let text = format!("grpc: received message larger than max ({found} vs. {MAX_MESSAGE_BYTES})");
-    if let Ok(text) = HeaderValue::from_str(&text.replace(' ', "%20")) {
-        headers.insert("grpc-status", HeaderValue::from_static("8"));
-        headers.insert("grpc-message", text);
     }
 }
 
@@ -265,6 +230,8 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

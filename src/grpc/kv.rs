@@ -12,6 +12,7 @@ use super::backend::Backend;
 use super::call::Call;
 use super::header::header;
 use super::pb::etcdserverpb as pb;
+use super::pb::etcdserverpb::request_op;
 use super::{convert, status};
 use crate::kv::{
     Answer, Command, Effect, Operation, Outcome, PutRequest, Query, RangeRequest, RequestOp,
@@ -175,8 +176,12 @@ impl Kv {
         request: pb::TxnRequest,
         timeout: Duration,
     ) -> Result<pb::TxnResponse, Status> {
+        let consistency = consistency(&request);
         let transaction = convert::transaction(request)?;
-        let (revision, result) = self.transact(transaction, timeout).await?;
+        let (revision, result) = match transaction.only_reads() {
+            true => self.read_together(transaction, consistency, timeout).await?,
+            false => self.transact(transaction, timeout).await?,
+        };
         let changed = convert::has_changed(&result.responses);
         let before = Revision(revision.0 - u64::from(changed));
         Ok(pb::TxnResponse {
@@ -184,6 +189,18 @@ impl Kv {
             succeeded: result.succeeded,
             responses: convert::responses(&result, before),
         })
+    }
+
+    /// A transaction that only reads is a query: it needs no place in the log.
+    async fn read_together(
+        &self,
+        transaction: Transaction,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<(Revision, TransactionResult), Status> {
+        let query = Query::Transaction(transaction);
+        let answer = self.query(query, consistency, timeout).await?;
+        Ok((answer.revision, answer.transaction.ok_or_else(another_kind)?))
     }
 
     pub async fn compact(
@@ -229,17 +246,23 @@ impl Kv {
         timeout: Duration,
     ) -> Result<Answer, Status> {
         query.validate().map_err(|invalid| status::of_invalid(&invalid))?;
-        let request = Request::Read { query: query.encode(), consistency };
-        let answer: Bytes = match self.backend.ask(request, timeout).await {
-            Response::Answer(bytes) => bytes,
-            other => return Err(status::of_response(&other)),
-        };
-        let answer = decoded(Answer::decode(&answer))?;
+        let looked = self.backend.look(query, consistency, timeout).await;
+        let answer = looked.map_err(|response| status::of_response(&response))?;
         match answer.refused {
             Some(refusal) => Err(status::of_refusal(refusal)),
             None => Ok(answer),
         }
     }
+}
+
+/// How fresh a transaction must be that only reads: as the strictest of its ranges.
+fn consistency(request: &pb::TxnRequest) -> Consistency {
+    let mut operations = request.success.iter().chain(&request.failure);
+    let serializable = operations.all(|operation| match &operation.request {
+        Some(request_op::Request::RequestRange(range)) => range.serializable,
+        _ => false,
+    });
+    if serializable { Consistency::Stale } else { Consistency::Linearizable }
 }
 
 pub(super) fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {

@@ -21,10 +21,12 @@ use super::maintenance::Maintenance;
 use super::reflection::Reflection;
 use super::status;
 use super::watch::WatchService;
+use super::youth::Youth;
 
 /// The services of one connection.
 pub struct Routes {
     backend: Rc<dyn Backend>,
+    youth: Rc<Youth>,
     kv: Rc<Kv>,
     leases: Rc<Leases>,
     lock: Rc<Lock>,
@@ -36,7 +38,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    pub fn new(backend: Rc<dyn Backend>) -> Routes {
+    pub fn new(backend: Rc<dyn Backend>, youth: Rc<Youth>) -> Routes {
         let kv = Rc::new(Kv { backend: Rc::clone(&backend) });
         let leases = Rc::new(Leases { kv: Rc::clone(&kv) });
         let own = (Rc::clone(&kv), Rc::clone(&leases));
@@ -51,6 +53,7 @@ impl Routes {
             watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
             auth: Rc::new(Auth { backend: Rc::clone(&backend) }),
             backend,
+            youth,
         }
     }
 
@@ -69,6 +72,9 @@ impl Routes {
         }
         if self.backend.is_learner() && !learners_may(service, method) {
             return status::not_at_learner().into_http();
+        }
+        if !matches!(service, "etcdserverpb.Maintenance" | "grpc.health.v1.Health") {
+            self.youth.over(&*self.backend).await;
         }
         let answered = match service {
             "etcdserverpb.KV" => self.kv.clone().route(method, call).await,

@@ -25,8 +25,10 @@ use tonic::body::Body;
 
 use super::backend::Backends;
 use super::gateway::{Gateway, MetricsPage};
+use super::gather::Gather;
 use super::routes::Routes;
 use super::status;
+use super::youth::Youth;
 use crate::observe::{Guest, GuestBody};
 
 /// What every connection of HTTP/2 begins with, and none of HTTP/1.1.
@@ -72,12 +74,14 @@ pub struct Server {
     backends: Backends,
     permits: Arc<Semaphore>,
     metrics: MetricsPage,
+    youth: Rc<Youth>,
 }
 
 impl Server {
     pub fn new(limits: GrpcLimits, backends: Backends, metrics: MetricsPage) -> Server {
         let permits = Arc::new(Semaphore::new(limits.all_streams));
-        Server { limits, backends, permits, metrics }
+        let youth = Rc::new(Youth::begin());
+        Server { limits, backends, permits, metrics, youth }
     }
 
     /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
@@ -122,7 +126,7 @@ impl Server {
     }
 
     async fn http2(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
-        let routes = Rc::new(Routes::new((self.backends)()));
+        let routes = Rc::new(Routes::new((self.backends)(), Rc::clone(&self.youth)));
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (routes, permits) = (Rc::clone(&routes), Arc::clone(&self.permits));
             let limit = self.limits.call;
@@ -139,7 +143,9 @@ impl Server {
             .keep_alive_interval(self.limits.ping)
             .keep_alive_timeout(self.limits.pong)
             .max_header_list_size(16 << 10)
-            .serve_connection(TokioIo::new(stream), service)
+            // No client of gRPC looks at it.
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(Gather(stream)), service)
             .await;
         tracing::trace!(?ended, "a gRPC connection ended");
     }
@@ -161,7 +167,7 @@ impl Server {
 
     /// For one connection.
     fn gateway(&self) -> Gateway {
-        let routes = Rc::new(Routes::new((self.backends)()));
+        let routes = Rc::new(Routes::new((self.backends)(), Rc::clone(&self.youth)));
         Gateway {
             calls: Rc::new(move |request, limit, permit| {
                 let routes = Rc::clone(&routes);

@@ -39,6 +39,11 @@ pub fn request_too_large() -> Status {
     Status::new(Code::InvalidArgument, "etcdserver: request is too large")
 }
 
+pub fn message_too_large(bytes: usize, most: usize) -> Status {
+    let text = format!("grpc: received message larger than max ({bytes} vs. {most})");
+    Status::new(Code::ResourceExhausted, text)
+}
+
 pub fn compacted() -> Status {
     Status::new(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
 }

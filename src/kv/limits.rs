@@ -129,6 +129,8 @@ pub enum Invalid {
     ValueProvided,
     #[error("lease is provided: it is to be ignored, so leave it out")]
     LeaseProvided,
+    #[error("a transaction that may change something is no query: it is a command")]
+    NoQuery,
     #[error("a lease's id must not be zero: draw one")]
     ZeroLease,
     #[error("a lease lasts from 1 to {MAX_LEASE_TTL} seconds, not {ttl}")]
@@ -250,8 +252,15 @@ impl PutRequest {
 impl Query {
     /// Whether the query may be asked. Call it before [`Query::encode`].
     pub fn validate(&self) -> Result<(), Invalid> {
-        if let Query::Get { key } = self {
-            non_empty(key)?;
+        match self {
+            Query::Get { key } => non_empty(key)?,
+            Query::Transaction(transaction) => {
+                transaction.validate()?;
+                if !transaction.only_reads() {
+                    return Err(Invalid::NoQuery);
+                }
+            }
+            Query::Range(_) | Query::Lease { .. } | Query::Leases { .. } | Query::Revision => {}
         }
         small_enough(self.encoded_bytes())
     }

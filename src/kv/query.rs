@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{KeyValue, Refusal};
+use super::{KeyValue, Refusal, Transaction, TransactionResult};
 use crate::types::{LeaseId, Revision};
 
 /// A question to the state machine; it changes nothing.
@@ -24,6 +24,11 @@ pub enum Query {
     Leases {
         after: LeaseId,
     },
+    /// The store's revision and nothing else: what everybody's answer says. Asked linearizably, it
+    /// tells how far this replica is.
+    Revision,
+    /// A transaction that [only reads](Transaction::only_reads): several ranges of one moment.
+    Transaction(Transaction),
 }
 
 /// Which keys are read, as of when, and how they are answered.
@@ -91,6 +96,8 @@ pub struct Answer {
     pub count: u64,
     /// Ascending by id.
     pub leases: Vec<LeaseStatus>,
+    /// Of a transaction.
+    pub transaction: Option<TransactionResult>,
     /// There is no answer, and why.
     pub refused: Option<Refusal>,
 }

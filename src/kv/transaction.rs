@@ -22,6 +22,17 @@ pub struct Transaction {
     pub failure: Vec<RequestOp>,
 }
 
+impl Transaction {
+    /// Whether it changes nothing, whichever way it goes.
+    pub fn only_reads(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|operation| match operation {
+            RequestOp::Range(_) => true,
+            RequestOp::Put(_) | RequestOp::DeleteRange(_) => false,
+            RequestOp::Transaction(inner) => inner.only_reads(),
+        })
+    }
+}
+
 /// What every key of a range must be like.
 ///
 /// If there is no key in the range, the numbers are compared to zero, so that "version 0" means

@@ -83,6 +83,11 @@ impl Desk {
         self.waiting.get()
     }
 
+    /// Whether no request is taken any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Takes no request from now on.
     pub fn close(&self) {
         self.closed.set(true);

@@ -15,6 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use super::peers::Peers;
 use crate::consensus::Role;
 use crate::consensus::raft::Message;
+use crate::kv::Answer;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
 use crate::replica::{Order, OrderResult, PeerMessage, Refused, ReplicaStatus, Response};
 use crate::rpc::ServerCounters;
@@ -45,9 +46,12 @@ const OUTCOMES: [&str; 10] = [
     "repairing",
 ];
 
+/// Where `ok` stands among them.
+const OK: usize = 0;
+
 fn outcome(response: &Response) -> usize {
     match response {
-        Response::Written(_) | Response::Answer(_) | Response::Member(_) => 0,
+        Response::Written(_) | Response::Answer(_) | Response::Member(_) => OK,
         Response::Unknown(_) => 1,
         Response::Refused { why, .. } => match why {
             Refused::NoLeader { .. } => 2,
@@ -93,7 +97,16 @@ impl ClientMetrics {
 
     /// A request was answered.
     pub fn answered(&self, kind: Kind, response: &Response, took: Duration) {
-        self.requests[kind as usize][outcome(response)].inc();
+        self.ended(kind, outcome(response), took);
+    }
+
+    /// A query was answered, or not.
+    pub fn looked(&self, kind: Kind, looked: &Result<Answer, Response>, took: Duration) {
+        self.ended(kind, looked.as_ref().map_or_else(outcome, |_| OK), took);
+    }
+
+    fn ended(&self, kind: Kind, outcome: usize, took: Duration) {
+        self.requests[kind as usize][outcome].inc();
         self.durations[kind as usize].observe(took.as_secs_f64());
     }
 }

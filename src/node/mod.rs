@@ -49,6 +49,7 @@ pub mod operator_desk;
 pub mod outgoing;
 pub mod peer_server;
 pub mod peers;
+pub mod reads;
 pub mod recorder;
 mod run;
 pub mod sender;

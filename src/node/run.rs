@@ -21,6 +21,7 @@ use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
 use super::operator_desk::OperatorDesk;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
+use super::reads::Reads;
 use super::recorder::{self, Recorder};
 use super::sender::PEER_LIMITS;
 use super::status::{Window, readiness};
@@ -298,8 +299,8 @@ async fn serve<D: Disk + 'static>(
     let observed: Rc<dyn Observed> = Rc::new(observed);
     let mut guest: Option<Rc<dyn Guest>> = None;
     if let Some(address) = node.config.grpc {
-        let (server, task) = serve_grpc(node, address, requests, observed.clone()).await?;
-        servers.push(task);
+        let (server, tasks) = serve_grpc(node, address, requests, observed.clone()).await?;
+        servers.extend(tasks);
         guest = Some(server);
     }
     let http = serve_http(node, observed, guest).await?;
@@ -326,7 +327,7 @@ async fn serve_grpc<D: Disk + 'static>(
     address: SocketAddr,
     metrics: Rc<ClientMetrics>,
     observed: Rc<dyn Observed>,
-) -> Result<(Rc<grpc::Server>, Aborting), NodeError> {
+) -> Result<(Rc<grpc::Server>, [Aborting; 2]), NodeError> {
     let listener = listen_within(&Address::Tcp(address), LISTEN_PATIENCE).await?;
     let no_tcp = || std::io::Error::other(format!("{address} is no TCP address"));
     let listener = listener.into_tcp().ok_or_else(no_tcp)?;
@@ -337,10 +338,13 @@ async fn serve_grpc<D: Disk + 'static>(
     });
     let (desk, window, hub) = (node.desk.clone(), node.window.clone(), node.hub.clone());
     let operators = node.operators.clone();
+    let reads = Rc::new(Reads::new(desk.clone()));
+    let asking = spawn(reads.clone().run());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
             share: Rc::default(),
+            reads: reads.clone(),
             window: window.clone(),
             operators: operators.clone(),
             metrics: metrics.clone(),
@@ -351,7 +355,7 @@ async fn serve_grpc<D: Disk + 'static>(
     let registry = node.registry.clone();
     let page: MetricsPage = Rc::new(move || observe::metrics(&registry, &*observed));
     let server = Rc::new(grpc::Server::new(GrpcLimits::default(), backends, page));
-    Ok((server.clone(), spawn(server.serve(listener))))
+    Ok((server.clone(), [asking, spawn(server.serve(listener))]))
 }
 
 /// Like the other sockets, an address that is taken is tried again for a while.

@@ -8,6 +8,7 @@ use super::faults::Faults;
 use crate::config::NodeConfig;
 use crate::consensus::raft::Raft;
 use crate::control::{NodeStatus, PeerStatus};
+use crate::kv::{Answer, Query};
 use crate::observe::VERSION;
 use crate::replica::{Replica, ReplicaStatus};
 use crate::rpc::client::Hello;
@@ -47,6 +48,11 @@ impl<D: Disk> Window<D> {
     /// The replica's own words.
     pub fn status(&self) -> ReplicaStatus {
         self.replica.borrow().status()
+    }
+
+    /// Answers a valid query from the state as it is here, if there is one.
+    pub fn look(&self, query: &Query) -> Option<Answer> {
+        self.replica.borrow().look(query)
     }
 
     /// For clients.

@@ -57,7 +57,7 @@ pub use request::*;
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
-use crate::kv::{Announcement, Machine, MachineOptions};
+use crate::kv::{Announcement, Answer, Machine, MachineOptions, Query};
 use crate::museum::Bugs;
 use crate::quota::Quota;
 use crate::retention::Retention;
@@ -155,6 +155,8 @@ pub enum Fatal {
 /// One replica of one Raft group.
 pub struct Replica<C: Consensus, D: Disk> {
     life: Life<C, D>,
+    /// It ended with an error, and nobody may look at its state any more.
+    has_failed: bool,
     /// A checker wants to know what changes.
     is_observed: bool,
     /// Waits for the core that it is to record.
@@ -190,7 +192,7 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             true => Life::Running(Box::new(Running::start(now, options, log, recovered)?)),
             false => Life::Repairing(Box::new(Repairing::begin(now, options, log, recovered)?)),
         };
-        let replica = Replica { life, is_observed: false, recorder: None };
+        let replica = Replica { life, has_failed: false, is_observed: false, recorder: None };
         Ok((replica, OpenReport { last_index, tear, damaged }))
     }
 
@@ -209,7 +211,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// After one, the replica must not be used any more, and its node must stop.
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
         let mut outputs = match &mut self.life {
-            Life::Running(running) => return running.finish_turn(now),
+            Life::Running(running) => {
+                let outputs = running.finish_turn(now);
+                self.has_failed |= outputs.is_err();
+                return outputs;
+            }
             Life::Repairing(repairing) => repairing.finish_turn(now)?,
             Life::Over => return Ok(Vec::new()),
         };
@@ -248,6 +254,13 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
     /// Whether it is a member without a vote, and is to remain one.
     pub fn is_learner(&self) -> bool {
         self.running().is_some_and(Running::is_learner)
+    }
+
+    /// Answers a valid query from the state as it is here; `None`: there is none to be trusted. How
+    /// old it may be is its caller's affair.
+    pub fn look(&self, query: &Query) -> Option<Answer> {
+        let running = self.running().filter(|_| !self.has_failed)?;
+        Some(running.machine.query(query))
     }
 
     /// Who leads, as far as this replica knows.

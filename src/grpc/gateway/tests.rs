@@ -19,8 +19,10 @@ use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::server::{GrpcLimits, Server};
 use crate::grpc::snapshot::SnapshotBytes;
 use crate::grpc::watch::Hub;
-use crate::kv::Machine;
-use crate::replica::{Order, OrderResult, ReplicaStatus, Request as Asked, Response as Answered};
+use crate::kv::{Answer, Machine, Query};
+use crate::replica::{
+    Consistency, Order, OrderResult, ReplicaStatus, Request as Asked, Response as Answered,
+};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node that knows who leads, and nothing else.
@@ -31,6 +33,15 @@ struct Node {
 
 impl Backend for Node {
     fn ask(&self, _: Asked, _: Duration) -> LocalBoxFuture<'static, Answered> {
+        futures::future::pending().boxed_local()
+    }
+
+    fn look(
+        &self,
+        _: Query,
+        _: Consistency,
+        _: Duration,
+    ) -> LocalBoxFuture<'static, Result<Answer, Answered>> {
         futures::future::pending().boxed_local()
     }
     fn status(&self) -> ReplicaStatus {

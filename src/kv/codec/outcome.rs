@@ -98,7 +98,7 @@ fn decode_found(from: schema::key_value::Reader<'_>) -> Result<Option<KeyValue>,
 }
 
 /// Words of what a result's pointers lead to.
-fn result_words(result: &TransactionResult) -> usize {
+pub(super) fn result_words(result: &TransactionResult) -> usize {
     let of_response = |response: &ResponseOp| match response {
         ResponseOp::Range { items, .. } => {
             struct_words::<schema::range_response::Builder<'_>>() + items_words(items)
@@ -115,7 +115,10 @@ fn result_words(result: &TransactionResult) -> usize {
         + result.responses.iter().map(of_response).sum::<usize>()
 }
 
-fn encode_result(result: &TransactionResult, mut into: schema::transaction_result::Builder<'_>) {
+pub(super) fn encode_result(
+    result: &TransactionResult,
+    mut into: schema::transaction_result::Builder<'_>,
+) {
     into.set_succeeded(result.succeeded);
     let mut list: struct_list::Builder<'_, schema::response_op::Owned> =
         into.init_responses(result.responses.len() as u32);
@@ -139,7 +142,7 @@ fn encode_result(result: &TransactionResult, mut into: schema::transaction_resul
     }
 }
 
-fn decode_result(
+pub(super) fn decode_result(
     from: schema::transaction_result::Reader<'_>,
 ) -> Result<TransactionResult, Failure> {
     let responses = from.get_responses()?.iter().map(decode_response).collect::<Result<_, _>>()?;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::outcome::{decode_refusal, encode_refusal};
+use super::outcome::{decode_refusal, decode_result, encode_refusal, encode_result, result_words};
+use super::transaction::{decode_transaction, encode_transaction, transaction_words};
 use super::{
     DecodeError, Failure, copy, decode, decode_items, encode, encode_items, items_words,
     list_words, message_bytes, struct_words, words,
@@ -29,6 +30,10 @@ impl Query {
                     lease.set_after(after);
                 }
                 Query::Leases { after } => root.set_leases(after.0),
+                Query::Revision => root.set_revision(()),
+                Query::Transaction(transaction) => {
+                    encode_transaction(transaction, root.init_transaction());
+                }
             }
         })
     }
@@ -43,7 +48,11 @@ impl Query {
                 Query::Lease { after, .. } => {
                     struct_words::<schema::lease_query::Builder<'_>>() + words(after)
                 }
-                Query::Leases { .. } => 0,
+                Query::Leases { .. } | Query::Revision => 0,
+                Query::Transaction(transaction) => {
+                    struct_words::<schema::transaction::Builder<'_>>()
+                        + transaction_words(transaction)
+                }
             },
         )
     }
@@ -64,6 +73,8 @@ impl Query {
                     }
                 }
                 Which::Leases(after) => Query::Leases { after: LeaseId(after) },
+                Which::Revision(()) => Query::Revision,
+                Which::Transaction(it) => Query::Transaction(decode_transaction(it?)?),
             })
         })
     }
@@ -145,6 +156,9 @@ impl Answer {
                     encode_lease(lease, list.reborrow().get(position as u32));
                 }
             }
+            if let Some(result) = &self.transaction {
+                encode_result(result, root.reborrow().init_transaction());
+            }
             if let Some(refusal) = self.refused {
                 root.init_refusal().set_refused(encode_refusal(refusal));
             }
@@ -160,7 +174,10 @@ impl Answer {
             count => list_words::<schema::lease_status::Builder<'_>>(count),
         };
         let keys: usize = self.leases.iter().map(of_keys).sum();
-        message_bytes(root + items_words(&self.items) + leases + keys)
+        let result = self.transaction.as_ref().map_or(0, |result| {
+            struct_words::<schema::transaction_result::Builder<'_>>() + result_words(result)
+        });
+        message_bytes(root + items_words(&self.items) + leases + keys + result)
     }
 
     /// The answer that `bytes` stand for.
@@ -174,6 +191,10 @@ impl Answer {
                 more: root.get_more(),
                 count: root.get_count(),
                 leases: root.get_leases()?.iter().map(decode_lease).collect::<Result<_, _>>()?,
+                transaction: match root.has_transaction() {
+                    true => Some(decode_result(root.get_transaction()?)?),
+                    false => None,
+                },
                 refused: match root.get_refusal().which()? {
                     Which::None(()) => None,
                     Which::Refused(refusal) => Some(decode_refusal(refusal?)),

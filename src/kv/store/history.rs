@@ -119,7 +119,8 @@ impl History {
         }
         if now.is_tombstone() {
             self.keep(now.clone());
-        } else {
+        } else if sub > 0 {
+            // Of a deletion at this very revision, which the put takes the place of.
             self.forget_deletion(&(now.kv.key.clone(), revision));
         }
         self.append((revision, sub), now);
@@ -226,15 +227,16 @@ impl History {
 
     /// The revision of the last past version of `key` before `revision`.
     fn before(&self, key: &Bytes, revision: Revision) -> Option<Revision> {
-        let range = (key.clone(), Revision(0))..(key.clone(), revision);
-        self.past.range(range).next_back().map(|((_, revision), _)| *revision)
+        let last = Revision(revision.0.checked_sub(1)?);
+        self.at(key, last).map(|item| item.kv.mod_revision)
     }
 
     /// The version of `key` that was the latest at `revision`, if it is in the past; it may be a
     /// deletion.
     pub fn at(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
-        let range = (key.clone(), Revision(0))..=(key.clone(), revision);
-        self.past.range(range).next_back().map(|(_, item)| item)
+        // A range of this key would be sought from both of its ends.
+        let (_, item) = self.past.get_prev(&(key.clone(), revision))?;
+        (item.kv.key == *key).then_some(item)
     }
 
     /// The past version right here, be it a deletion.

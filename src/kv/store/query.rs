@@ -24,6 +24,10 @@ impl Store {
             }
             Query::Lease { id, keys, after } => self.lease(*id, *keys, after),
             Query::Leases { after } => Ok(self.leases_after(*after)),
+            Query::Revision => Ok(Answer::default()),
+            Query::Transaction(transaction) => self
+                .look(transaction)
+                .map(|result| Answer { transaction: Some(result), ..Answer::default() }),
         };
         let answer = answered
             .unwrap_or_else(|refusal| Answer { refused: Some(refusal), ..Answer::default() });

@@ -79,6 +79,15 @@ impl Store {
         result
     }
 
+    /// What a valid transaction finds that only reads.
+    pub fn look(&self, transaction: &Transaction) -> Result<TransactionResult, Refusal> {
+        if !transaction.only_reads() {
+            return Err(Refusal::Malformed);
+        }
+        // The copy costs O(1), and goes as it came.
+        self.clone().transact(transaction.clone())
+    }
+
     fn decide(&self, transaction: Transaction, visits: &mut Visits) -> Result<Decided, Refusal> {
         let Transaction { compare, success, failure } = transaction;
         let mut succeeded = true;

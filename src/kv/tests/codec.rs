@@ -48,6 +48,8 @@ fn any_query() -> impl Strategy<Value = Query> {
             after
         }),
         any::<u64>().prop_map(|after| Query::Leases { after: LeaseId(after) }),
+        Just(Query::Revision),
+        any_transaction().prop_map(Query::Transaction),
         (any_bytes(), any_bytes(), any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
             |(start, end, limit, keys_only, count_only)| Query::Range(RangeRequest {
                 start,
@@ -77,7 +79,7 @@ fn any_refusal() -> impl Strategy<Value = Refusal> {
     prop::sample::select(Refusal::NUMBERED.to_vec())
 }
 
-fn any_outcome() -> impl Strategy<Value = Outcome> {
+fn any_result() -> impl Strategy<Value = TransactionResult> {
     let items = || prop::collection::vec(any_item(), 0..3);
     let response =
         prop_oneof![
@@ -92,15 +94,18 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
             ResponseOp::Transaction(TransactionResult { succeeded, responses })
         })
     });
-    let result = (any::<bool>(), prop::collection::vec(response, 0..3))
-        .prop_map(|(succeeded, responses)| TransactionResult { succeeded, responses });
+    (any::<bool>(), prop::collection::vec(response, 0..3))
+        .prop_map(|(succeeded, responses)| TransactionResult { succeeded, responses })
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
     let effect = prop_oneof![
         any::<bool>().prop_map(|existed| Effect::Put { existed }),
         any::<bool>().prop_map(|existed| Effect::Deleted { existed }),
         Just(Effect::Swapped),
         prop::option::of(any_item()).prop_map(|found| Effect::Unchanged { found }),
         any::<u16>().prop_map(|version| Effect::Raised { version }),
-        result.prop_map(|result| Effect::Transaction(std::sync::Arc::new(result))),
+        any_result().prop_map(|result| Effect::Transaction(std::sync::Arc::new(result))),
         Just(Effect::Compacted),
         Just(Effect::LeaseGranted),
         any::<u64>().prop_map(|deleted| Effect::LeaseRevoked { deleted }),
@@ -125,10 +130,11 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     });
     let leases = prop::collection::vec(lease, 0..3);
     let numbers = (any::<u64>(), any::<bool>(), any::<u64>());
-    (numbers, items, leases, prop::option::of(any_refusal())).prop_map(
-        |((revision, more, count), items, leases, refused)| {
+    let (result, refused) = (prop::option::of(any_result()), prop::option::of(any_refusal()));
+    (numbers, items, leases, result, refused).prop_map(
+        |((revision, more, count), items, leases, transaction, refused)| {
             let revision = Revision(revision);
-            Answer { revision, items, more, count, leases, refused }
+            Answer { revision, items, more, count, leases, transaction, refused }
         },
     )
 }

@@ -296,6 +296,48 @@ fn a_transaction_that_would_answer_too_much_has_no_effect() {
     assert!(outcome.encode().len() < limits::MAX_ANSWER_BYTES);
 }
 
+/// Asked, not applied: the same answer, and nothing has changed.
+#[test]
+fn a_transaction_that_only_reads_is_a_query_too() {
+    let mut machine = machine_with_a_past();
+    for (key, value) in [("a", "1"), ("a", "2"), ("b", "2")] {
+        apply(&mut machine, &alone(put(key, value)));
+    }
+    let then = RangeRequest { revision: Revision(2), ..RangeRequest::default() };
+    let reads = |version| Transaction {
+        compare: vec![compare("a", CompareResult::Equal, CompareTarget::Version(version))],
+        success: vec![range_op("", ""), nested(vec![range_op("b", "")], vec![])],
+        failure: vec![RequestOp::Range(then.clone())],
+    };
+    for (version, count) in [(2, 2), (7, 1)] {
+        let query = Query::Transaction(reads(version));
+        assert_eq!(query.validate(), Ok(()));
+        let before = (machine.state_hash(), machine.revision());
+        let answer = machine.query(&query);
+        assert_eq!((machine.state_hash(), machine.revision()), before);
+        let (revision, applied) = transact(&mut machine, reads(version));
+        assert_eq!((answer.revision, answer.refused), (revision, None));
+        let result = answer.transaction.unwrap();
+        assert!(
+            matches!(&result.responses[0], ResponseOp::Range { count: it, .. } if *it == count)
+        );
+        assert_eq!(result, applied);
+    }
+    let future = RangeRequest { revision: Revision(99), ..RangeRequest::default() };
+    let answer = machine.query(&Query::Transaction(all_of(vec![RequestOp::Range(future)])));
+    assert_eq!((answer.refused, answer.transaction), (Some(Refusal::FutureRevision), None));
+    // In whichever list, however deep.
+    let deep = Transaction {
+        failure: vec![nested(vec![], vec![delete_op("a", "b")])],
+        ..Transaction::default()
+    };
+    for writes in [all_of(vec![range_op("", ""), put_op("c", "1")]), deep] {
+        let query = Query::Transaction(writes);
+        assert_eq!(query.validate(), Err(Invalid::NoQuery));
+        assert_eq!(machine.query(&query).refused, Some(Refusal::Malformed));
+    }
+}
+
 /// A retry of what was refused for good reasons is refused again, whatever has changed since.
 #[test]
 fn a_session_keeps_what_a_transaction_did_or_why_it_was_refused() {

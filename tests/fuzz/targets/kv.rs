@@ -151,6 +151,13 @@ fn transaction() -> Transaction {
     }
 }
 
+/// What of it changes nothing.
+fn reads() -> Transaction {
+    let mut reads = transaction();
+    reads.success.retain(|it| !matches!(it, RequestOp::Put(_) | RequestOp::DeleteRange(_)));
+    reads
+}
+
 /// What it may answer.
 fn result(found: KeyValue) -> TransactionResult {
     let inner = TransactionResult { succeeded: true, responses: vec![] };
@@ -192,5 +199,7 @@ pub fn queries() -> Vec<Query> {
         }),
         Query::Lease { id: LeaseId(5), keys: true, after: Bytes::new() },
         Query::Leases { after: LeaseId(1) },
+        Query::Revision,
+        Query::Transaction(reads()),
     ]
 }

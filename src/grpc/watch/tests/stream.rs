@@ -15,8 +15,8 @@ use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_create_request::FilterType;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::grpc::snapshot::SnapshotBytes;
-use crate::kv::{Effect, Machine, Operation, PutRequest, RequestOp};
-use crate::replica::{Order, OrderResult, ReplicaStatus, Request, Response};
+use crate::kv::{Answer, Effect, Machine, Operation, PutRequest, Query, RequestOp};
+use crate::replica::{Consistency, Order, OrderResult, ReplicaStatus, Request, Response};
 use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// A node that can only be watched.
@@ -34,6 +34,15 @@ impl Watched {
 
 impl Backend for Watched {
     fn ask(&self, _: Request, _: Duration) -> LocalBoxFuture<'static, Response> {
+        futures::future::pending().boxed_local()
+    }
+
+    fn look(
+        &self,
+        _: Query,
+        _: Consistency,
+        _: Duration,
+    ) -> LocalBoxFuture<'static, Result<Answer, Response>> {
         futures::future::pending().boxed_local()
     }
 
