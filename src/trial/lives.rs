@@ -9,8 +9,8 @@
 //! # The rule
 //!
 //! Whoever upsets a clock says so *before* it does, and when it is over. In the history, each lease
-//! that may live meanwhile gets one more operation, a revocation whose outcome is unknown: from then
-//! on it may end at any moment, or not. Of all other leases the whole promise is judged.
+//! that may live meanwhile gets one more operation, a revocation whose outcome is unknown: from
+//! then on it may end at any moment, or not. Of all other leases the whole promise is judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -127,7 +127,7 @@ const MAX_STEPS: u64 = 10_000_000;
 
 impl Verify {
     fn workload(&self) -> Result<Workload, Failure> {
-        Ok(Workload {
+        let workload = Workload {
             clients: self.clients,
             kinds: self.kinds()?,
             rate: self.rate,
@@ -136,7 +136,9 @@ impl Verify {
                 Freshness::Stale => Reads::Stale,
             },
             ..Workload::default()
-        })
+        };
+        workload.validate().map_err(Failure::usage)?;
+        Ok(workload)
     }
 
     fn kinds(&self) -> Result<Vec<Kind>, Failure> {
