@@ -16,11 +16,12 @@ use http::{HeaderMap, Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::body::Body;
 use tonic::server::{Grpc, StreamingService};
-use tonic::{Response, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::backend::Backend;
 use super::message::{self, MAX_MESSAGE_BYTES};
+use super::meter::Counted;
 use super::status;
 
 /// A call that sets no time for itself is answered within this; etcd's own limit.
@@ -37,6 +38,7 @@ const WITHOUT_A_LEADER: Duration = Duration::from_secs(3);
 pub struct Call {
     pub request: Request<Body>,
     pub backend: Rc<dyn Backend>,
+    pub counted: Counted,
     /// From its first byte to its answer. Whoever sends half a message is not waited for.
     pub limit: Duration,
     pub permit: OwnedSemaphorePermit,
@@ -62,6 +64,12 @@ impl Call {
     /// Whether the caller would rather hear that there is no leader than wait for one.
     pub fn wants_leader(&self) -> bool {
         self.request.headers().get("hasleader").is_some_and(|it| it == "true")
+    }
+
+    /// The answer to a call that is not looked at.
+    pub fn refuse(self, status: Status) -> http::Response<Body> {
+        self.counted.ends(status.code());
+        status.into_http()
     }
 
     /// One message in, one out, within the call's limit.
@@ -98,6 +106,7 @@ impl Call {
             Ok(message) => answer(message, timeout).await,
             Err(status) => Err(status),
         };
+        self.counted.ends(answered.as_ref().map_or_else(Status::code, |_| Code::Ok));
         match answered {
             Ok(answer) => message::send(&answer),
             Err(status) => status.into_http(),
@@ -114,18 +123,22 @@ impl Call {
         A: prost::Message + 'static,
     {
         let wants_leader = self.wants_leader();
-        let Call { request, backend, permit, .. } = self;
+        let Call { request, backend, counted, permit, .. } = self;
         let (incoming, accepted) = oneshot::channel();
         let (replies, outgoing) = mpsc::channel(REPLIES);
         let ends = Ends { incoming: Some(incoming), outgoing: Some(Outgoing(outgoing)) };
         let response = grpc::<M, A>().streaming(ends, request).await;
-        let Ok(incoming) = accepted.await else { return response };
+        let Ok(incoming) = accepted.await else {
+            counted.ends(Code::Internal);
+            return response;
+        };
         tokio::task::spawn_local(async move {
             let served = tokio::select! {
                 served = serve(incoming, replies.clone()) => served,
                 () = leaderless(&*backend), if wants_leader => Err(status::no_leader()),
-                () = replies.closed() => Ok(()),
+                () = replies.closed() => Err(Status::cancelled("the client has gone away")),
             };
+            counted.ends(served.as_ref().map_or_else(Status::code, |()| Code::Ok));
             if let Err(status) = served {
                 let _ = replies.send(Err(status)).await;
             }

@@ -18,6 +18,7 @@ use super::kv::Kv;
 use super::lease::Leases;
 use super::lock::Lock;
 use super::maintenance::Maintenance;
+use super::meter::Meter;
 use super::reflection::Reflection;
 use super::status;
 use super::watch::WatchService;
@@ -26,6 +27,7 @@ use super::youth::Youth;
 /// The services of one connection.
 pub struct Routes {
     backend: Rc<dyn Backend>,
+    meter: Rc<Meter>,
     youth: Rc<Youth>,
     kv: Rc<Kv>,
     leases: Rc<Leases>,
@@ -38,7 +40,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    pub fn new(backend: Rc<dyn Backend>, youth: Rc<Youth>) -> Routes {
+    pub fn new(backend: Rc<dyn Backend>, meter: Rc<Meter>, youth: Rc<Youth>) -> Routes {
         let kv = Rc::new(Kv { backend: Rc::clone(&backend) });
         let leases = Rc::new(Leases { kv: Rc::clone(&kv) });
         let own = (Rc::clone(&kv), Rc::clone(&leases));
@@ -53,6 +55,7 @@ impl Routes {
             watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
             auth: Rc::new(Auth { backend: Rc::clone(&backend) }),
             backend,
+            meter,
             youth,
         }
     }
@@ -66,12 +69,13 @@ impl Routes {
     ) -> http::Response<Body> {
         let path = request.uri().path().to_owned();
         let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-        let call = Call { request, backend: Rc::clone(&self.backend), limit, permit };
+        let (backend, counted) = (Rc::clone(&self.backend), self.meter.begins(&path));
+        let call = Call { request, backend, counted, limit, permit };
         if call.wants_leader() && self.backend.leader().is_none() {
-            return status::no_leader().into_http();
+            return call.refuse(status::no_leader());
         }
         if self.backend.is_learner() && !learners_may(service, method) {
-            return status::not_at_learner().into_http();
+            return call.refuse(status::not_at_learner());
         }
         if !matches!(service, "etcdserverpb.Maintenance" | "grpc.health.v1.Health") {
             self.youth.over(&*self.backend).await;

@@ -26,6 +26,8 @@ use tonic::body::Body;
 use super::backend::Backends;
 use super::gateway::{Gateway, MetricsPage};
 use super::gather::Gather;
+use super::meter::Meter;
+use super::metered::Metered;
 use super::routes::Routes;
 use super::status;
 use super::youth::Youth;
@@ -74,14 +76,20 @@ pub struct Server {
     backends: Backends,
     permits: Arc<Semaphore>,
     metrics: MetricsPage,
+    meter: Rc<Meter>,
     youth: Rc<Youth>,
 }
 
 impl Server {
-    pub fn new(limits: GrpcLimits, backends: Backends, metrics: MetricsPage) -> Server {
+    pub fn new(
+        limits: GrpcLimits,
+        backends: Backends,
+        metrics: MetricsPage,
+        meter: Rc<Meter>,
+    ) -> Server {
         let permits = Arc::new(Semaphore::new(limits.all_streams));
         let youth = Rc::new(Youth::begin());
-        Server { limits, backends, permits, metrics, youth }
+        Server { limits, backends, permits, metrics, meter, youth }
     }
 
     /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
@@ -125,8 +133,15 @@ impl Server {
         }
     }
 
+    /// For one connection.
+    fn routes(&self) -> Rc<Routes> {
+        let (meter, youth) = (Rc::clone(&self.meter), Rc::clone(&self.youth));
+        Rc::new(Routes::new((self.backends)(), meter, youth))
+    }
+
     async fn http2(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
-        let routes = Rc::new(Routes::new((self.backends)(), Rc::clone(&self.youth)));
+        let stream = Gather(Metered { socket: stream, meter: Rc::clone(&self.meter) });
+        let routes = self.routes();
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (routes, permits) = (Rc::clone(&routes), Arc::clone(&self.permits));
             let limit = self.limits.call;
@@ -145,7 +160,7 @@ impl Server {
             .max_header_list_size(16 << 10)
             // No client of gRPC looks at it.
             .auto_date_header(false)
-            .serve_connection(TokioIo::new(Gather(stream)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .await;
         tracing::trace!(?ended, "a gRPC connection ended");
     }
@@ -167,7 +182,7 @@ impl Server {
 
     /// For one connection.
     fn gateway(&self) -> Gateway {
-        let routes = Rc::new(Routes::new((self.backends)(), Rc::clone(&self.youth)));
+        let routes = self.routes();
         Gateway {
             calls: Rc::new(move |request, limit, permit| {
                 let routes = Rc::clone(&routes);

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::faults::Faults;
-use super::metrics::OrderMetrics;
 use super::operator_desk::OperatorDesk;
+use super::order_metrics::OrderMetrics;
 use super::snapshot_file::SnapshotFile;
 use super::stop::Stop;
 use crate::chaos::Table;

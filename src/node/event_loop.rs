@@ -169,8 +169,9 @@ impl<D: Disk> EventLoop<D> {
         if let Some(machine) = replica.state() {
             self.hub.moved(machine.revision());
         }
+        let leader = replica.leader();
         drop(replica);
-        self.metrics.turn(events as u64, &commits, &syncs);
+        self.metrics.turn(events as u64, &commits, &syncs, leader);
         self.hand_out(outputs);
         Ok(())
     }

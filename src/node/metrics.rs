@@ -12,13 +12,16 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::etcd_metrics::EtcdMetrics;
 use super::peers::Peers;
 use crate::consensus::Role;
 use crate::consensus::raft::Message;
+use crate::grpc::Meter;
 use crate::kv::Answer;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
-use crate::replica::{Order, OrderResult, PeerMessage, Refused, ReplicaStatus, Response};
+use crate::replica::{PeerMessage, Refused, ReplicaStatus, Response};
 use crate::rpc::ServerCounters;
+use crate::types::NodeId;
 
 /// What a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,45 +114,6 @@ impl ClientMetrics {
     }
 }
 
-const ORDERS: [&str; 3] = ["transfer", "change_membership", "take_snapshot"];
-
-const ORDER_OUTCOMES: [&str; 3] = ["done", "refused", "unknown"];
-
-/// Orders of operators.
-#[derive(Debug)]
-pub struct OrderMetrics {
-    orders: IntCounterVec,
-}
-
-impl OrderMetrics {
-    pub fn new(registry: &Registry) -> Result<OrderMetrics, MetricError> {
-        let orders = registry.counters(
-            "kvraft_orders_total",
-            "Orders of operators given to this node, by kind and by what became of them.",
-            &["order", "outcome"],
-        )?;
-        for order in ORDERS {
-            ORDER_OUTCOMES.iter().for_each(|it| drop(orders.with_label_values(&[order, it])));
-        }
-        Ok(OrderMetrics { orders })
-    }
-
-    /// It is known what became of an order.
-    pub fn ended(&self, order: &Order, result: &OrderResult) {
-        let order = match order {
-            Order::Transfer { .. } => ORDERS[0],
-            Order::ChangeMembership { .. } => ORDERS[1],
-            Order::TakeSnapshot => ORDERS[2],
-        };
-        let outcome = match result {
-            OrderResult::Done(_) => ORDER_OUTCOMES[0],
-            OrderResult::Refused { .. } => ORDER_OUTCOMES[1],
-            OrderResult::Unknown(_) => ORDER_OUTCOMES[2],
-        };
-        self.orders.with_label_values(&[order, outcome]).inc();
-    }
-}
-
 /// Declares a struct of metrics, each registered under its name with its help.
 macro_rules! metrics {
     ($(#[$doc:meta])* $struct:ident {
@@ -166,6 +130,7 @@ macro_rules! metrics {
         }
     };
 }
+pub(super) use metrics;
 
 metrics! {
     /// Of the replica and its event loop.
@@ -316,7 +281,7 @@ const ROLES: [Role; 5] =
     [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader, Role::Learner];
 
 /// Brings a counter up to what somebody else has counted.
-fn catch_up(counter: &IntCounter, total: u64) {
+pub(super) fn catch_up(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
@@ -327,21 +292,30 @@ pub struct NodeMetrics {
     snapshot: SnapshotFigures,
     lease: LeaseFigures,
     link: LinkFigures,
+    etcd: EtcdMetrics,
 }
 
 /// What is looked at when somebody asks.
 pub struct Seen<'a> {
     pub status: &'a ReplicaStatus,
     pub ready: bool,
+    /// Bytes, if there is one.
+    pub quota: Option<u64>,
     pub peers: &'a Peers,
-    pub received: &'a std::collections::BTreeMap<crate::types::NodeId, u64>,
+    pub received: &'a std::collections::BTreeMap<NodeId, u64>,
     pub refused_batches: u64,
     pub sockets: &'a [(&'static str, Rc<ServerCounters>)],
 }
 
 impl NodeMetrics {
-    pub fn new(registry: &Registry) -> Result<NodeMetrics, MetricError> {
+    /// Of the node `id`, whose calls over gRPC `meter` counts.
+    pub fn new(
+        registry: &Registry,
+        id: NodeId,
+        meter: Rc<Meter>,
+    ) -> Result<NodeMetrics, MetricError> {
         let metrics = NodeMetrics {
+            etcd: EtcdMetrics::new(registry, id, meter)?,
             node: NodeFigures::new(registry)?,
             snapshot: SnapshotFigures::new(registry)?,
             lease: LeaseFigures::new(registry)?,
@@ -354,7 +328,15 @@ impl NodeMetrics {
     }
 
     /// A turn of the event loop ended.
-    pub fn turn(&self, events: u64, commits: &[Duration], syncs: &[Duration]) {
+    pub fn turn(
+        &self,
+        events: u64,
+        commits: &[Duration],
+        syncs: &[Duration],
+        leader: Option<NodeId>,
+    ) {
+        self.etcd.synced(syncs);
+        self.etcd.led_by(leader);
         self.node.turns.inc();
         self.node.events.inc_by(events);
         commits.iter().for_each(|took| self.node.commit.observe(took.as_secs_f64()));
@@ -383,6 +365,7 @@ impl NodeMetrics {
         self.refresh_snapshots(seen.status);
         self.refresh_leases(seen.status);
         self.refresh_peers(seen);
+        self.etcd.refresh(seen.status, seen.quota, seen.peers);
         catch_up(&self.link.refused_batches, seen.refused_batches);
         catch_up(&self.link.unroutable, seen.peers.unroutable());
         for (socket, counters) in seen.sockets {

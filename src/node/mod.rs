@@ -35,6 +35,7 @@ pub mod clock;
 pub mod control_server;
 pub mod desk;
 mod error;
+pub mod etcd_metrics;
 pub mod event_loop;
 pub mod faults;
 pub mod grpc_backend;
@@ -46,6 +47,7 @@ pub mod metrics;
 #[cfg(feature = "museum")]
 mod museum;
 pub mod operator_desk;
+pub mod order_metrics;
 pub mod outgoing;
 pub mod peer_server;
 pub mod peers;

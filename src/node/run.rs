@@ -17,8 +17,9 @@ use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
 use super::grpc_backend::{Changes, GrpcBackend};
 use super::inbox::Inbox;
-use super::metrics::{ClientMetrics, NodeMetrics, OrderMetrics, Seen};
+use super::metrics::{ClientMetrics, NodeMetrics, Seen};
 use super::operator_desk::OperatorDesk;
+use super::order_metrics::OrderMetrics;
 use super::peer_server::PeerServer;
 use super::peers::Peers;
 use super::reads::Reads;
@@ -32,9 +33,10 @@ use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
 use crate::grpc::watch::{Hub, HubOptions};
-use crate::grpc::{self, Backends, GrpcLimits, Identity, MetricsPage};
+use crate::grpc::{self, Backends, GrpcLimits, Identity, Meter, MetricsPage};
 use crate::kv::Announcement;
 use crate::observe::{self, Guest, HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
+use crate::quota::Quota;
 use crate::replica::{Options, Replica};
 use crate::rpc::{Limits, Server, ServerCounters, ServerOptions, listen_within};
 use crate::storage::{Disk, FileDisk, LogOptions};
@@ -111,6 +113,7 @@ struct Node<D: Disk> {
     stop: Rc<Stop>,
     registry: Rc<Registry>,
     metrics: Rc<NodeMetrics>,
+    meter: Rc<Meter>,
     hub: Rc<Hub>,
 }
 
@@ -182,7 +185,7 @@ fn open(
         let options = recorder::Options::new(place, config.cluster, config.node);
         replica.record(Box::new(Recorder::start(&options)?));
     }
-    let registry = Registry::new("kvnode")?;
+    let (registry, meter) = (Registry::new("kvnode")?, Rc::new(Meter::new()));
     let random = Random::from_seed(rand::random());
     let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());
     let peers = Rc::new(RefCell::new(peers));
@@ -191,6 +194,7 @@ fn open(
     let replica = Rc::new(RefCell::new(replica));
     let window = Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() });
     let changes = Rc::new(Changes { window: window.clone() });
+    let metrics = NodeMetrics::new(&registry, config.node, meter.clone())?;
     Ok(Node {
         window,
         hub: Rc::new(Hub::new(changes, HubOptions::default())),
@@ -201,7 +205,8 @@ fn open(
         peers,
         peer_server: Rc::new(peer_server),
         stop: Rc::new(Stop::new(inbox.bell().clone())),
-        metrics: Rc::new(NodeMetrics::new(&registry)?),
+        metrics: Rc::new(metrics),
+        meter,
         registry: Rc::new(registry),
         inbox,
     })
@@ -354,7 +359,8 @@ async fn serve_grpc<D: Disk + 'static>(
     });
     let registry = node.registry.clone();
     let page: MetricsPage = Rc::new(move || observe::metrics(&registry, &*observed));
-    let server = Rc::new(grpc::Server::new(GrpcLimits::default(), backends, page));
+    let server =
+        Rc::new(grpc::Server::new(GrpcLimits::default(), backends, page, node.meter.clone()));
     Ok((server.clone(), [asking, spawn(server.serve(listener))]))
 }
 
@@ -410,6 +416,10 @@ impl<D: Disk> Observed for Observer<D> {
         self.metrics.refresh(&Seen {
             ready: readiness(&status).is_ok(),
             status: &status,
+            quota: match self.window.config.quota {
+                Quota::Bytes(bytes) => Some(bytes),
+                Quota::Off => None,
+            },
             peers: &self.peers.borrow(),
             received: &self.peer_server.received(),
             refused_batches: self.peer_server.refused(),

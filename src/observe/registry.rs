@@ -22,13 +22,15 @@ pub const LATENCY_BUCKETS: [f64; 19] = [
 
 /// Prefixes that a name may begin with: ours, the process's, and etcd's own names, under which
 /// equivalents are served so that etcd's dashboards work.
-const PREFIXES: [&str; 7] = [
+const PREFIXES: [&str; 9] = [
     "kvraft_",
     "process_",
     "etcd_server_",
     "etcd_disk_",
     "etcd_network_",
     "etcd_mvcc_",
+    "etcd_cluster_",
+    "grpc_server_",
     ETCDS_OWN_RULES,
 ];
 

@@ -152,9 +152,8 @@ impl Catalog {
         self.methods.get(path)
     }
 
-    #[cfg(test)]
-    pub fn methods(&self) -> impl Iterator<Item = &str> {
-        self.methods.keys().map(String::as_str)
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.methods.values()
     }
 }
 

@@ -40,6 +40,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::status;
+pub(super) use catalog::catalog;
 pub use pages::MetricsPage;
 
 const JSON: &str = "application/json";

@@ -15,11 +15,12 @@ use tonic::Streaming;
 use super::*;
 use crate::grpc::backend::{Backend, Identity};
 use crate::grpc::call::{Call, Replies, reply as send};
+use crate::grpc::meter::{Counted, Meter};
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::server::{GrpcLimits, Server};
 use crate::grpc::snapshot::SnapshotBytes;
 use crate::grpc::watch::Hub;
-use crate::kv::{Answer, Machine, Query};
+use crate::kv::{Answer as Found, Machine, Query};
 use crate::replica::{
     Consistency, Order, OrderResult, ReplicaStatus, Request as Asked, Response as Answered,
 };
@@ -41,7 +42,7 @@ impl Backend for Node {
         _: Query,
         _: Consistency,
         _: Duration,
-    ) -> LocalBoxFuture<'static, Result<Answer, Answered>> {
+    ) -> LocalBoxFuture<'static, Result<Found, Answered>> {
         futures::future::pending().boxed_local()
     }
     fn status(&self) -> ReplicaStatus {
@@ -90,7 +91,14 @@ where
 {
     Gateway {
         calls: Rc::new(move |request, limit, permit| {
-            answer(Call { request, backend: node(None), limit, permit }).boxed_local()
+            answer(Call {
+                request,
+                backend: node(None),
+                counted: Counted::nowhere(),
+                limit,
+                permit,
+            })
+            .boxed_local()
         }),
         permits: Arc::new(Semaphore::new(PERMITS)),
         limit,

@@ -14,11 +14,11 @@ use tonic_prost::ProstCodec;
 use super::super::hub::{Hub, HubOptions};
 use super::World;
 use super::stream::{Watched, key};
-use crate::grpc::MetricsPage;
 use crate::grpc::backend::Backends;
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::grpc::server::{GrpcLimits, Server};
+use crate::grpc::{Meter, MetricsPage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,7 +39,12 @@ fn who_is_silent_hears_so_again_and_again_though_it_has_said_all_that_it_will() 
             let hub = hub.clone();
             Rc::new(move || Rc::new(Watched::new(&hub)))
         };
-        let server = Rc::new(Server::new(GrpcLimits::default(), backends, no_metrics()));
+        let server = Rc::new(Server::new(
+            GrpcLimits::default(),
+            backends,
+            no_metrics(),
+            Rc::new(Meter::new()),
+        ));
         let server = tokio::task::spawn_local(server.serve(listener));
         let running = tokio::task::spawn_local(hub.clone().run());
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
