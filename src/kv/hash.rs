@@ -10,11 +10,12 @@
 //! # The rule
 //!
 //! Every item of the state (a key with its value and its numbers, a version of the past, a change,
-//! a lease, a session, a result that a session keeps, an alarm, a member, the counters) is hashed alone by XXH3, 128
-//! bits, and the state's hash is the sum of them all, modulo 2¹²⁸. A sum does not depend on order
-//! and can be undone: changing one key subtracts its old hash and adds the new one, whatever the
-//! size of the store. Every item begins with a tag of its kind and has a fixed number of words,
-//! strings and versions entering as their own hashes, so no two different items look alike.
+//! a lease, a session, a result that a session keeps, an alarm, a member, the counters) is hashed
+//! alone by XXH3, 128 bits, and the state's hash is the sum of them all, modulo 2¹²⁸. A sum does
+//! not depend on order and can be undone: changing one key subtracts its old hash and adds the new
+//! one, whatever the size of the store. Every item begins with a tag of its kind and has a fixed
+//! number of words, strings and versions entering as their own hashes, so no two different items
+//! look alike.
 //!
 //! XXH3 is defined byte for byte and the words are little-endian: the number is the same on every
 //! machine, and across versions of this program.
@@ -109,7 +110,8 @@ pub fn of_lease(id: LeaseId, granted: u64, remaining: u64) -> u128 {
     of_words([Tag::Lease as u64, id.0, granted, remaining])
 }
 
-/// The highest number that a member ever had; zero, of a machine that was told of none, has no word.
+/// The highest number that a member ever had. Zero, of a machine that was told of none, has no
+/// word.
 pub fn of_last_member(id: NodeId) -> u128 {
     if id.0 == 0 { 0 } else { of_words([Tag::LastMember as u64, id.0]) }
 }

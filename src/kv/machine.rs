@@ -132,6 +132,9 @@ impl Machine {
         if to == KEYS_HAVE_A_PAST {
             self.store.keep_history();
         }
+        if to == MEMBERS_ARE_KNOWN {
+            self.store.clear_marks();
+        }
         let revision = self.store.revision();
         Ok(Outcome { revision, effect: Effect::Raised { version: to } })
     }

@@ -31,7 +31,8 @@
 //!    refused, in the words of a program that does not know it. Queries are no part of the log, and
 //!    are answered as well as can be: of the present, with any filter; there are no leases.
 //! 4. There are alarms, which make all replicas refuse what takes room, and members announce what
-//!    they are called and where they serve clients ([`roster`](super::roster)).
+//!    they are called and where they serve clients ([`roster`](super::roster)). Compaction
+//!    drops, besides, what was replaced at the very revision that it goes to.
 
 /// Of a machine before its log says anything else.
 pub const FIRST_VERSION: u16 = 1;

@@ -237,6 +237,7 @@ impl Restore {
             self.counts.changes = rest.try_get_u64_le()?;
         }
         if form >= FORM_WITH_ROSTER {
+            self.machine.store.clear_marks();
             self.machine.roster = Roster::restoring(NodeId(rest.try_get_u64_le()?));
             self.counts.alarms = rest.try_get_u64_le()?;
             self.counts.members = rest.try_get_u64_le()?;

@@ -29,7 +29,10 @@
 //! making the changes did. How far the broom has come is state like any other: it depends on
 //! nothing but the entries, is hashed, and is part of a snapshot.
 //!
-//! The change *at* the mark is kept, because a watch may begin there.
+//! The change *at* the mark is kept, because a watch may begin there. What it replaced goes, from
+//! version 4 on: else to delete everything and compact to there would free nothing. The log cannot
+//! say how far that has come, so each entry looks for the first changes at the mark that have not
+//! been dealt with; where it found none is remembered, and is no state.
 //!
 //! # Caveats
 //!
@@ -63,6 +66,11 @@ pub struct History {
     compacted: Option<Revision>,
     log: OrdMap<Position, Arc<Item>>,
     past: OrdMap<(Bytes, Revision), Arc<Item>>,
+    /// From version 4 on: what the changes at the mark replaced is rubbish, too.
+    clears_mark: bool,
+    /// Before it, no change at the mark has left anything. No state: a replica that does not know
+    /// finds out.
+    cleared: Position,
     /// Of keys and values in the past.
     bytes: u64,
     /// The sum of the hashes of every change and every past version.
@@ -73,7 +81,14 @@ impl History {
     /// Of a store whose past, up to here, is not known.
     pub fn since(compacted: Option<Revision>) -> History {
         let (log, past) = (OrdMap::new(), OrdMap::new());
-        History { compacted, log, past, bytes: 0, digest: Digest::default() }
+        let (clears_mark, cleared) = (false, Position::default());
+        let (bytes, digest) = (0, Digest::default());
+        History { compacted, log, past, clears_mark, cleared, bytes, digest }
+    }
+
+    /// From now on, what was replaced at the mark goes, too.
+    pub fn clear_marks(&mut self) {
+        self.clears_mark = true;
     }
 
     /// Nothing before it can be read; zero: all can.
@@ -139,7 +154,15 @@ impl History {
 
     /// Whether there is anything left to be swept.
     pub fn has_rubbish(&self) -> bool {
-        self.log.get_min().is_some_and(|((revision, _), _)| *revision < self.compacted())
+        let before = self.log.get_min().is_some_and(|((it, _), _)| *it < self.compacted());
+        before || (self.clears_mark && self.next_at_mark().is_some())
+    }
+
+    /// The first change at the mark that may have left something.
+    fn next_at_mark(&self) -> Option<(Position, Bytes)> {
+        let mark = self.compacted();
+        let rest = self.cleared.max((mark, 0))..=(mark, u32::MAX);
+        self.log.range(rest).next().map(|(at, item)| (*at, item.kv.key.clone()))
     }
 
     /// How much the next entry sweeps. A transaction, a lease or a range that is deleted may make
@@ -152,10 +175,12 @@ impl History {
     /// Drops a bounded number of changes that lie before the mark, each with the version that it
     /// replaced.
     pub fn sweep(&mut self) {
-        for _ in 0..self.broom() {
+        let broom = self.broom();
+        for _ in 0..broom {
             let Some((at, item)) = self.log.get_min() else { return };
             let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
             if revision >= self.compacted() {
+                self.sweep_mark(broom);
                 return;
             }
             let (is_tombstone, hash) = (item.is_tombstone(), item.hash);
@@ -168,6 +193,21 @@ impl History {
             if is_tombstone {
                 self.forget(&(key, revision));
             }
+        }
+    }
+
+    /// Drops at most so many versions that the changes at the mark replaced; nothing is left before
+    /// it. Those that were dropped already do not count, so that it does not matter who remembers.
+    fn sweep_mark(&mut self, mut broom: usize) {
+        while self.clears_mark
+            && broom > 0
+            && let Some((at, key)) = self.next_at_mark()
+        {
+            if let Some(replaced) = self.before(&key, at.0) {
+                self.forget(&(key, replaced));
+                broom -= 1;
+            }
+            self.cleared = (at.0, at.1.saturating_add(1));
         }
     }
 

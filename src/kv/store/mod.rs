@@ -130,6 +130,13 @@ impl Store {
         self.history.get_or_insert_with(|| History::since(since));
     }
 
+    /// From now on compaction drops what was replaced at its mark, too.
+    pub fn clear_marks(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.clear_marks();
+        }
+    }
+
     /// Does a bounded part of what compaction left to be done.
     pub fn sweep(&mut self) {
         if let Some(history) = &mut self.history {

@@ -337,7 +337,7 @@ impl PastModel {
                 let recent = change.item.mod_revision.0 >= self.compacted;
                 let needed = match (change.is_delete, replaced) {
                     (true, _) => recent,
-                    (false, Some(at)) => at >= self.compacted,
+                    (false, Some(at)) => at > self.compacted,
                     (false, None) => false,
                 };
                 past += u64::from(needed);

@@ -100,6 +100,43 @@ fn the_broom_does_not_fall_behind() {
     assert!(!machine.has_rubbish());
 }
 
+/// Everything is deleted at one revision, and compacted to just there: all of it goes, a part with
+/// each entry, alike on a replica that begins in the midst of it.
+#[test]
+fn what_was_deleted_at_the_mark_goes_too() {
+    let mut machine = machine_with_a_past();
+    for part in 0..4 {
+        apply(&mut machine, &alone(puts(100, &format!("k{part}"))));
+    }
+    let everything = DeleteRangeRequest { start: bytes("k"), ..DeleteRangeRequest::default() };
+    let success = vec![RequestOp::DeleteRange(everything)];
+    apply(
+        &mut machine,
+        &alone(Operation::Transaction(Transaction { success, ..Transaction::default() })),
+    );
+    let last = machine.revision();
+    // A later change is not touched, and makes the broom small again.
+    apply(&mut machine, &alone(put("later", "1")));
+    compact(&mut machine, last);
+    let full = machine.past_bytes();
+    let mut entries = 0;
+    while machine.has_rubbish() {
+        let mut back = restored(&machine);
+        skip(&mut machine);
+        skip(&mut back);
+        assert_eq!(back.state_hash(), machine.state_hash());
+        assert_eq!(machine.state_hash(), machine.recompute_state_hash());
+        entries += 1;
+    }
+    assert!(entries > 3, "in small steps");
+    let (changes, past) = machine.parts().0.history().unwrap().counts();
+    assert_eq!((changes, past), (401, 400), "the deletions at the mark");
+    assert!(machine.past_bytes() < full);
+    let (hash, mut back) = (machine.state_hash(), restored(&machine));
+    skip(&mut back);
+    assert_eq!(back.state_hash(), hash, "nothing more goes");
+}
+
 /// etcd takes one compaction at zero, and tells it from none.
 #[test]
 fn a_compaction_at_zero_is_taken_once() {
