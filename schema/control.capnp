@@ -85,6 +85,7 @@ struct NodeStatus {
   transferTarget @28 :UInt64;     # of a transfer of leadership under way; 0: none
   faults         @29 :UInt32;     # injected, in force, on links that it sends on
   faultsVersion  @30 :UInt64;     # of the list of faults that it has
+  lastMember     @31 :UInt64;     # the highest number that a member ever had, as far as is known
 }
 
 struct PeerStatus {

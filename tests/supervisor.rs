@@ -506,10 +506,10 @@ fn who_joins_is_started_again_and_who_was_removed_never() {
     cluster.down();
     // As a supervisor left it that ended in the middle of adding node 4, after node 3 was removed.
     let mut state = StateFile::read(&cluster.directory).unwrap().unwrap();
-    assert_eq!(state.reserve(&cluster.directory).unwrap(), NodeId(3));
+    assert_eq!(state.reserve(&cluster.directory, NodeId(0)).unwrap(), NodeId(3));
     state.nodes.get_mut(&NodeId(3)).unwrap().retired =
         Some(Retirement { since_millis: 7, purged: true });
-    assert_eq!(state.reserve(&cluster.directory).unwrap(), NodeId(4));
+    assert_eq!(state.reserve(&cluster.directory, NodeId(0)).unwrap(), NodeId(4));
     state.write(&cluster.directory.supervisor_json()).unwrap();
     cluster.start();
     let status = cluster.wait("all but node 3", |status| {

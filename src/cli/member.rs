@@ -339,6 +339,25 @@ fn rows(status: &ClusterStatus, view: Option<&NodeStatus>) -> Vec<Row> {
             purged: false,
         });
     }
+    // Added by a client of etcd's API, and run by somebody else.
+    let strangers = view.into_iter().flat_map(|view| {
+        let voters = view.voters.iter().map(|id| (*id, "voter"));
+        voters.chain(view.learners.iter().map(|id| (*id, "learner")))
+    });
+    let strangers: Vec<_> =
+        strangers.filter(|(id, _)| !rows.iter().any(|row| row.node == *id)).collect();
+    rows.extend(strangers.into_iter().map(|(node, role)| Row {
+        node,
+        role,
+        standing: None,
+        state: None,
+        address: None,
+        match_index: None,
+        lag: None,
+        progress: None,
+        retired_since_millis: None,
+        purged: false,
+    }));
     rows.extend(status.retired.iter().map(|retired| Row {
         node: retired.node,
         role: "retired",
@@ -384,6 +403,6 @@ fn membership(row: &Row) -> String {
             let data = if row.purged { "data purged" } else { "data kept" };
             format!("removed {} ago, {data}", short_duration(since(millis)))
         }
-        (None, None) => String::new(),
+        (None, None) => "not of this supervisor".to_owned(),
     }
 }

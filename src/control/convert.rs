@@ -119,6 +119,7 @@ impl NodeStatus {
         to.set_transfer_target(self.transfer_target.map_or(0, |id| id.0));
         to.set_faults(self.faults);
         to.set_faults_version(self.faults_version);
+        to.set_last_member(self.last_member.0);
     }
 
     /// Reads what arrived.
@@ -159,6 +160,7 @@ impl NodeStatus {
             build: text("build", from.get_build())?,
             faults: from.get_faults(),
             faults_version: from.get_faults_version(),
+            last_member: NodeId(from.get_last_member()),
         })
     }
 }

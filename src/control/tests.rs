@@ -40,6 +40,7 @@ fn report() -> NodeStatus {
         transfer_target: Some(NodeId(1)),
         faults: 2,
         faults_version: 9,
+        last_member: NodeId(6),
         durability: Durability::FsyncDropUnsynced,
         build: "0.1.0".into(),
     }

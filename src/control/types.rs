@@ -190,6 +190,8 @@ pub struct NodeStatus {
     pub faults: u32,
     /// Which list of faults it has; grows with every change.
     pub faults_version: u64,
+    /// The highest number that a member ever had, as far as the state knows; zero: it does not.
+    pub last_member: NodeId,
 }
 
 impl NodeStatus {

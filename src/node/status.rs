@@ -107,6 +107,7 @@ impl<D: Disk> Window<D> {
             build: VERSION.to_owned(),
             faults: self.faults.in_force().try_into().unwrap_or(u32::MAX),
             faults_version: self.faults.version(),
+            last_member: status.last_member,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::agreement::Agreement;
 use super::announcing::Announcing;
 use super::forgetting::Forgetting;
 use super::install::Installing;
-use super::members::Membership;
+use super::members::{Membership, is_member};
 use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
 use super::quota::Limit;
@@ -208,6 +208,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             machine_applied: self.machine.applied_index(),
             machine_version: self.machine.version(),
             machine_supports: self.machine.supports(),
+            last_member: self.machine.roster().last_member(),
             snapshot_index: self.snapshots.newest(),
             snapshot_being_taken: self.snapshots.taking(),
             snapshot_being_installed: self.installing.as_ref().map(Installing::index),
@@ -268,7 +269,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         from: NodeId,
         message: PeerMessage<C::Message>,
     ) {
-        self.membership.heard(now, from);
+        if is_member(&self.announced, from) {
+            self.membership.heard(now, from);
+        }
         match message {
             PeerMessage::Consensus(message) => {
                 let bytes = C::log_bytes(&message) as u64;

@@ -51,6 +51,8 @@ pub struct ReplicaStatus {
     /// The state machine's version in force, and the newest that this program knows.
     pub machine_version: u16,
     pub machine_supports: u16,
+    /// The highest number that a member ever had, as far as the state machine knows.
+    pub last_member: NodeId,
     /// The last entry that a snapshot here covers; zero without one.
     pub snapshot_index: LogIndex,
     /// A snapshot that is being taken, of this index.
@@ -114,6 +116,7 @@ impl ReplicaStatus {
             machine_applied: LogIndex(0),
             machine_version: 0,
             machine_supports: 0,
+            last_member: NodeId(0),
             snapshot_index: LogIndex(0),
             snapshot_being_taken: None,
             snapshot_being_installed: None,

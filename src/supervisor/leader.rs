@@ -138,7 +138,7 @@ impl Daemon {
 
     /// Waits until `view`'s node has committed all that it held then, as the leader of that term;
     /// what it says then.
-    async fn has_committed(&self, view: &NodeStatus, end: Moment) -> Option<NodeStatus> {
+    pub(super) async fn has_committed(&self, view: &NodeStatus, end: Moment) -> Option<NodeStatus> {
         loop {
             match self.fresh(view.node, PATIENCE).await {
                 Ok(now) if now.term != view.term || now.role != Role::Leader => return None,
@@ -368,7 +368,7 @@ mod tests {
             "peers": [], "voters": ids(voters), "learners": ids(learners),
             "outgoing": ids(outgoing), "snapshot_index": null, "snapshot_bytes": 0,
             "transfer_target": null, "durability": "fsync", "build": "",
-            "faults": 0, "faults_version": 0
+            "faults": 0, "faults_version": 0, "last_member": 0
         });
         serde_json::from_value(json).unwrap()
     }

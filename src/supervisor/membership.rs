@@ -209,11 +209,15 @@ impl Daemon {
             return Err(Unmet::Refused(why));
         }
         // Nothing is created that nobody could take in.
-        self.some_leader(end.min(Moment::now() + LEADER_PATIENCE)).await?;
+        let view = self.some_leader(end.min(Moment::now() + LEADER_PATIENCE)).await?;
+        // Clients of etcd's API add members as well, of which nothing is written down here.
+        let members = [&view.voters, &view.learners, &view.outgoing].into_iter().flatten();
+        let above = members.copied().max().unwrap_or_default().max(view.last_member);
         let refused = |error: &dyn std::fmt::Display| Unmet::Refused(error.to_string());
         let id = {
             let mut inner = self.inner.borrow_mut();
-            let id = inner.state.reserve(&self.directory).map_err(|error| refused(&error))?;
+            let id =
+                inner.state.reserve(&self.directory, above).map_err(|error| refused(&error))?;
             let record = inner.state.nodes.get(&id);
             let node = record.map(|record| Node::of(record, &self.config, unix_millis()));
             inner.nodes.extend(node.map(|node| (id, node)));
@@ -320,6 +324,57 @@ impl Daemon {
         }
         self.touch();
         self.is_saved().await;
+    }
+
+    /// Looks whether nodes run that are members no more: a client of etcd's API may have removed
+    /// them, and nobody else would stop them.
+    pub(super) fn look_for_the_removed(self: &Rc<Self>, leader: &NodeStatus) {
+        if !leader.outgoing.is_empty() {
+            return;
+        }
+        let inner = self.inner.borrow();
+        let removed = inner
+            .state
+            .live()
+            .find(|(id, record)| record.standing == Standing::Member && !leader.is_member(*id));
+        if let Some((id, _)) = removed {
+            tokio::task::spawn_local(self.clone().retire_removed(id));
+        }
+    }
+
+    /// Ends a node that the members have removed, if they certainly have: a majority of the voters
+    /// follows the leader that says so, and the change is committed.
+    async fn retire_removed(self: Rc<Self>, id: NodeId) {
+        // Whoever changes the membership right now looks after it.
+        let Ok(_turn) = self.membership.try_lock() else { return };
+        let Some(view) = self.leader_view().await else { return };
+        let is_followed = {
+            let inner = self.inner.borrow();
+            let follows = |id: &&NodeId| {
+                let report = inner.nodes.get(id).and_then(|node| node.report.as_ref());
+                report.is_some_and(|(report, _)| {
+                    report.term == view.term && report.leader == Some(view.node)
+                })
+            };
+            view.voters.iter().filter(follows).count() * 2 > view.voters.len()
+        };
+        let end = Moment::now() + LEADER_PATIENCE;
+        let stands = |inner: &super::daemon::Inner| {
+            inner.state.nodes.get(&id).is_some_and(|it| it.standing == Standing::Member)
+        };
+        if !is_followed
+            || !view.outgoing.is_empty()
+            || view.is_member(id)
+            || !stands(&self.inner.borrow())
+            || self.has_committed(&view, end).await.is_none()
+        {
+            return;
+        }
+        self.stand(id, Standing::Leaving).await;
+        self.tell(Some(id), "member-removed", "by a client of etcd's API");
+        if let Err(unmet) = self.retire(id).await {
+            tracing::warn!(node = %id, ?unmet, "a node that was removed does not stop");
+        }
     }
 
     /// Ends the process of a node that is no member any more, and forgets the node.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::daemon::{Daemon, unix_millis};
 use super::process::Identity;
 use crate::config::Address;
-use crate::control::{NodeClient, NodeStatus, State};
+use crate::control::{NodeClient, NodeStatus, Role, State};
 use crate::types::NodeId;
 
 /// Between two questions, when all is well.
@@ -96,6 +96,7 @@ impl Daemon {
 
     fn answered(self: &Rc<Self>, id: NodeId, of: &Identity, status: NodeStatus, asked_in: State) {
         let now = self.now();
+        let leads = (status.role == Role::Leader).then(|| status.clone());
         let fits = {
             let mut inner = self.inner.borrow_mut();
             let Some(node) = inner.nodes.get_mut(&id) else { return };
@@ -113,6 +114,9 @@ impl Daemon {
             self.remind_of_faults(id);
             self.judge_leader();
             self.look();
+            if let Some(leader) = leads {
+                self.look_for_the_removed(&leader);
+            }
         }
     }
 

@@ -327,8 +327,12 @@ impl StateFile {
 
     /// Gives the next number, which nobody ever had, to a node that is to join; hands out its
     /// ports.
-    pub fn reserve(&mut self, directory: &ClusterDirectory) -> Result<NodeId, StateError> {
-        let last = self.nodes.keys().next_back().map_or(0, |id| id.0);
+    pub fn reserve(
+        &mut self,
+        directory: &ClusterDirectory,
+        above: NodeId,
+    ) -> Result<NodeId, StateError> {
+        let last = self.nodes.keys().next_back().map_or(0, |id| id.0).max(above.0);
         let id = NodeId(last.saturating_add(1));
         let place = directory.node(id);
         let record = NodeRecord::new(self.transport, &place, false, &mut Ports::default())?;

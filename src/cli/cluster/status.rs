@@ -28,8 +28,8 @@ client, peer, control, http, grpc, log, adopted, next_start_millis, problem, sta
 joining, leaving), progress, report (what the node itself said last: role, term, voted_for, leader,
 first_index, last_index, durable_index, commit_index, applied_index, revision, keys, state_hash,
 uptime_millis, log_bytes, segments, disk_full, ready, peers, voters, learners, outgoing,
-snapshot_index, snapshot_bytes, transfer_target, durability, build, faults, faults_version),
-report_millis")]
+snapshot_index, snapshot_bytes, transfer_target, durability, build, faults, faults_version,
+last_member), report_millis")]
 pub struct Status {}
 
 pub async fn run(global: &Global, _: Status) -> Outcome {

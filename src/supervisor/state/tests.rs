@@ -76,7 +76,7 @@ fn a_number_is_given_once_and_the_others_are_told_where_everybody_is() {
     let mut state = StateFile::new(&config, &directory).unwrap();
     let toml = |state: &StateFile, id| state.node_config(&config, &directory, id).unwrap();
     assert!(toml(&state, NodeId(1)).join.is_empty());
-    assert_eq!(state.reserve(&directory).unwrap(), NodeId(4));
+    assert_eq!(state.reserve(&directory, NodeId(0)).unwrap(), NodeId(4));
     assert_eq!(state.nodes[&NodeId(4)].standing, Standing::Joining);
     let join = toml(&state, NodeId(4)).join_addresses();
     assert_eq!(join.into_keys().collect::<Vec<_>>(), [1, 2, 3].map(NodeId));
@@ -84,7 +84,7 @@ fn a_number_is_given_once_and_the_others_are_told_where_everybody_is() {
     let retired = Retirement { since_millis: 1, purged: true };
     state.nodes.get_mut(&NodeId(4)).unwrap().retired = Some(retired);
     assert_eq!(state.roll(), "the nodes are 1 to 3");
-    assert_eq!(state.reserve(&directory).unwrap(), NodeId(5));
+    assert_eq!(state.reserve(&directory, NodeId(0)).unwrap(), NodeId(5));
     assert_eq!(state.roll(), "the nodes are 1, 2, 3, 5");
     assert_eq!(state.members().member.len(), 3);
     let path = directory.supervisor_json();
