@@ -97,6 +97,7 @@ impl client::Server for Service {
 fn obey(request: &Request) -> Response {
     match request {
         Request::Write { .. } => outcome(Effect::Put { existed: false }),
+        Request::Member(_) => unreachable!("this client changes no membership"),
         Request::Read { .. } => {
             let answer = Answer { revision: Revision(7), ..Answer::default() };
             Response::Answer(answer.encode())
@@ -167,7 +168,7 @@ impl Node {
         seen.iter()
             .filter_map(|request| match request {
                 Request::Write { command } => Command::decode(command).unwrap().session,
-                Request::Read { .. } => None,
+                Request::Read { .. } | Request::Member(_) => None,
             })
             .collect()
     }

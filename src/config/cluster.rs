@@ -346,8 +346,8 @@ impl ClusterConfig {
              # revisions, a time such as 5m (1s at least), or all. Of a number of revisions,\n\
              # fewer are kept if they are more than 256 MiB.\n\
              history = \"{}\"\n\
-             # So much may be stored, past and overhead included, before writes are refused: a size,\n\
-             # or off.\n\
+             # So much may be stored, past and overhead included, before writes are refused:\n\
+             # a size, or off.\n\
              quota = \"{}\"\n\
              \n\
              [supervisor]\n\

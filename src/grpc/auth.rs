@@ -127,11 +127,9 @@ async fn of_one(method: &str, call: Call) -> Option<http::Response<Body>> {
             .await
         }
         "RoleGrantPermission" => {
-            call.unary(async |request: pb::AuthRoleGrantPermissionRequest, _| {
-                match request.perm {
-                    Some(_) => no_role::<pb::AuthRoleGrantPermissionResponse>(),
-                    None => Err(Status::invalid_argument("etcdserver: permission not given")),
-                }
+            call.unary(async |request: pb::AuthRoleGrantPermissionRequest, _| match request.perm {
+                Some(_) => no_role::<pb::AuthRoleGrantPermissionResponse>(),
+                None => Err(Status::invalid_argument("etcdserver: permission not given")),
             })
             .await
         }

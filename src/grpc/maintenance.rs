@@ -135,10 +135,7 @@ impl Maintenance {
     }
 
     /// A snapshot is taken, and what the log holds before it may go: that is what is to be gained.
-    async fn defragment(
-        &self,
-        _: pb::DefragmentRequest,
-    ) -> Result<pb::DefragmentResponse, Status> {
+    async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Status> {
         self.take_snapshot().await?;
         Ok(pb::DefragmentResponse { header: None })
     }

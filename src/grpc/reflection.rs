@@ -25,16 +25,15 @@ impl Reflection {
         if method != "ServerReflectionInfo" {
             return None;
         }
-        let served = call.stream(
-            async |mut questions: Streaming<pb::ServerReflectionRequest>, replies| {
+        let served =
+            call.stream(async |mut questions: Streaming<pb::ServerReflectionRequest>, replies| {
                 while let Some(question) = questions.message().await? {
                     if reply(&replies, answer(question)).await.is_err() {
                         break;
                     }
                 }
                 Ok(())
-            },
-        );
+            });
         Some(served.await)
     }
 }
@@ -60,11 +59,8 @@ impl Index {
     }
 
     fn of(files: &[FileDescriptorProto]) -> Index {
-        let mut index = Index {
-            files: BTreeMap::new(),
-            symbols: BTreeMap::new(),
-            services: Vec::new(),
-        };
+        let mut index =
+            Index { files: BTreeMap::new(), symbols: BTreeMap::new(), services: Vec::new() };
         for file in files {
             let (name, package) = (file.name(), file.package());
             index.files.insert(name.to_owned(), file.encode_to_vec());
@@ -165,7 +161,8 @@ mod tests {
             panic!("no list");
         };
         let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-        for name in ["etcdserverpb.KV", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+        for name in
+            ["etcdserverpb.KV", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
         {
             assert!(names.contains(&name), "{names:?}");
         }

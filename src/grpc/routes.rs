@@ -60,8 +60,9 @@ impl Routes {
             "etcdserverpb.Maintenance" => self.maintenance.clone().route(method, call).await,
             "etcdserverpb.Auth" => self.auth.clone().route(method, call).await,
             "grpc.health.v1.Health" => Health.route(method, call).await,
-            "grpc.reflection.v1.ServerReflection"
-            | "grpc.reflection.v1alpha.ServerReflection" => Reflection.route(method, call).await,
+            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
+                Reflection.route(method, call).await
+            }
             _ => return status::unknown_service(service).into_http(),
         };
         answered.unwrap_or_else(|| status::unknown_method(service, method).into_http())

@@ -118,9 +118,10 @@ pub enum Unwrapping {
 /// snapshot and nothing besides. All of it is read, and the sum compared.
 pub fn unwrap(file: &File) -> Result<Option<u64>, Unwrapping> {
     let whole = file.metadata()?.len();
-    let Some(body) = whole.checked_sub(SUM_BYTES).filter(|body| {
-        body.is_multiple_of(PAGE_BYTES) && *body >= PAGE_BYTES
-    }) else {
+    let Some(body) = whole
+        .checked_sub(SUM_BYTES)
+        .filter(|body| body.is_multiple_of(PAGE_BYTES) && *body >= PAGE_BYTES)
+    else {
         return Ok(None);
     };
     let mut trailer = [0; TRAILER_BYTES as usize];

@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::members::is_member;
 use super::pending::{Origin, Pending, Stage};
 use super::{Request, Running};
 use crate::consensus::Consensus;
@@ -44,11 +45,12 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     pub(super) fn announcing_deadline(&self) -> Option<Instant> {
         let is_time = self.machine.version() >= MEMBERS_ARE_KNOWN
             && self.core.leader().is_some()
-            && self.announced.members().contains(&self.id);
+            && is_member(&self.announced, self.id);
         let own = self.announcing.own.as_ref().filter(|_| is_time && !self.stopping)?;
-        let is_known = self.machine.roster().member(own.node).is_some_and(|known| {
-            known.name == own.name && known.client_urls == own.client_urls
-        });
+        let is_known =
+            self.machine.roster().member(own.node).is_some_and(|known| {
+                known.name == own.name && known.client_urls == own.client_urls
+            });
         (!is_known).then_some(self.announcing.next)
     }
 
@@ -66,7 +68,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
         let (request, deadline) = (Request::Write { command }, now + EVERY);
         let (origin, stage) = (Origin::Itself, Stage::Waiting);
-        let ticket = self.pending.insert(Pending { origin, request, arrived: now, deadline, stage });
+        let ticket =
+            self.pending.insert(Pending { origin, request, arrived: now, deadline, stage });
         self.dispatch(now, ticket);
     }
 }

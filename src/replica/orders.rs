@@ -36,7 +36,10 @@ struct UnderWay {
 enum Whose {
     Operator,
     /// A client, by a [request](super::members): about this member, who is to get a vote or not.
-    Client { node: NodeId, enlist: bool },
+    Client {
+        node: NodeId,
+        enlist: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@
 //! # The rule
 //! As in etcd, in two steps. The leader, before it proposes a client's command, adds what it
 //! [costs](Operation::cost) to what is [stored](crate::kv::Machine::size). If that is more than the
-//! quota, the command is refused here and now, and an alarm is proposed. From the entry on with which the
-//! alarm is raised every replica refuses alike, at that entry and not sooner, what takes room
-//! ([`Roster::refuses`](crate::kv::roster::Roster::refuses)); deletions, compactions and the ends
-//! of leases go on. It stays so until a client takes the alarm off.
+//! quota, the command is refused here and now, and an alarm is proposed. From the entry on with
+//! which the alarm is raised every replica refuses alike, at that entry and not sooner, what takes
+//! room ([`Roster::refuses`](crate::kv::roster::Roster::refuses)); deletions, compactions and the
+//! ends of leases go on. It stays so until a client takes the alarm off.
 //!
 //! A leader that sees more stored than the quota raises the alarm by itself, too: it may have been
 //! started with a smaller quota than it had before.

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
+use super::members::is_member;
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
-use super::{
-    Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running,
-};
+use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::version::MEMBERS_ARE_KNOWN;
 use crate::kv::{Command, Effect, Operation, Outcome, Query};
@@ -139,8 +138,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Operation::LeaseCheckpoint(_) => "the cluster notes itself how long its leases last",
             Operation::Enlist { .. } => "the cluster itself writes down who is to vote",
             Operation::Announce(announcement) => {
-                let members = self.announced.members();
-                if from == Some(announcement.node) && members.contains(&announcement.node) {
+                let node = announcement.node;
+                if from == Some(node) && is_member(&self.announced, node) {
                     return Ok(command.operation);
                 }
                 "a member is announced by itself alone"
@@ -359,7 +358,6 @@ fn half_done() -> Response {
     let why = "the member was added, and whether it will vote is unknown: look at the members";
     Response::Unknown(why.into())
 }
-
 
 fn disagreement(index: LogIndex) -> String {
     format!(

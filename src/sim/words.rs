@@ -301,7 +301,9 @@ pub fn class_and_size(message: &PeerMessage<Message>) -> (Class, usize) {
         PeerMessage::Consensus(_) => (Class::Control, 64),
         PeerMessage::Relay { request, .. } => {
             let bytes = match request {
-                Request::Write { command: bytes } | Request::Read { query: bytes, .. } => bytes.len(),
+                Request::Write { command: bytes } | Request::Read { query: bytes, .. } => {
+                    bytes.len()
+                }
                 Request::Member(_) => 64,
             };
             (Class::Bulk, 64 + bytes)

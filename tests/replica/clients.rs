@@ -158,7 +158,9 @@ impl Client {
             Response::Unknown(_) => Ok(()),
             Response::Refused { why: Refused::Invalid, message } => Err(message),
             Response::Refused { .. } => Ok(()),
-            Response::Answer(_) => Err("a write was answered like a read".into()),
+            Response::Answer(_) | Response::Member(_) => {
+                Err("a write was answered like something else".into())
+            }
         }
     }
 

@@ -1,0 +1,8 @@
+//! Members, maintenance and the rest of etcd's API on living clusters, in etcd's own words.
+
+#[path = "../kvctl_home/mod.rs"]
+mod kvctl_home;
+
+mod client;
+mod maintenance;
+mod members;
