@@ -10,7 +10,8 @@ use crate::codec::CodecError;
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Chunk, Configuration, Entry, Payload};
 use crate::replica::{
-    Consistency, LeaseAsk, PeerMessage, Refused, RepairVerdict, Request, Response,
+    Consistency, LeaseAsk, MemberOrder, MemberRefusal, MemberResult, PeerMessage, Refused,
+    RepairVerdict, Request, Response,
 };
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
@@ -32,6 +33,9 @@ fn responses() -> Vec<Response> {
         refused(Refused::Stopping),
         refused(Refused::Disagreement),
         refused(Refused::Repairing),
+        Response::Member(MemberResult::Done { node: NodeId(6) }),
+        Response::Member(MemberResult::Refused(MemberRefusal::Unhealthy)),
+        Response::Member(MemberResult::Refused(MemberRefusal::TooManyMembers)),
     ]
 }
 
@@ -43,6 +47,10 @@ fn requests() -> Vec<Request> {
         read(Consistency::Stale),
         Request::Lease { id: LeaseId(u64::MAX), ask: LeaseAsk::KeepAlive },
         Request::Lease { id: LeaseId(0), ask: LeaseAsk::TimeToLive },
+        Request::Member(MemberOrder::Add { address: "unix:/6".into(), learner: true }),
+        Request::Member(MemberOrder::Promote { node: NodeId(6) }),
+        Request::Member(MemberOrder::Remove { node: NodeId(5) }),
+        Request::Member(MemberOrder::Update { node: NodeId(4), address: "tcp:127.0.0.1:4".into() }),
     ]
 }
 
@@ -262,5 +270,18 @@ fn hello_survives_the_wire() {
         hello.write(message.init_root());
         let read = client::Hello::read(message.get_root_as_reader().unwrap()).unwrap();
         assert_eq!(read, hello);
+    }
+}
+
+/// It would come to stand in the log.
+#[test]
+fn a_member_without_an_address_is_refused() {
+    for address in ["", "somewhere", "unix:relative", &format!("unix:/{}", "x".repeat(1024))] {
+        let order = MemberOrder::Add { address: address.to_owned(), learner: false };
+        let mut message = Builder::new_default();
+        let (request, time) = (Request::Member(order), Duration::from_secs(1));
+        client::write_request(&request, time, message.init_root());
+        let root = message.get_root_as_reader::<client_capnp::request::Reader<'_>>().unwrap();
+        assert!(client::read_request(root).is_err(), "{address}");
     }
 }
