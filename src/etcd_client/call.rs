@@ -82,7 +82,7 @@ impl Client {
                 Nature::Write => timeout(tries.left(), sent).await,
                 Nature::Read => timeout(limit.min(tries.left()), sent).await,
             };
-            limit *= 2;
+            limit = limit.saturating_mul(2);
             let status = match tried {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(status)) => status,
