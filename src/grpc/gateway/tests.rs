@@ -380,7 +380,7 @@ async fn listen(limits: GrpcLimits) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let figures = Bytes::from(vec![b'x'; 64 << 20]);
     let metrics: MetricsPage = Rc::new(move || Response::new(Full::new(figures.clone())));
-    let server = Server::new(limits, Rc::new(|| node(None)), metrics);
+    let server = Server::new(limits, Rc::new(|| node(None)), metrics, Rc::new(Meter::new()));
     tokio::task::spawn_local(Rc::new(server).serve(listener));
     address
 }
