@@ -1,7 +1,7 @@
 //! Generates the Cap'n Proto code for everything under `schema/`, and names the consensus core.
 //!
-//! etcd's messages, under `schema/etcd`, and gRPC's own, under `schema/grpc`, are compiled by crates
-//! alone. What they look like is kept, too: servers tell it to who asks (reflection).
+//! etcd's messages, under `schema/etcd`, and gRPC's own, under `schema/grpc`, are compiled by
+//! crates alone. What they look like is kept, too: servers tell it to who asks (reflection).
 //!
 //! The compiler plug-in of Cap'n Proto is a crate; the parser in front of it, the `capnp` tool, is
 //! not.

@@ -7,11 +7,11 @@
 //!
 //! # The rule
 //! It is a [`Request`](super::Request), so that it goes to the leader as a write does, and is
-//! answered once and truly. The leader [judges](judge) it by what it sees of the others: whom it
+//! answered once and truly. The leader judges it by what it sees of the others: whom it
 //! has heard now and for how long, who was ever started (it has [announced](super::announcing)
 //! itself), who is behind. Then it orders the change like an operator.
 //!
-//! - The number of a new member is one above all that ever were ([`Roster`]).
+//! - The number of a new member is one above all that ever were ([`roster`](crate::kv::roster)).
 //! - Whoever is added to vote begins as a learner all the same, because one that lacks the log may
 //!   cost the cluster its majority. That it is to vote is written down
 //!   ([`Enlist`](Operation::Enlist)), and the leader gives it its vote once it has caught up. What

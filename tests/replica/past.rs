@@ -11,13 +11,13 @@ use crate::world::World;
 
 type Told = Result<(), String>;
 
-/// The replicas' states are of a version that keeps a past.
+/// The replicas' states are of the newest version, which keeps a past.
 fn world_with_a_past(size: u64, seed: u64) -> Result<(World, Random), String> {
     let mut random = Random::from_seed(seed);
     let mut world = World::new(size, &mut random)?;
     let has_past = |world: &World| {
         let mut versions = world.ids().into_iter().filter_map(|id| world.status(id));
-        versions.all(|status| status.machine_version >= 3)
+        versions.all(|status| status.machine_version == status.machine_supports)
     };
     world.calm(&mut random, 3000, has_past)?;
     Ok((world, random))

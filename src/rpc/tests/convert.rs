@@ -9,7 +9,10 @@ use capnp::serialize;
 use crate::codec::CodecError;
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
 use crate::consensus::{Chunk, Configuration, Entry, Payload};
-use crate::replica::{Consistency, PeerMessage, Refused, RepairVerdict, Request, Response};
+use crate::replica::{
+    Consistency, MemberOrder, MemberRefusal, MemberResult, PeerMessage, Refused, RepairVerdict,
+    Request, Response,
+};
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
 use crate::schema::{client_capnp, peer_capnp};
@@ -30,6 +33,9 @@ fn responses() -> Vec<Response> {
         refused(Refused::Stopping),
         refused(Refused::Disagreement),
         refused(Refused::Repairing),
+        Response::Member(MemberResult::Done { node: NodeId(6) }),
+        Response::Member(MemberResult::Refused(MemberRefusal::Unhealthy)),
+        Response::Member(MemberResult::Refused(MemberRefusal::TooManyMembers)),
     ]
 }
 
@@ -39,6 +45,10 @@ fn requests() -> Vec<Request> {
         Request::Write { command: Bytes::from_static(b"\0\xff") },
         read(Consistency::Linearizable),
         read(Consistency::Stale),
+        Request::Member(MemberOrder::Add { address: "unix:/6".into(), learner: true }),
+        Request::Member(MemberOrder::Promote { node: NodeId(6) }),
+        Request::Member(MemberOrder::Remove { node: NodeId(5) }),
+        Request::Member(MemberOrder::Update { node: NodeId(4), address: "tcp:127.0.0.1:4".into() }),
     ]
 }
 
@@ -245,5 +255,18 @@ fn hello_survives_the_wire() {
         hello.write(message.init_root());
         let read = client::Hello::read(message.get_root_as_reader().unwrap()).unwrap();
         assert_eq!(read, hello);
+    }
+}
+
+/// It would come to stand in the log.
+#[test]
+fn a_member_without_an_address_is_refused() {
+    for address in ["", "somewhere", "unix:relative", &format!("unix:/{}", "x".repeat(1024))] {
+        let order = MemberOrder::Add { address: address.to_owned(), learner: false };
+        let mut message = Builder::new_default();
+        let (request, time) = (Request::Member(order), Duration::from_secs(1));
+        client::write_request(&request, time, message.init_root());
+        let root = message.get_root_as_reader::<client_capnp::request::Reader<'_>>().unwrap();
+        assert!(client::read_request(root).is_err(), "{address}");
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
-use kvraft::replica::{Consistency, Refused, Request, Response};
+use kvraft::replica::{
+    Consistency, MemberOrder, MemberRefusal, MemberResult, Refused, Request, Response,
+};
 use kvraft::rpc::client::{Hello, read_request, read_response, write_request, write_response};
 use kvraft::schema::client_capnp::{hello, request, response};
 use kvraft::types::{ClusterId, LogIndex, NodeId, Revision, Term};
@@ -56,6 +58,8 @@ pub fn samples() -> Vec<Vec<u8>> {
         Request::Write { command },
         Request::Read { query: query.clone(), consistency: Consistency::Linearizable },
         Request::Read { query, consistency: Consistency::Stale },
+        Request::Member(MemberOrder::Add { address: "unix:/6".into(), learner: true }),
+        Request::Member(MemberOrder::Remove { node: NodeId(5) }),
     ];
     let requests = requests.iter().map(|request| {
         let mut message = Builder::new_default();
@@ -77,6 +81,8 @@ pub fn samples() -> Vec<Vec<u8>> {
         Response::Written(Bytes::from("o")),
         Response::Answer(Bytes::from("a")),
         Response::Unknown("ü".into()),
+        Response::Member(MemberResult::Done { node: NodeId(6) }),
+        Response::Member(MemberResult::Refused(MemberRefusal::Unhealthy)),
     ];
     let responses = responses.into_iter().chain(refusals).map(|response| {
         let mut message = Builder::new_default();
