@@ -7,11 +7,6 @@ use clap::{Parser, Subcommand};
 use kvraft::config::{ConfigError, Members, NodeConfig};
 use kvraft::node::{self, EXIT_CONFIGURATION, NodeError};
 
-/// A node allocates for every frame, request and version of a key, and gives back as much: the
-/// system's allocator took a seventh of its time under load.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const EXAMPLES: &str = "\
 Examples:
   kvnode init --config nodes/1/node.toml --initial members.toml

@@ -213,6 +213,8 @@ impl Kv {
         };
         let operation = Operation::Compact { revision: Revision(revision) };
         let outcome = self.write(operation, timeout).await?;
+        // The leader has applied it; this member is to have forgotten it, too, before it says so.
+        self.catch_up(timeout).await?;
         Ok(pb::CompactionResponse { header: Some(header(&*self.backend, outcome.revision)) })
     }
 
@@ -257,12 +259,14 @@ impl Kv {
 
 /// How fresh a transaction must be that only reads: as the strictest of its ranges.
 fn consistency(request: &pb::TxnRequest) -> Consistency {
-    let mut operations = request.success.iter().chain(&request.failure);
+    let mut operations = request.success.iter().chain(&request.failure).peekable();
+    // One without operations asks for nothing old: its comparisons decide.
+    let is_empty = operations.peek().is_none();
     let serializable = operations.all(|operation| match &operation.request {
         Some(request_op::Request::RequestRange(range)) => range.serializable,
         _ => false,
     });
-    if serializable { Consistency::Stale } else { Consistency::Linearizable }
+    if serializable && !is_empty { Consistency::Stale } else { Consistency::Linearizable }
 }
 
 pub(super) fn decoded<T>(result: Result<T, crate::kv::DecodeError>) -> Result<T, Status> {

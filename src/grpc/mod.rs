@@ -11,8 +11,8 @@
 //! client's, so that a follower relays what only the leader can do.
 //!
 //! ```text
-//!   client ── HTTP/2 ──► server ───────────► routes ──► kv, watch, lease, cluster, … ──► backend
-//!          ── HTTP/1.1 ──► │ ──► gateway ──► │           ▲  convert, status, header      (the node)
+//!   client ── HTTP/2 ──► server ───────────► routes ──► kv, watch, lease, … ──► backend (the node)
+//!          ── HTTP/1.1 ──► │ ──► gateway ──► │           ▲  convert, status, header
 //!                                            └── lock, election (turns, observing)
 //! ```
 //!

@@ -38,6 +38,11 @@ impl Both {
         Both { sides: [Side::new(theirs), Side::new(ours)] }
     }
 
+    /// The first member of each alone, for what members may know at different moments.
+    pub fn first(&self) -> Both {
+        Both { sides: self.sides.each_ref().map(|side| Side::new(&side.addresses[..1])) }
+    }
+
     /// From now on these ids, of one side and the other, are called `name`.
     pub fn call(&self, name: &str, ids: [String; 2]) {
         for (side, id) in self.sides.iter().zip(ids) {
