@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// See the [module](self).
+/// Writes what it is told to in one piece.
 pub struct Gather<S>(pub S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
