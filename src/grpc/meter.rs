@@ -58,7 +58,14 @@ pub struct Method {
 #[derive(Debug)]
 pub struct Counted(Option<Rc<Method>>);
 
+impl Default for Meter {
+    fn default() -> Meter {
+        Meter::new()
+    }
+}
+
 impl Meter {
+    /// Nothing was called yet.
     pub fn new() -> Meter {
         let methods = catalog().methods().filter_map(|described| {
             let path = &described.path;
