@@ -71,12 +71,11 @@ struct MemberResult {
     notEnoughStarted @0;          # of those who would vote
     unhealthy        @1;          # too few are in reach, or not for long
     addressExists    @2;
-    isJoining        @3;          # a learner that was never started has the address
-    notFound         @4;
-    notLearner       @5;
-    notCaughtUp      @6;
-    tooManyLearners  @7;
-    tooManyMembers   @8;
+    notFound         @3;
+    notLearner       @4;
+    notCaughtUp      @5;
+    tooManyLearners  @6;
+    tooManyMembers   @7;
   }
 }
 

@@ -145,7 +145,6 @@ pub fn of_member_refusal(refusal: MemberRefusal) -> Status {
         MemberRefusal::AddressExists => {
             (FailedPrecondition, "etcdserver: Peer URLs already exists")
         }
-        MemberRefusal::IsJoining => (FailedPrecondition, "etcdserver: member ID already exist"),
         MemberRefusal::NotFound => (NotFound, "etcdserver: member not found"),
         MemberRefusal::NotLearner => {
             (FailedPrecondition, "etcdserver: can only promote a learner member")

@@ -71,8 +71,6 @@ pub enum MemberRefusal {
     Unhealthy,
     /// Another member has the address.
     AddressExists,
-    /// A learner that was never started has the address.
-    IsJoining,
     NotFound,
     NotLearner,
     NotCaughtUp,
@@ -233,14 +231,8 @@ impl View<'_> {
         if !voters.iter().all(|id| self.is_healthy(*id)) {
             return Err(MemberRefusal::Unhealthy);
         }
-        if let Some(who) = self.who_has(address) {
-            let joins = self.configuration.learners.contains(&who)
-                && !self.is_enlisted(who)
-                && !self.is_started(who);
-            return Err(match joins {
-                true => MemberRefusal::IsJoining,
-                false => MemberRefusal::AddressExists,
-            });
+        if self.who_has(address).is_some() {
+            return Err(MemberRefusal::AddressExists);
         }
         let members = self.configuration.members();
         if learner && members.len() - voters.len() >= MAX_LEARNERS {

@@ -199,3 +199,104 @@ fn locks_and_elections() {
     assert_eq!(waits.lines(1), ["two"]);
     assert_eq!(listens.lines(2), ["<two>", "two"]);
 }
+
+/// What `member list` says, without the ids and the places, which differ.
+fn members(both: &Both) -> Vec<String> {
+    both.same_but(&["member", "list"], |line| {
+        let mut parts: Vec<&str> = line.split(", ").collect();
+        assert_eq!(parts.len(), 6, "{line}");
+        (parts[0], parts[2]) = ("<id>", if parts[2].is_empty() { "" } else { "<name>" });
+        for place in [3, 4] {
+            parts[place] = if parts[place].is_empty() { "" } else { "<url>" };
+        }
+        parts.join(", ")
+    })
+}
+
+#[test]
+fn members_come_and_go() {
+    let (_etcd, _home, both) = both(5);
+    assert_eq!(members(&both), ["<id>, started, <name>, <url>, <url>, false"; 5]);
+    let added = r"Member\s+([0-9a-f]+) added";
+    let add = ["member", "add", "new", "--peer-urls=http://127.0.0.1:1", "--learner"];
+    // A young cluster takes no member: not every node has been heard of for long enough.
+    both.until_done(&add, "<new>", added);
+    let all = members(&both);
+    assert_eq!(all.len(), 6);
+    assert!(all.contains(&"<id>, unstarted, , <url>, , true".to_owned()), "{all:?}");
+    let told = |arguments: &[&str]| both.same(arguments);
+    assert!(told(&add).err[0].contains("Peer URLs already exists"));
+    let second = ["member", "add", "more", "--peer-urls=http://127.0.0.1:2", "--learner"];
+    assert!(told(&second).err[0].contains("too many learner members"));
+    told(&["member", "add", "bad", "--peer-urls=ftp://127.0.0.1:2", "--learner"]);
+    let behind = told(&["member", "promote", "<new>"]);
+    assert!(behind.err[0].contains("in sync with leader"), "{behind:?}");
+    both.same_but(&["member", "update", "<new>", "--peer-urls=http://127.0.0.1:3"], cluster_aside);
+    both.same_but(&["member", "remove", "<new>"], cluster_aside);
+    for wrong in [
+        &["member", "remove", "<new>"][..],
+        &["member", "update", "abcd", "--peer-urls=http://127.0.0.1:3"],
+        &["member", "remove", "abcd"],
+    ] {
+        assert!(told(wrong).err[0].contains("member not found"), "{wrong:?}");
+    }
+    assert_eq!(members(&both).len(), 5);
+}
+
+/// `Member 1 removed from cluster 2`, whichever they are.
+fn cluster_aside(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let is_id = |word: &str| word.starts_with('<') || word.chars().all(|it| it.is_ascii_hexdigit());
+    let shown = words.iter().map(|word| if is_id(word) { "<id>" } else { *word });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn maintenance() {
+    let (_etcd, home, both) = both(5);
+    for number in 0..10 {
+        both.same(&["put", &format!("k{number}"), "v"]);
+    }
+    // Endpoint, id, version, size, whether it leads and learns, term, index, applied.
+    let status = both.same_but(&["endpoint", "status"], |line| {
+        let parts: Vec<&str> = line.split(", ").collect();
+        assert!(parts[2].starts_with("3."), "{line}");
+        let numbers = parts[6..9].iter().filter(|it| it.parse::<u64>().is_ok()).count();
+        format!("{}, {} fields, {numbers} numbers, {}", parts[0], parts.len(), parts[5])
+    });
+    assert_eq!(status.len(), 5);
+    assert_eq!(both.same_but(&["endpoint", "health"], str::to_owned).len(), 5);
+    let hashes =
+        both.same_but(&["endpoint", "hashkv"], |line| line.split(", ").next().unwrap().to_owned());
+    assert_eq!(hashes.len(), 5);
+    assert_eq!(both.same(&["alarm", "list"]).out, Vec::<String>::new());
+    assert_eq!(both.same(&["alarm", "disarm"]).code, Some(0));
+    assert_eq!(both.same(&["defrag"]).out.len(), 5);
+    // To somebody who is no member, and to one who is.
+    assert_eq!(both.same(&["move-leader", "1234"]).code, Some(1));
+    both.call("<next>", both.followers());
+    let moved = both.same_but(&["move-leader", "<next>"], cluster_aside);
+    assert_eq!(moved, ["Leadership transferred from <id> to <id>"]);
+    // The users' list of a cluster without users.
+    both.same(&["user", "list"]);
+    both.same(&["role", "list"]);
+    assert!(both.same(&["auth", "enable"]).err[0].contains("root user does not exist"));
+    // Each keeps a snapshot of its own kind; ours goes back to where it came from.
+    let place = in_memory("snapshots-");
+    let path = |name: &str| place.path().join(name).display().to_string();
+    both.call("<file>", [path("theirs"), path("ours")]);
+    let saved = both.first().with_names_of(&both).same(&["snapshot", "save", "<file>"]);
+    assert_eq!(saved.out, ["Snapshot saved at <file>"]);
+    home.ok(&["--name", "again", "snapshot", "restore", &path("ours"), "-n", "3"]);
+    home.ok(&["--name", "again", "cluster", "up"]);
+    assert_eq!(home.ok(&["--name", "again", "get", "k7"]).trim(), "v");
+}
+
+/// It takes a minute.
+#[test]
+fn performance_is_checked() {
+    let (_etcd, _home, both) = both(1);
+    let check = ["check", "perf", "--load=s"];
+    let ends = both.each_ends(&check);
+    assert!(ends.iter().all(|it| it.contains("PASS: Throughput is")), "{ends:?}");
+}

@@ -67,8 +67,7 @@ fn members_are_added_moved_promoted_and_removed_at_any_member() {
     assert_eq!((learner.id, learner.is_learner), (5, true), "no number is given twice");
     let too_many = "etcdserver: too many learner members in cluster";
     says(other.add(second, true), Code::FailedPrecondition, too_many);
-    let joining = "etcdserver: member ID already exist";
-    says(other.add(first, true), Code::FailedPrecondition, joining);
+    says(other.add(first, true), Code::FailedPrecondition, exists);
     let behind = "etcdserver: can only promote a learner member which is in sync with leader";
     says(other.promote(5), Code::FailedPrecondition, behind);
     other.remove(5).unwrap();

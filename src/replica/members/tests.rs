@@ -125,7 +125,7 @@ fn addresses_and_learners_are_counted() {
     let mut unstarted = Scene::of(&[1, 2, 3], &[]);
     unstarted.configuration.learners.insert(NodeId(4));
     unstarted.configuration.addresses.insert(NodeId(4), "unix:/4".into());
-    assert_eq!(unstarted.add("unix:/4", true), Err(MemberRefusal::IsJoining));
+    assert_eq!(unstarted.add("unix:/4", true), Err(MemberRefusal::AddressExists));
     // One that is to vote is no learner.
     apply(&mut scene.machine, Operation::Enlist { node: NodeId(4) });
     assert!(scene.add("unix:/5", true).is_ok());
