@@ -1,6 +1,6 @@
 //! Debian's etcdctl, command by command, against five nodes of ours and a real etcd.
 
-use crate::both::Both;
+use crate::both::{Both, Told};
 use crate::kvctl_home::{Home, wait_until};
 use crate::reference::{Reference, etcdctl, in_memory};
 
@@ -216,6 +216,8 @@ fn members(both: &Both) -> Vec<String> {
 #[test]
 fn members_come_and_go() {
     let (_etcd, _home, both) = both(5);
+    let all_started = |told: &Told| told.out.iter().filter(|it| it.contains(", started,")).count();
+    both.until("all are started", |told| all_started(told) == 5, &["member", "list"]);
     assert_eq!(members(&both), ["<id>, started, <name>, <url>, <url>, false"; 5]);
     let added = r"Member\s+([0-9a-f]+) added";
     let add = ["member", "add", "new", "--peer-urls=http://127.0.0.1:1", "--learner"];
