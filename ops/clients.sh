@@ -28,7 +28,8 @@ if [ "$(cat "$place/installed" 2>/dev/null)" != "$wanted" ]; then
 fi
 
 say "building"
-cargo build --locked --bins
+# With a test beside them, dependencies are built as for the tests, and not once more.
+cargo build --locked --bins --test layering
 KVRAFT_HOME=$(mktemp -d)
 export KVRAFT_HOME
 trap 'rm -rf "$KVRAFT_HOME"' EXIT

@@ -22,3 +22,5 @@ else
 fi
 say "tests in the documentation"
 cargo test --locked --doc
+say "other languages' clients"
+bash ops/clients.sh
