@@ -91,7 +91,7 @@ impl Call {
         answered.unwrap_or_else(|_| status::timed_out().into_http())
     }
 
-    /// The same, of an answer that may be waited for without end.
+    /// The same, of an answer that may be waited for without end: only its message may not.
     pub async fn patient<M, A>(
         self,
         answer: impl AsyncFnOnce(M, Duration) -> Result<A, Status> + 'static,
@@ -102,7 +102,9 @@ impl Call {
     {
         let timeout = self.timeout();
         let (head, body) = self.request.into_parts();
-        let answered = match message::receive(&head.headers, body).await {
+        let received =
+            tokio::time::timeout(self.limit, message::receive(&head.headers, body)).await;
+        let answered = match received.unwrap_or_else(|_| Err(status::timed_out())) {
             Ok(message) => answer(message, timeout).await,
             Err(status) => Err(status),
         };

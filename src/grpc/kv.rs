@@ -86,6 +86,8 @@ impl Kv {
                 _ => range.skip = whole.items.len() as u64,
             }
             range.limit = if limit == 0 { 0 } else { limit - whole.items.len() as u64 };
+            // Each page is work for a while: the node has more to do than this.
+            tokio::task::yield_now().await;
             // That revision is here: the first page has seen to it.
             let page = self.query(Query::Range(range.clone()), Consistency::Stale, timeout).await?;
             if page.items.is_empty() {

@@ -26,6 +26,7 @@ use super::call::TIMEOUT;
 use super::kv::{Kv, another_kind};
 use super::lease::name;
 use super::observing::{Observed, Watched};
+use super::status;
 use crate::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, Query,
     RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, after,
@@ -145,7 +146,7 @@ impl Turns {
         loop {
             let answer = read(&self.kv, &query).await?;
             match answer.1 {
-                Some(last) => gone(&*self.kv.backend, &last).await,
+                Some(last) => gone(&*self.kv.backend, &last, answer.0).await,
                 None => return Ok(()),
             }
         }
@@ -204,7 +205,8 @@ async fn read(kv: &Kv, query: &Query) -> Result<(Revision, Option<KeyValue>), St
     loop {
         match kv.query(query.clone(), Consistency::Linearizable, TIMEOUT).await {
             Ok(answer) => return Ok((answer.revision, answer.items.into_iter().next())),
-            Err(error) if error.code() == Code::Unavailable => {
+            // No quorum, or one that has too much to do.
+            Err(error) if error.code() == Code::Unavailable || is_busy(&error) => {
                 tokio::time::sleep(READ_AGAIN).await;
             }
             Err(error) => return Err(error),
@@ -212,12 +214,16 @@ async fn read(kv: &Kv, query: &Query) -> Result<(Revision, Option<KeyValue>), St
     }
 }
 
-/// Waits until this key of this creation is gone, as far as is known here, or until it cannot be
-/// known.
-async fn gone(backend: &dyn Backend, item: &KeyValue) {
-    let watched = Watched::key(backend, &item.key, item.mod_revision);
+/// Waits until this key, which was there at the revision `seen`, is gone, as far as is known here,
+/// or until that cannot be known.
+async fn gone(backend: &dyn Backend, item: &KeyValue, seen: Revision) {
+    let watched = Watched::key(backend, &item.key, seen);
     let Ok(mut watched) = watched else { return tokio::time::sleep(READ_AGAIN).await };
     while let Observed::Put(_) = watched.next().await {}
+}
+
+fn is_busy(error: &Status) -> bool {
+    error.message() == status::too_many_requests().message()
 }
 
 /// Everything that goes wrong inside loses its code, as in etcd.

@@ -93,7 +93,9 @@ impl Deadlines {
         if !life.is_ending {
             self.ends.insert((life.end, id));
         }
-        if let Some(note) = life.note {
+        // A note of one that is to end might be written behind its end, and meant for another of
+        // the same name by then.
+        if let Some(note) = life.note.filter(|_| !life.is_ending) {
             self.notes.insert((note, id));
         }
     }

@@ -54,7 +54,7 @@ use std::time::Duration;
 use super::Running;
 use super::deadlines::Deadlines;
 use crate::consensus::{Consensus, Input};
-use crate::kv::{Command, Effect, LeaseCheckpoint, Operation, Outcome};
+use crate::kv::{AlarmKind, Command, Effect, LeaseCheckpoint, Operation, Outcome};
 use crate::storage::Disk;
 use crate::types::{Instant, LeaseId, LogIndex, Revision, Term, Ticket};
 
@@ -276,6 +276,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
         if ending.len() > MAX_ENDING {
             self.leases.ends_from = now + PAUSE;
+            return;
+        }
+        // No lease ends while that is refused.
+        if self.machine.roster().is_raised(AlarmKind::Corrupt) {
+            self.leases.ends_from = now + LONG_PAUSE;
             return;
         }
         let ticket = self.pending.draw();

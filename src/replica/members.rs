@@ -308,7 +308,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             roster: self.machine.roster(),
             reach: &self.membership.reach,
         };
-        if !self.announced.outgoing.is_empty() {
+        // What is not committed may yet be undone: nothing is said, or done, on its account.
+        if self.announced != self.applied_configuration || !self.announced.outgoing.is_empty() {
             self.hold_up(now, ticket);
             return;
         }

@@ -214,7 +214,7 @@ impl Hub {
             *budget -= 1;
             state.at = (at.0, at.1 + 1);
             state.done = Revision(at.0.0.saturating_sub(1)).max(state.done);
-            state.gather(change);
+            *budget = budget.saturating_sub(state.gather(change));
         }
         // A revision is applied as a whole: what ends here is complete.
         if state.gathered.is_empty() {
@@ -405,21 +405,23 @@ impl State {
         self.index.insert(&watch.range, watch.wants, watch.number, Rc::clone(watch));
     }
 
-    fn gather(&mut self, change: Change) {
+    /// To how many groups it goes.
+    fn gather(&mut self, change: Change) -> usize {
         let change = Rc::new(change);
-        let mut concerns_somebody = false;
+        let mut concerned = 0;
         let State { index, gathered, .. } = self;
         index.find(&change.item.key, |group| {
             if group.wants.takes(&change) {
                 let fresh = || Gathered { group: Rc::clone(group), changes: Vec::new() };
                 let its = gathered.entry(group.id).or_insert_with(fresh);
                 its.changes.push(Rc::clone(&change));
-                concerns_somebody = true;
+                concerned += 1;
             }
         });
-        if concerns_somebody {
+        if concerned > 0 {
             self.gathered_bytes += bytes_of(&change);
         }
+        concerned
     }
 
     /// The gathered revision goes on its way.

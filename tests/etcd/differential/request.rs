@@ -1,7 +1,8 @@
 //! One request, and how it is sent.
 
 use kvraft::grpc::pb::etcdserverpb as pb;
-use kvraft::grpc::pb::etcdserverpb::{RequestOp, request_op};
+use kvraft::grpc::pb::etcdserverpb::{RequestOp, ResponseOp, request_op, response_op};
+use kvraft::grpc::pb::mvccpb::KeyValue;
 
 use super::answer::Answer;
 use crate::client::Client;
@@ -33,7 +34,14 @@ impl Request {
         match self.clone() {
             Request::Range(request) => {
                 let called = client.call("/etcdserverpb.KV/Range", request).await;
-                Answer::of(called, |it: &mut pb::RangeResponse| &mut it.header, Answer::Range)
+                Answer::of(
+                    called,
+                    |it: &mut pb::RangeResponse| &mut it.header,
+                    |mut response| {
+                        order_ties(&mut response.kvs);
+                        Answer::Range(response)
+                    },
+                )
             }
             Request::Put(request) => {
                 let called = client.call("/etcdserverpb.KV/Put", request).await;
@@ -49,7 +57,14 @@ impl Request {
             }
             Request::Txn(request) => {
                 let called = client.call("/etcdserverpb.KV/Txn", request).await;
-                Answer::of(called, |it: &mut pb::TxnResponse| &mut it.header, Answer::Txn)
+                Answer::of(
+                    called,
+                    |it: &mut pb::TxnResponse| &mut it.header,
+                    |mut response| {
+                        order_ties_within(&mut response.responses);
+                        Answer::Txn(response)
+                    },
+                )
             }
             Request::Compact(request) => {
                 let called = client.call("/etcdserverpb.KV/Compact", request).await;
@@ -115,6 +130,25 @@ impl Request {
                     },
                 )
             }
+        }
+    }
+}
+
+/// Keys of one mod revision that stand together may do so in any order.
+fn order_ties(items: &mut [KeyValue]) {
+    for tied in items.chunk_by_mut(|a, b| a.mod_revision == b.mod_revision) {
+        tied.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+}
+
+fn order_ties_within(responses: &mut [ResponseOp]) {
+    for response in responses {
+        match &mut response.response {
+            Some(response_op::Response::ResponseRange(range)) => order_ties(&mut range.kvs),
+            Some(response_op::Response::ResponseTxn(inner)) => {
+                order_ties_within(&mut inner.responses);
+            }
+            _ => {}
         }
     }
 }
