@@ -146,7 +146,8 @@ fn killed_before_the_sync(
 
 #[test]
 fn a_killed_node_has_what_it_wrote_for_a_kill_is_no_power_cut() {
-    killed_before_the_sync(well(), 2_000, |recovered, had| recovered.last_index == had);
+    // The cluster may have had something of its own to write, behind it.
+    killed_before_the_sync(well(), 2_000, |recovered, had| recovered.last_index >= had);
 }
 
 #[test]

@@ -72,7 +72,8 @@ fn every_node_serves_json_beside_grpc_and_on_its_http_port() {
     let large = "x".repeat(1 << 20);
     for number in 0..4 {
         let put = json!({ "key": base64(&format!("big/{number}")), "value": base64(&large) });
-        assert_eq!(ports[1].post("/v3/kv/put", &put.to_string()).status, 200);
+        // Its leader may just be another's.
+        wait_until("it is put", || ports[1].post("/v3/kv/put", &put.to_string()).status == 200);
     }
     let all = json!({ "key": base64("big/"), "range_end": base64("big0") }).to_string();
     for web in [&ports[2], &http[2]] {
