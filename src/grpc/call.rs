@@ -1,8 +1,8 @@
 //! One call, on its way to whoever answers it: a message for a message, or streams of them.
 //!
 //! # The rule
-//! A call counts against its server's bounds for as long as anything of it is left: a stream until
-//! its last message has left. Who serves a stream hands its answers to a [`Replies`], which takes a
+//! A call counts against its server's bounds until its answer is made, a stream until its last
+//! message is handed on. (An answer that its client does not take counts no more, and stays.) Who serves a stream hands its answers to a [`Replies`], which takes a
 //! few and then makes it wait for the client: a client that does not read holds up its own stream
 //! and no more. When the client goes away, serving ends where it stands.
 
