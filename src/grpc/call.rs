@@ -2,9 +2,11 @@
 //!
 //! # The rule
 //! A call counts against its server's bounds until its answer is made, a stream until its last
-//! message is handed on. (An answer that its client does not take counts no more, and stays.) Who serves a stream hands its answers to a [`Replies`], which takes a
-//! few and then makes it wait for the client: a client that does not read holds up its own stream
-//! and no more. When the client goes away, serving ends where it stands.
+//! message is handed on. (An answer that its client does not take counts no more, and stays.)
+//!
+//! Who serves a stream hands its answers to a [`Replies`], which takes a few and then makes it wait
+//! for the client: a client that does not read holds up its own stream and no more. When the client
+//! goes away, serving ends where it stands.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
