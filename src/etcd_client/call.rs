@@ -6,6 +6,7 @@
 //! has no sessions, so a write that is sent twice may happen twice. Whoever needs to know reads, or
 //! writes in a transaction that can tell.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use futures::Stream;
@@ -88,7 +89,12 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("it did not answer in time"),
             };
-            let fate = error::fate(&status);
+            let fate = match error::fate(&status) {
+                // What waits has put a key before, and its clean-up may still be under way there:
+                // asked again elsewhere, it could lose what it was just told it holds.
+                Fate::Untouched if is_from_within(method, &status) => Fate::InDoubt,
+                fate => fate,
+            };
             if fate != Fate::Refused {
                 self.pool.failed(&place.name);
             }
@@ -199,4 +205,8 @@ impl Tries {
         let (endpoint, text) = (endpoint.to_owned(), error::words(status));
         Error { kind, endpoint, code, text, waited: self.began.elapsed() }
     }
+}
+/// Whether a call that waits said so once it had begun: all that goes wrong within has this code.
+fn is_from_within(method: Method, status: &Status) -> bool {
+    method.nature == Nature::Wait && status.code() == Code::Unknown && status.source().is_none()
 }
