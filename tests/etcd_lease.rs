@@ -322,7 +322,10 @@ fn a_lock_is_handed_over_and_who_gives_up_leaves_nothing() {
         let taken = held.header.unwrap().revision;
         assert_eq!(clients[1].keys("m/").await, (vec!["m/1a2b".to_owned()], taken));
         let again = clients[2].lock("m", 0x1a2b).await.unwrap();
-        assert_eq!((text(&again.key), again.header.unwrap().revision), ("m/1a2b".into(), taken));
+        assert_eq!(
+            (text(&again.key), again.header.unwrap().revision),
+            ("m/1a2b".into(), taken + 1)
+        );
 
         let (mut second, mut third) = (clients[1].clone(), clients[2].clone());
         let second = tokio::spawn(async move { second.lock("m", 0xc).await });

@@ -54,16 +54,13 @@ impl Election {
     async fn campaign(&self, request: pb::CampaignRequest) -> Result<pb::CampaignResponse, Status> {
         let lease = lease(&self.leases, request.lease).await?;
         let turns = Turns::new(&self.kv, &request.name);
-        let mut joined = turns.join(lease, request.value.clone()).await?;
+        let mut joined = turns.join(lease, request.value).await?;
         let leader = pb::LeaderKey {
             name: request.name,
             key: joined.place.key.clone(),
             rev: signed(joined.place.created.0),
             lease,
         };
-        if joined.found.as_ref().is_some_and(|found| found.value != request.value) {
-            self.announce(&leader, lease, request.value).await?;
-        }
         if !joined.is_first {
             turns.wait(&joined.place).await?;
             // etcd does not look, and tells a candidate whose lease has ended that it leads.

@@ -14,6 +14,14 @@
 //!
 //! A client that goes away leaves no key behind: its [`Place`] deletes it. The put itself runs in a
 //! task of its own, so that its outcome is learned even if nobody waits for it any more.
+//!
+//! # The same lease again
+//! A client that lost its connection asks again, mostly at another node, while its first call is
+//! being cleaned up. Both mean one key. So whoever finds it puts it anew, which moves its mod
+//! revision, and a clean-up deletes only what its own put left: the first does no harm to the
+//! second. Nor the second to the first, who may have been told meanwhile that it is its turn: who
+//! came later does not delete a key that is first. Then its lease ends it, as it does a key whose
+//! put had no known outcome.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,6 +45,9 @@ use crate::types::Revision;
 /// Between two tries to read while there is no quorum.
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
+/// How often a key is tried to be deleted that nobody waits for any more.
+const CLEAN_UPS: u32 = 20;
+
 /// All keys that begin with a name and a slash.
 #[derive(Clone)]
 pub struct Turns {
@@ -51,15 +62,17 @@ pub struct Joined {
     /// Of the store, right after.
     pub revision: Revision,
     pub is_first: bool,
-    /// The key was there before, with this value.
-    pub found: Option<KeyValue>,
 }
 
 /// A key that goes when nobody waits for its turn any more.
 pub struct Place {
-    kv: Rc<Kv>,
+    turns: Turns,
     pub key: Bytes,
     pub created: Revision,
+    /// By this call.
+    put: Revision,
+    /// Another call of the same lease put it first.
+    is_shared: bool,
     is_kept: bool,
 }
 
@@ -103,7 +116,7 @@ impl Turns {
         read(&self.kv, &Query::Range(self.one(SortOrder::Ascend, Revision(0)))).await
     }
 
-    /// Puts the key of a lease, unless it is there.
+    /// Puts the key of a lease, or puts it anew.
     pub async fn join(&self, lease: i64, value: Bytes) -> Result<Joined, Status> {
         let turns = self.clone();
         let joining = async move { turns.put(lease, value).await };
@@ -119,30 +132,29 @@ impl Turns {
         let first = || RequestOp::Range(self.one(SortOrder::Ascend, Revision(0)));
         let transaction = Transaction {
             compare: vec![is_created_at(&key, Revision(0))],
-            success: vec![RequestOp::Put(put), first()],
-            failure: vec![RequestOp::Range(own), first()],
+            success: vec![RequestOp::Put(put.clone()), first()],
+            failure: vec![RequestOp::Range(own), RequestOp::Put(put), first()],
         };
         let (revision, result) = self.kv.transact(transaction, TIMEOUT).await?;
-        let mut responses = result.responses.into_iter();
-        let found = match responses.next() {
-            Some(ResponseOp::Range { items, .. }) => items.into_iter().next(),
+        let found = match result.responses.first() {
+            Some(ResponseOp::Range { items, .. }) => items.first(),
             _ => None,
         };
-        let created = found.as_ref().map_or(revision, |found| found.create_revision);
-        let Some(ResponseOp::Range { items, .. }) = responses.next() else {
+        let created = found.map_or(revision, |found| found.create_revision);
+        let Some(ResponseOp::Range { items, .. }) = result.responses.last() else {
             return Err(another_kind());
         };
         let is_first = items.first().is_none_or(|first| first.create_revision == created);
+        let is_shared = found.is_some();
         // Another call of the same lease was told that it is its turn: that one is not ended here.
-        let is_kept = is_first && found.is_some();
-        let place = Place { kv: self.kv, key, created, is_kept };
-        Ok(Joined { place, revision, is_first, found })
+        let is_kept = is_first && is_shared;
+        let place = Place { turns: self, key, created, put: revision, is_shared, is_kept };
+        Ok(Joined { place, revision, is_first })
     }
 
     /// Waits until nobody is before `place`. For as long as there is no quorum it waits on.
     pub async fn wait(&self, place: &Place) -> Result<(), Status> {
-        let before = Revision(place.created.0.saturating_sub(1));
-        let query = Query::Range(self.one(SortOrder::Descend, before));
+        let query = Query::Range(self.one(SortOrder::Descend, before(place.created)));
         loop {
             let answer = read(&self.kv, &query).await?;
             match answer.1 {
@@ -161,8 +173,32 @@ impl Place {
 
     /// Whether it is still there; and the revision that says so.
     pub async fn is_there(&self) -> Result<(Revision, bool), Status> {
-        let (revision, found) = read(&self.kv, &Query::Get { key: self.key.clone() }).await?;
+        let query = Query::Get { key: self.key.clone() };
+        let (revision, found) = read(&self.turns.kv, &query).await?;
         Ok((revision, found.is_some_and(|found| found.create_revision == self.created)))
+    }
+
+    /// Deletes it, if it is as this call left it.
+    fn clean_up(&self) -> Transaction {
+        let mut delete = delete_created_at(&self.key, self.created);
+        delete.compare.push(Compare {
+            target: CompareTarget::ModRevision(self.put),
+            ..is_created_at(&self.key, self.created)
+        });
+        if !self.is_shared {
+            return delete;
+        }
+        let nobody_is_before = Compare {
+            start: self.turns.start.clone(),
+            end: self.turns.end.clone(),
+            result: CompareResult::Greater,
+            target: CompareTarget::CreateRevision(before(self.created)),
+        };
+        Transaction {
+            compare: vec![nobody_is_before],
+            success: Vec::new(),
+            failure: vec![RequestOp::Transaction(delete)],
+        }
     }
 }
 
@@ -171,12 +207,22 @@ impl Drop for Place {
         if self.is_kept {
             return;
         }
-        let (kv, key, created) = (Rc::clone(&self.kv), self.key.clone(), self.created);
-        // If that fails its lease ends it.
+        let (kv, clean_up) = (Rc::clone(&self.turns.kv), self.clean_up());
         tokio::task::spawn_local(async move {
-            let _ = kv.transact(delete_created_at(&key, created), TIMEOUT).await;
+            // It may be tried again although it took effect: it holds for that one put alone.
+            for _ in 0..CLEAN_UPS {
+                match kv.transact(clean_up.clone(), TIMEOUT).await {
+                    Err(error) if is_passing(&error) => tokio::time::sleep(READ_AGAIN).await,
+                    _ => return,
+                }
+            }
         });
     }
+}
+
+/// The last revision before.
+fn before(revision: Revision) -> Revision {
+    Revision(revision.0.saturating_sub(1))
 }
 
 /// Holds for a key that was created then; 0: that is not there.
@@ -205,10 +251,7 @@ async fn read(kv: &Kv, query: &Query) -> Result<(Revision, Option<KeyValue>), St
     loop {
         match kv.query(query.clone(), Consistency::Linearizable, TIMEOUT).await {
             Ok(answer) => return Ok((answer.revision, answer.items.into_iter().next())),
-            // No quorum, or one that has too much to do.
-            Err(error) if error.code() == Code::Unavailable || is_busy(&error) => {
-                tokio::time::sleep(READ_AGAIN).await;
-            }
+            Err(error) if is_passing(&error) => tokio::time::sleep(READ_AGAIN).await,
             Err(error) => return Err(error),
         }
     }
@@ -222,8 +265,10 @@ async fn gone(backend: &dyn Backend, item: &KeyValue, seen: Revision) {
     while let Observed::Put(_) = watched.next().await {}
 }
 
-fn is_busy(error: &Status) -> bool {
-    error.message() == status::too_many_requests().message()
+/// There is no quorum, or one that has too much to do.
+fn is_passing(error: &Status) -> bool {
+    let is_busy = error.message() == status::too_many_requests().message();
+    error.code() == Code::Unavailable || is_busy
 }
 
 /// Everything that goes wrong inside loses its code, as in etcd.

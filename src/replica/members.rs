@@ -317,8 +317,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Err(refusal) => {
                 self.finish(ticket, Response::Member(MemberResult::Refused(refusal)));
             }
-            Ok(Plan { node, change: None, .. }) => {
-                self.finish(ticket, Response::Member(MemberResult::Done { node }));
+            // Another may lead by now, and have changed it: a quorum is asked.
+            Ok(Plan { change: None, .. }) => {
+                self.pending.advance(ticket, super::pending::Stage::Confirming);
+                self.step(now, Input::Read { ticket });
             }
             Ok(Plan { node, change: Some(change), enlist }) => {
                 self.pending.advance(ticket, super::pending::Stage::Proposing);

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::members::is_member;
 use super::pending::{Origin, Pending, Stage};
 use super::running::MAX_SAMPLES;
-use super::{Consistency, MemberResult, Output, PeerMessage, Refused, Request, Response, Running};
+use super::{
+    Consistency, MemberOrder, MemberResult, Output, PeerMessage, Refused, Request, Response,
+    Running,
+};
 use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::version::MEMBERS_ARE_KNOWN;
 use crate::kv::{Command, Effect, Operation, Outcome, Query};
@@ -341,6 +344,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.finish(ticket, response);
             }
             Some(Request::Lease { .. }) => self.answer_about_lease(now, ticket),
+            // What it wants was so before it came.
+            Some(Request::Member(MemberOrder::Update { node, .. })) => {
+                let done = MemberResult::Done { node: *node };
+                self.finish(ticket, Response::Member(done));
+            }
             Some(Request::Write { .. } | Request::Member(_)) | None => {}
         }
     }

@@ -7,6 +7,7 @@
 mod calm;
 mod clients;
 mod leases;
+mod orders;
 mod past;
 mod repair;
 mod stories;
