@@ -1,90 +1,17 @@
 //! etcd's API on a living cluster, as its clients call it: every node serves, in etcd's own words.
 
+mod etcd_client;
 mod kvctl_home;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use kvctl_home::{Home, wait_until};
+use etcd_client::{Client, cluster, connect, get, prefix, put, runtime, says, text};
+use kvctl_home::wait_until;
 use kvraft::grpc::pb::etcdserverpb as pb;
 use kvraft::grpc::pb::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use kvraft::grpc::pb::etcdserverpb::{request_op, response_op};
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstCodec;
-
-struct Client {
-    grpc: Grpc<Channel>,
-}
-
-impl Client {
-    async fn connect(address: &str) -> Client {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let channel = endpoint.connect().await.unwrap();
-        let grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
-        Client { grpc }
-    }
-
-    async fn call<Q, A>(&mut self, path: &'static str, request: Q) -> Result<A, Status>
-    where
-        Q: prost::Message + Send + Sync + 'static,
-        A: prost::Message + Default + Send + Sync + 'static,
-    {
-        self.grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-        let codec = ProstCodec::<Q, A>::default();
-        let path = PathAndQuery::from_static(path);
-        self.grpc.unary(Request::new(request), path, codec).await.map(|it| it.into_inner())
-    }
-
-    async fn put(&mut self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
-        self.call("/etcdserverpb.KV/Put", request).await
-    }
-
-    async fn range(&mut self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
-        self.call("/etcdserverpb.KV/Range", request).await
-    }
-
-    async fn txn(&mut self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
-        self.call("/etcdserverpb.KV/Txn", request).await
-    }
-}
-
-fn put(key: &str, value: &str) -> pb::PutRequest {
-    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
-    pb::PutRequest { key, value, ..Default::default() }
-}
-
-fn get(key: &str) -> pb::RangeRequest {
-    pb::RangeRequest { key: Bytes::from(key.to_owned()), ..Default::default() }
-}
-
-/// All that begin with it.
-fn prefix(key: &str) -> pb::RangeRequest {
-    let mut end = key.to_owned().into_bytes();
-    *end.last_mut().unwrap() += 1;
-    pb::RangeRequest { range_end: end.into(), ..get(key) }
-}
-
-/// A cluster whose nodes are of the version that has a past, and where they serve.
-fn cluster(nodes: u32) -> (Home, Vec<String>) {
-    let home = Home::with(nodes);
-    let addresses: Vec<String> =
-        home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
-    assert_eq!(addresses.len(), nodes as usize);
-    let runtime = runtime();
-    wait_until("transactions are known", || {
-        let prev = pb::PutRequest { prev_kv: true, ..put("ready", "") };
-        runtime.block_on(async { Client::connect(&addresses[0]).await.put(prev).await }).is_ok()
-    });
-    (home, addresses)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
+use tonic::Code;
 
 fn values(response: &pb::RangeResponse) -> Vec<(String, String)> {
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     response.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect()
 }
 
@@ -92,12 +19,9 @@ fn values(response: &pb::RangeResponse) -> Vec<(String, String)> {
 fn every_node_serves_and_the_past_is_there_until_it_is_compacted() {
     let (_home, addresses) = cluster(3);
     runtime().block_on(async {
-        let mut clients = Vec::new();
-        for address in &addresses {
-            clients.push(Client::connect(address).await);
-        }
+        let clients = connect(&addresses).await;
         let mut revisions = Vec::new();
-        for (number, client) in clients.iter_mut().enumerate() {
+        for (number, client) in clients.iter().enumerate() {
             let done = client.put(put("k/a", &number.to_string())).await.unwrap();
             let header = done.header.unwrap();
             assert_eq!(header.member_id, number as u64 + 1);
@@ -105,7 +29,7 @@ fn every_node_serves_and_the_past_is_there_until_it_is_compacted() {
             revisions.push(header.revision);
         }
         assert!(revisions.is_sorted() && revisions[0] + 2 == revisions[2], "{revisions:?}");
-        for client in &mut clients {
+        for client in &clients {
             let now = client.range(get("k/a")).await.unwrap();
             assert_eq!(values(&now), [("k/a".into(), "2".into())]);
             let kv = &now.kvs[0];
@@ -114,14 +38,11 @@ fn every_node_serves_and_the_past_is_there_until_it_is_compacted() {
             let then = pb::RangeRequest { revision: revisions[0], ..get("k/a") };
             assert_eq!(values(&client.range(then).await.unwrap())[0].1, "0");
         }
-        let compact = pb::CompactionRequest { revision: revisions[1], physical: false };
-        let path = "/etcdserverpb.KV/Compact";
-        let _: pb::CompactionResponse = clients[0].call(path, compact).await.unwrap();
-        let again = clients[1].call::<_, pb::CompactionResponse>(path, compact).await.unwrap_err();
+        clients[0].compact(revisions[1]).await.unwrap();
         let compacted = "etcdserver: mvcc: required revision has been compacted";
-        assert_eq!((again.code(), again.message()), (Code::OutOfRange, compacted));
+        says(clients[1].compact(revisions[1]).await, Code::OutOfRange, compacted);
         let then = pb::RangeRequest { revision: revisions[0], ..get("k/a") };
-        assert_eq!(clients[2].range(then).await.unwrap_err().message(), compacted);
+        says(clients[2].range(then).await, Code::OutOfRange, compacted);
         let then = pb::RangeRequest { revision: revisions[1], ..get("k/a") };
         assert_eq!(values(&clients[2].range(then).await.unwrap())[0].1, "1");
     });
@@ -131,7 +52,7 @@ fn every_node_serves_and_the_past_is_there_until_it_is_compacted() {
 fn a_range_comes_whole_however_large_and_in_every_order() {
     let (_home, addresses) = cluster(1);
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         // Five mebibytes: several answers of the state machine.
         let large = "x".repeat(100 << 10);
         for number in 0..50 {
@@ -162,7 +83,7 @@ fn a_range_comes_whole_however_large_and_in_every_order() {
             keys_only: true,
             ..Default::default()
         };
-        assert_eq!(client.range(everything).await.unwrap().kvs.len(), 51);
+        assert_eq!(client.range(everything).await.unwrap().kvs.len(), 50);
         let none = pb::RangeRequest { range_end: Bytes::from_static(b"a"), ..get("b") };
         assert_eq!(client.range(none).await.unwrap().count, 0);
     });
@@ -189,7 +110,7 @@ fn transactions_decide_and_see_their_own_writes() {
         failure: vec![op(request_op::Request::RequestRange(get("t")))],
     };
     runtime().block_on(async {
-        let mut first = Client::connect(&addresses[1]).await;
+        let first = Client::connect(&addresses[1]).await;
         let won = first.txn(request.clone()).await.unwrap();
         let lost = Client::connect(&addresses[2]).await.txn(request).await.unwrap();
         let revision = won.header.unwrap().revision;
@@ -220,8 +141,7 @@ fn what_makes_no_sense_is_refused_in_etcds_words() {
         ..Default::default()
     };
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
-        let says = |status: Status| (status.code(), status.message().to_owned());
+        let client = Client::connect(&addresses[0]).await;
         let large = "x".repeat(1536 << 10);
         for (request, code, text) in [
             (put("", "1"), Code::InvalidArgument, "etcdserver: key is not provided"),
@@ -247,8 +167,7 @@ fn what_makes_no_sense_is_refused_in_etcds_words() {
                 "grpc: received message larger than max (3145736 vs. 2097152)",
             ),
         ] {
-            let refused = client.put(request).await.unwrap_err();
-            assert_eq!(says(refused), (code, text.to_owned()));
+            says(client.put(request).await, code, text);
         }
         for (request, code, text) in [
             (
@@ -262,23 +181,19 @@ fn what_makes_no_sense_is_refused_in_etcds_words() {
                 "etcdserver: invalid sort option",
             ),
         ] {
-            let refused = client.range(request).await.unwrap_err();
-            assert_eq!(says(refused), (code, text.to_owned()));
+            says(client.range(request).await, code, text);
         }
         for (request, text) in [
             (puts(129, |it| it.to_string()), "etcdserver: too many operations in txn request"),
             (puts(2, |_| "same".into()), "etcdserver: duplicate key given in txn request"),
             (puts(1, |_| String::new()), "etcdserver: key is not provided"),
         ] {
-            let refused = client.txn(request).await.unwrap_err();
-            assert_eq!(says(refused), (Code::InvalidArgument, text.to_owned()));
+            says(client.txn(request).await, Code::InvalidArgument, text);
         }
         let unknown = client.call::<_, pb::PutResponse>("/etcdserverpb.KV/Nope", get("k")).await;
-        let text = "unknown method Nope for service etcdserverpb.KV".to_owned();
-        assert_eq!(says(unknown.unwrap_err()), (Code::Unimplemented, text));
+        says(unknown, Code::Unimplemented, "unknown method Nope for service etcdserverpb.KV");
         let unknown = client.call::<_, pb::PutResponse>("/nope.X/Y", get("k")).await;
-        let text = "unknown service nope.X".to_owned();
-        assert_eq!(says(unknown.unwrap_err()), (Code::Unimplemented, text));
+        says(unknown, Code::Unimplemented, "unknown service nope.X");
         // Whoever was refused may go on.
         client.put(put("k", "v")).await.unwrap();
     });
@@ -289,7 +204,7 @@ fn a_member_says_how_it_is() {
     let (home, addresses) = cluster(3);
     let status = || {
         runtime().block_on(async {
-            let mut client = Client::connect(&addresses[2]).await;
+            let client = Client::connect(&addresses[2]).await;
             let path = "/etcdserverpb.Maintenance/Status";
             client.call::<_, pb::StatusResponse>(path, pb::StatusRequest {}).await.unwrap()
         })
@@ -302,13 +217,11 @@ fn a_member_says_how_it_is() {
     assert_eq!(status.header.unwrap().member_id, 3);
     assert!(status.version.starts_with("3.5.") && status.raft_index > 0 && !status.is_learner);
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[2]).await;
-        let path = "/etcdserverpb.Cluster/MemberList";
-        let list = pb::MemberListRequest::default();
-        let list: pb::MemberListResponse = client.call(path, list).await.unwrap();
-        let ids: Vec<u64> = list.members.iter().map(|member| member.id).collect();
+        let client = Client::connect(&addresses[2]).await;
+        let members = client.members(false).await.unwrap();
+        let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
         assert_eq!(ids, [1, 2, 3]);
-        assert_eq!(list.members[2].client_ur_ls, [format!("http://{}", addresses[2])]);
+        assert_eq!(members[2].client_ur_ls, [format!("http://{}", addresses[2])]);
     });
     let told = home.ok(&["env"]);
     let expected =

@@ -1,63 +1,27 @@
 //! Reads by etcd's API on a living cluster: none of them is older than it may be, and none of them
 //! needs more than it must.
 
+mod etcd_client;
 mod kvctl_home;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::PathAndQuery;
-use kvctl_home::Home;
+use etcd_client::{Client, cluster, connect, get, runtime};
 use kvraft::grpc::pb::etcdserverpb as pb;
 use kvraft::grpc::pb::etcdserverpb::{request_op, response_op};
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
-use tonic_prost::ProstCodec;
-
-const PUT: &str = "/etcdserverpb.KV/Put";
-const RANGE: &str = "/etcdserverpb.KV/Range";
-const TRANSACTION: &str = "/etcdserverpb.KV/Txn";
-
-struct Client(Grpc<Channel>);
+use tonic::Status;
 
 impl Client {
-    async fn connect(address: &str) -> Client {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        Client(Grpc::new(endpoint.connect().await.unwrap()))
+    async fn read(&self, serializable: bool) -> Result<pb::RangeResponse, Status> {
+        self.range(pb::RangeRequest { serializable, ..get("k") }).await
     }
 
-    async fn call<Q, A>(&mut self, path: &'static str, request: Q) -> Result<A, Status>
-    where
-        Q: prost::Message + Send + Sync + 'static,
-        A: prost::Message + Default + Send + Sync + 'static,
-    {
-        self.0.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-        let mut request = Request::new(request);
-        request.set_timeout(Duration::from_secs(2));
-        let codec = ProstCodec::<Q, A>::default();
-        let path = PathAndQuery::from_static(path);
-        self.0.unary(request, path, codec).await.map(|it| it.into_inner())
+    async fn read_together(&self, serializable: bool) -> Result<pb::TxnResponse, Status> {
+        let range = pb::RangeRequest { serializable, ..get("k") };
+        let range = request_op::Request::RequestRange(range);
+        let success = vec![pb::RequestOp { request: Some(range) }; 2];
+        self.txn(pb::TxnRequest { success, ..Default::default() }).await
     }
-
-    async fn put(&mut self, value: &str) -> Result<pb::PutResponse, Status> {
-        let (key, value) = (Bytes::from("k"), Bytes::from(value.to_owned()));
-        self.call(PUT, pb::PutRequest { key, value, ..Default::default() }).await
-    }
-
-    async fn get(&mut self, serializable: bool) -> Result<pb::RangeResponse, Status> {
-        self.call(RANGE, get(serializable)).await
-    }
-
-    async fn read_together(&mut self, serializable: bool) -> Result<pb::TxnResponse, Status> {
-        let range = || request_op::Request::RequestRange(get(serializable));
-        let success = (0..2).map(|_| pb::RequestOp { request: Some(range()) }).collect();
-        self.call(TRANSACTION, pb::TxnRequest { success, ..Default::default() }).await
-    }
-}
-
-fn get(serializable: bool) -> pb::RangeRequest {
-    pb::RangeRequest { key: Bytes::from("k"), serializable, ..Default::default() }
 }
 
 fn value(range: &pb::RangeResponse) -> &[u8] {
@@ -75,28 +39,15 @@ fn found(response: &pb::TxnResponse) -> Vec<(Vec<u8>, i64)> {
     response.responses.iter().map(range).collect()
 }
 
-fn cluster() -> (Home, Vec<String>) {
-    let home = Home::with(3);
-    let addresses = home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
-    (home, addresses)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 #[test]
 fn every_node_reads_what_another_one_has_acknowledged() {
-    let (_home, addresses) = cluster();
+    let (_home, addresses) = cluster(3);
     runtime().block_on(async {
-        let mut clients = Vec::new();
-        for address in &addresses {
-            clients.push(Client::connect(address).await);
-        }
+        let clients = connect(&addresses).await;
         for number in 0..60 {
             let new = number.to_string();
-            let written = clients[number % 3].put(&new).await.unwrap().header.unwrap().revision;
-            let read = clients[(number + 1) % 3].get(false).await.unwrap();
+            let written = clients[number % 3].set("k", &new).await;
+            let read = clients[(number + 1) % 3].read(false).await.unwrap();
             assert_eq!((value(&read), read.header.unwrap().revision), (new.as_bytes(), written));
             let read = clients[(number + 2) % 3].read_together(false).await.unwrap();
             let header = read.header.unwrap();
@@ -109,23 +60,23 @@ fn every_node_reads_what_another_one_has_acknowledged() {
 /// Had a transaction that only reads a place in the log, it would wait for a majority.
 #[test]
 fn without_a_majority_only_what_may_be_old_is_read() {
-    let (home, addresses) = cluster();
+    let (home, addresses) = cluster(3);
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
-        client.put("v").await.unwrap();
+        let client = Client::connect(&addresses[0]).await.with_timeout(Duration::from_secs(2));
+        client.set("k", "v").await;
         // It is here, as all acknowledged is after a linearizable read.
-        assert_eq!(value(&client.get(false).await.unwrap()), b"v");
+        assert_eq!(value(&client.read(false).await.unwrap()), b"v");
         home.ok(&["node", "pause", "2"]);
         home.ok(&["node", "pause", "3"]);
-        assert_eq!(value(&client.get(true).await.unwrap()), b"v");
+        assert_eq!(value(&client.read(true).await.unwrap()), b"v");
         let read = client.read_together(true).await.unwrap();
         assert_eq!(found(&read)[0].0, b"v");
-        client.get(false).await.unwrap_err();
+        client.read(false).await.unwrap_err();
         client.read_together(false).await.unwrap_err();
         home.ok(&["node", "resume", "2"]);
         home.ok(&["node", "resume", "3"]);
         home.ok(&["cluster", "wait", "--ready"]);
-        assert_eq!(value(&client.get(false).await.unwrap()), b"v");
+        assert_eq!(value(&client.read(false).await.unwrap()), b"v");
         assert_eq!(found(&client.read_together(false).await.unwrap())[1].0, b"v");
     });
 }

@@ -1,13 +1,14 @@
 //! Watches on a living cluster, as etcd's clients call them.
 
+mod etcd_client;
 mod kvctl_home;
-mod watch_client;
 
+use etcd_client::watching::{key, prefix};
+use etcd_client::{Client, cluster, runtime};
 use kvctl_home::wait_until;
 use kvraft::grpc::pb::etcdserverpb as pb;
 use kvraft::grpc::pb::etcdserverpb::watch_request::RequestUnion;
 use tonic::Code;
-use watch_client::{Client, cluster, key, prefix, runtime};
 
 #[test]
 fn every_node_tells_the_same_in_the_same_order() {
@@ -16,7 +17,7 @@ fn every_node_tells_the_same_in_the_same_order() {
         let mut clients = Vec::new();
         let mut watches = Vec::new();
         for address in &addresses {
-            let mut client = Client::connect(address).await;
+            let client = Client::connect(address).await;
             let mut watching = client.watch(false).await.unwrap();
             watching.created(prefix("k/")).await;
             watches.push(watching);
@@ -26,8 +27,8 @@ fn every_node_tells_the_same_in_the_same_order() {
         let mut revisions = Vec::new();
         for number in 0..30 {
             let client = &mut clients[number % 3];
-            revisions.push(client.put(&format!("k/{}", number % 7), "v").await);
-            client.put("elsewhere", "v").await;
+            revisions.push(client.set(&format!("k/{}", number % 7), "v").await);
+            client.set("elsewhere", "v").await;
         }
         revisions.push(clients[1].delete("k/3").await);
         for (number, watching) in watches.iter_mut().enumerate() {
@@ -55,12 +56,12 @@ fn every_node_tells_the_same_in_the_same_order() {
 fn a_stream_that_is_half_closed_goes_on() {
     let (_home, addresses) = cluster(1);
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         let mut watching = client.watch(false).await.unwrap();
         watching.created(key("k")).await;
         watching.requests = None;
         for _ in 0..3 {
-            let revision = client.put("k", "v").await;
+            let revision = client.set("k", "v").await;
             assert_eq!(watching.revisions(1).await, [revision]);
         }
     });
@@ -70,15 +71,13 @@ fn a_stream_that_is_half_closed_goes_on() {
 fn a_compaction_right_behind_a_write_takes_no_event_from_who_keeps_up() {
     let (_home, addresses) = cluster(1);
     runtime().block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         let mut watching = client.watch(false).await.unwrap();
         watching.created(prefix("k/")).await;
         let mut first = 0;
         for _ in 0..50 {
-            let last = client.put("k/a", "v").await;
-            let compact = pb::CompactionRequest { revision: last, physical: false };
-            let path = "/etcdserverpb.KV/Compact";
-            let _: pb::CompactionResponse = client.call(path, compact).await.unwrap();
+            let last = client.set("k/a", "v").await;
+            client.compact(last).await.unwrap();
             assert_eq!(watching.revisions(1).await, [last]);
             first = last;
         }
@@ -95,11 +94,11 @@ fn a_compaction_right_behind_a_write_takes_no_event_from_who_keeps_up() {
 fn progress_is_told_behind_all_that_it_promises() {
     let (_home, addresses) = cluster(3);
     runtime().block_on(async {
-        let mut writer = Client::connect(&addresses[0]).await;
+        let writer = Client::connect(&addresses[0]).await;
         let mut watching = Client::connect(&addresses[2]).await.watch(false).await.unwrap();
         watching.created(prefix("k/")).await;
         for _ in 0..20 {
-            let last = writer.put("k/a", "v").await;
+            let last = writer.set("k/a", "v").await;
             // A follower may be a moment behind: who wants to know asks again.
             let mut told = Vec::new();
             loop {
@@ -126,7 +125,7 @@ fn without_a_leader_it_is_refused_or_ends_only_for_who_wants_that() {
     let (home, addresses) = cluster(3);
     let runtime = runtime();
     let (mut patient, mut demanding) = runtime.block_on(async {
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         let mut patient = client.watch(false).await.unwrap();
         let mut demanding = client.watch(true).await.unwrap();
         patient.created(key("k")).await;
@@ -138,7 +137,7 @@ fn without_a_leader_it_is_refused_or_ends_only_for_who_wants_that() {
     runtime.block_on(async {
         let ended = demanding.next().await.unwrap_err();
         assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "etcdserver: no leader"));
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         let refused = client.watch(true).await.err().unwrap();
         assert_eq!(refused.message(), "etcdserver: no leader");
         // The past can be watched all the same.
@@ -148,7 +147,7 @@ fn without_a_leader_it_is_refused_or_ends_only_for_who_wants_that() {
     home.ok(&["node", "start", "3"]);
     wait_until("there is a leader again", || home.run(&["put", "other", "v"]).code == 0);
     runtime.block_on(async {
-        let revision = Client::connect(&addresses[0]).await.put("k", "v").await;
+        let revision = Client::connect(&addresses[0]).await.set("k", "v").await;
         assert_eq!(patient.revisions(1).await, [revision]);
     });
 }
@@ -158,12 +157,12 @@ fn a_watch_goes_on_where_it_was_when_its_node_comes_back() {
     let (home, addresses) = cluster(3);
     let runtime = runtime();
     let (mut watching, mut revisions) = runtime.block_on(async {
-        let mut client = Client::connect(&addresses[2]).await;
+        let client = Client::connect(&addresses[2]).await;
         let mut watching = client.watch(false).await.unwrap();
         watching.created(prefix("k/")).await;
         let mut revisions = Vec::new();
         for number in 0..10 {
-            revisions.push(client.put(&format!("k/{number}"), "v").await);
+            revisions.push(client.set(&format!("k/{number}"), "v").await);
         }
         assert_eq!(watching.revisions(10).await, revisions);
         (watching, revisions)
@@ -171,9 +170,9 @@ fn a_watch_goes_on_where_it_was_when_its_node_comes_back() {
     home.ok(&["node", "stop", "3"]);
     runtime.block_on(async {
         assert!(watching.next().await.is_err(), "its node is gone");
-        let mut client = Client::connect(&addresses[0]).await;
+        let client = Client::connect(&addresses[0]).await;
         for number in 0..10 {
-            revisions.push(client.put(&format!("k/{number}"), "w").await);
+            revisions.push(client.set(&format!("k/{number}"), "w").await);
         }
     });
     home.ok(&["node", "start", "3"]);

@@ -1,19 +1,16 @@
 //! Debian's etcdctl, command by command, against five nodes of ours and a real etcd.
 
 use crate::both::{Both, Told};
-use crate::kvctl_home::{Home, wait_until};
-use crate::reference::{Reference, etcdctl, in_memory};
+use crate::etcd_client::addresses;
+use crate::kvctl_home::Home;
+use crate::reference::{Reference, in_memory};
 
 /// Five nodes, and an etcd beside them.
 fn both(members: usize) -> (Reference, Home, Both) {
     let etcd = Reference::start(members, &[]);
     let home = Home::within(in_memory("kvraft-"));
     home.ok(&["cluster", "up", "-n", "5"]);
-    let ours: Vec<String> = home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
-    wait_until("transactions are known", || {
-        etcdctl(&ours[0]).args(["del", "x", "--prev-kv"]).output().unwrap().status.success()
-    });
-    let both = Both::new(&etcd.addresses, &ours);
+    let both = Both::new(&etcd.addresses, &addresses(&home));
     (etcd, home, both)
 }
 

@@ -9,7 +9,8 @@ use kvraft::grpc::pb::grpc::reflection::v1::server_reflection_request::MessageRe
 use kvraft::grpc::pb::grpc::reflection::v1::server_reflection_response::MessageResponse;
 use tonic::Code;
 
-use crate::client::{Client, clients, cluster, of_leader, says};
+use crate::client::{Client, clients, cluster, of_leader};
+use crate::etcd_client::says;
 use crate::kvctl_home::{Home, wait_until};
 
 #[test]
@@ -91,8 +92,7 @@ fn members_that_agree_have_the_same_hash_at_every_revision() {
         }
     }
     let (first, last) = (now[0].0, now[19].0);
-    let compact = pb::CompactionRequest { revision: last, physical: false };
-    let _: pb::CompactionResponse = clients[0].call("/etcdserverpb.KV/Compact", compact).unwrap();
+    clients[0].compact(last).unwrap();
     let compacted = "etcdserver: mvcc: required revision has been compacted";
     says(clients[0].hash_kv(first), Code::OutOfRange, compacted);
     let future = "etcdserver: mvcc: required revision is a future revision";

@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use tonic::Code;
 
-use crate::client::{Client, addresses, cluster, of_leader, says};
+use crate::client::{Client, cluster, of_leader};
+use crate::etcd_client::{addresses, says};
 use crate::kvctl_home::{Home, wait_until};
 
 #[test]

@@ -10,8 +10,8 @@ mod request;
 
 use std::fs;
 
-use super::client::Client;
-use super::kvctl_home::{Home, wait_until};
+use super::etcd_client::{self, Client, addresses, connect};
+use super::kvctl_home::Home;
 use super::reference::{Reference, in_memory};
 use generate::Generator;
 
@@ -33,19 +33,14 @@ fn compare(nodes: u32, seed: u64) {
     let requests = requests.map_or(REQUESTS, |it| it.parse().expect("KVRAFT_DIFFERENTIAL"));
     let etcd = Reference::start(1, &[]);
     let (_home, addresses) = cluster(nodes);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut theirs = Client::connect(&etcd.addresses[0]).await;
-        let mut ours = Vec::new();
-        for address in &addresses {
-            ours.push(Client::connect(address).await);
-        }
+    etcd_client::runtime().block_on(async {
+        let theirs = Client::connect(&etcd.addresses[0]).await;
+        let ours = connect(&addresses).await;
         let mut generator = Generator::new(seed);
         for number in 0..requests {
             let request = generator.next();
             let asked = generator.one_of(ours.len());
-            let (expected, found) =
-                tokio::join!(request.send(&mut theirs), request.send(&mut ours[asked]));
+            let (expected, found) = tokio::join!(request.send(&theirs), request.send(&ours[asked]));
             generator.learn(&request, &expected);
             assert_eq!(
                 found,
@@ -69,14 +64,6 @@ fn cluster(nodes: u32) -> (Home, Vec<String>) {
     let text = text.replace(line, "history = \"all\"");
     fs::write(&file, text).unwrap();
     home.ok(&["cluster", "up"]);
-    let addresses: Vec<String> =
-        home.ok(&["env", "-o", "name"]).lines().map(str::to_owned).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    wait_until("transactions are known", || {
-        runtime.block_on(async {
-            let mut client = Client::connect(&addresses[0]).await;
-            request::nothing().send(&mut client).await.is_ok()
-        })
-    });
+    let addresses = addresses(&home);
     (home, addresses)
 }

@@ -1,11 +1,12 @@
 //! One request, and how it is sent.
 
 use kvraft::grpc::pb::etcdserverpb as pb;
-use kvraft::grpc::pb::etcdserverpb::{RequestOp, ResponseOp, request_op, response_op};
+use kvraft::grpc::pb::etcdserverpb::{ResponseOp, response_op};
 use kvraft::grpc::pb::mvccpb::KeyValue;
+use tonic::Status;
 
 use super::answer::Answer;
-use crate::client::Client;
+use crate::etcd_client::Client;
 
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -21,16 +22,8 @@ pub enum Request {
     Leases,
 }
 
-/// A transaction that changes nothing, and that only a new enough cluster takes.
-pub fn nothing() -> Request {
-    let delete = pb::DeleteRangeRequest { key: "nothing".into(), ..Default::default() };
-    let operation = request_op::Request::RequestDeleteRange(delete);
-    let success = vec![RequestOp { request: Some(operation) }];
-    Request::Txn(pb::TxnRequest { success, ..Default::default() })
-}
-
 impl Request {
-    pub async fn send(&self, client: &mut Client) -> Answer {
+    pub async fn send(&self, client: &Client) -> Answer {
         match self.clone() {
             Request::Range(request) => {
                 let called = client.call("/etcdserverpb.KV/Range", request).await;
@@ -91,7 +84,7 @@ impl Request {
                 )
             }
             Request::KeepAlive(request) => {
-                let called = client.once("/etcdserverpb.Lease/LeaseKeepAlive", request).await;
+                let called = keep_alive(client, request).await;
                 Answer::of(
                     called,
                     |it: &mut pb::LeaseKeepAliveResponse| &mut it.header,
@@ -132,6 +125,14 @@ impl Request {
             }
         }
     }
+}
+
+async fn keep_alive(
+    client: &Client,
+    request: pb::LeaseKeepAliveRequest,
+) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    let mut answers = client.ask("/etcdserverpb.Lease/LeaseKeepAlive", request).await?;
+    answers.message().await?.ok_or_else(|| Status::unknown("the stream ended"))
 }
 
 /// Keys of one mod revision that stand together may do so in any order.
