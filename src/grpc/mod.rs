@@ -36,6 +36,8 @@ mod gateway;
 mod gather;
 mod header;
 mod health;
+#[cfg(test)]
+mod idle;
 mod kv;
 mod lease;
 mod lock;

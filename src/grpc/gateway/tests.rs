@@ -13,74 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::Streaming;
 
 use super::*;
-use crate::grpc::backend::{Backend, Identity};
 use crate::grpc::call::{Call, Replies, reply as send};
+use crate::grpc::idle;
 use crate::grpc::meter::{Counted, Meter};
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::server::{GrpcLimits, Server};
-use crate::grpc::snapshot::SnapshotBytes;
-use crate::grpc::watch::Hub;
-use crate::kv::{Answer as Found, Machine, Query};
-use crate::replica::{
-    Consistency, Order, OrderResult, ReplicaStatus, Request as Asked, Response as Answered,
-};
-use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
-
-/// A node that knows who leads, and nothing else.
-struct Node {
-    leader: Option<NodeId>,
-    identity: Identity,
-}
-
-impl Backend for Node {
-    fn ask(&self, _: Asked, _: Duration) -> LocalBoxFuture<'static, Answered> {
-        futures::future::pending().boxed_local()
-    }
-
-    fn look(
-        &self,
-        _: Query,
-        _: Consistency,
-        _: Duration,
-    ) -> LocalBoxFuture<'static, Result<Found, Answered>> {
-        futures::future::pending().boxed_local()
-    }
-    fn status(&self) -> ReplicaStatus {
-        panic!("no test asks for it")
-    }
-    fn leader(&self) -> Option<NodeId> {
-        self.leader
-    }
-    fn term(&self) -> Term {
-        Term(1)
-    }
-    fn order(&self, _: Order, _: Duration) -> LocalBoxFuture<'static, OrderResult> {
-        futures::future::pending().boxed_local()
-    }
-    fn state(&self) -> Option<Machine> {
-        None
-    }
-    fn is_learner(&self) -> bool {
-        false
-    }
-    fn open_snapshot(&self) -> Result<SnapshotBytes, String> {
-        panic!("no test asks for it")
-    }
-    fn leases(&self) -> (Revision, Vec<LeaseId>) {
-        (Revision(0), Vec::new())
-    }
-    fn hub(&self) -> &Rc<Hub> {
-        panic!("no test watches")
-    }
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-}
-
-fn node(leader: Option<NodeId>) -> Rc<dyn Backend> {
-    let identity = Identity { cluster: ClusterId(1), node: NodeId(1), url: String::new() };
-    Rc::new(Node { leader, identity })
-}
 
 const PERMITS: usize = 3;
 
@@ -93,7 +30,7 @@ where
         calls: Rc::new(move |request, limit, permit| {
             answer(Call {
                 request,
-                backend: node(None),
+                backend: idle::node(None),
                 counted: Counted::nowhere(),
                 limit,
                 permit,
@@ -380,7 +317,7 @@ async fn listen(limits: GrpcLimits) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let figures = Bytes::from(vec![b'x'; 64 << 20]);
     let metrics: MetricsPage = Rc::new(move || Response::new(Full::new(figures.clone())));
-    let server = Server::new(limits, Rc::new(|| node(None)), metrics, Rc::new(Meter::new()));
+    let server = Server::new(limits, Rc::new(|| idle::node(None)), metrics, Rc::new(Meter::new()));
     tokio::task::spawn_local(Rc::new(server).serve(listener));
     address
 }

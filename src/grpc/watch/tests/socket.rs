@@ -13,8 +13,9 @@ use tonic_prost::ProstCodec;
 
 use super::super::hub::{Hub, HubOptions};
 use super::World;
-use super::stream::{Watched, key};
+use super::stream::key;
 use crate::grpc::backend::Backends;
+use crate::grpc::idle;
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::grpc::server::{GrpcLimits, Server};
@@ -37,7 +38,7 @@ fn who_is_silent_hears_so_again_and_again_though_it_has_said_all_that_it_will() 
         let address = listener.local_addr().unwrap();
         let backends: Backends = {
             let hub = hub.clone();
-            Rc::new(move || Rc::new(Watched::new(&hub)))
+            Rc::new(move || idle::node(Some(&hub)))
         };
         let server = Rc::new(Server::new(
             GrpcLimits::default(),

@@ -1,91 +1,18 @@
 //! What one client's stream answers, line by line of `schema/etcd/README.md`.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 
 use super::super::hub::{Hub, HubOptions};
 use super::super::stream::WatchStream;
 use super::{World, name};
-use crate::grpc::backend::{Backend, Identity};
+use crate::grpc::idle;
 use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::pb::etcdserverpb::watch_create_request::FilterType;
 use crate::grpc::pb::etcdserverpb::watch_request::RequestUnion;
-use crate::grpc::snapshot::SnapshotBytes;
-use crate::kv::{Answer, Effect, Machine, Operation, PutRequest, Query, RequestOp};
-use crate::replica::{Consistency, Order, OrderResult, ReplicaStatus, Request, Response};
-use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
-
-/// A node that can only be watched.
-pub struct Watched {
-    hub: Rc<Hub>,
-    identity: Identity,
-}
-
-impl Watched {
-    pub fn new(hub: &Rc<Hub>) -> Watched {
-        let (cluster, node, url) = (ClusterId(1), NodeId(2), String::new());
-        Watched { hub: hub.clone(), identity: Identity { cluster, node, url } }
-    }
-}
-
-impl Backend for Watched {
-    fn ask(&self, _: Request, _: Duration) -> LocalBoxFuture<'static, Response> {
-        futures::future::pending().boxed_local()
-    }
-
-    fn look(
-        &self,
-        _: Query,
-        _: Consistency,
-        _: Duration,
-    ) -> LocalBoxFuture<'static, Result<Answer, Response>> {
-        futures::future::pending().boxed_local()
-    }
-
-    fn status(&self) -> ReplicaStatus {
-        ReplicaStatus::nothing()
-    }
-
-    fn leader(&self) -> Option<NodeId> {
-        None
-    }
-
-    fn term(&self) -> Term {
-        Term(5)
-    }
-
-    fn leases(&self) -> (Revision, Vec<LeaseId>) {
-        (Revision(0), Vec::new())
-    }
-
-    fn order(&self, _: Order, _: Duration) -> LocalBoxFuture<'static, OrderResult> {
-        futures::future::pending().boxed_local()
-    }
-
-    fn state(&self) -> Option<Machine> {
-        None
-    }
-
-    fn is_learner(&self) -> bool {
-        false
-    }
-
-    fn open_snapshot(&self) -> Result<SnapshotBytes, String> {
-        Err("a node that can only be watched has none".to_owned())
-    }
-
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn hub(&self) -> &Rc<Hub> {
-        &self.hub
-    }
-}
+use crate::kv::{Effect, Operation, PutRequest, RequestOp};
+use crate::types::Revision;
 
 /// A client of one stream.
 struct Talk {
@@ -102,7 +29,7 @@ impl Talk {
     fn with(options: HubOptions) -> Talk {
         let world = World::new();
         let hub = Rc::new(Hub::new(world.clone(), options));
-        let stream = WatchStream::new(Rc::new(Watched::new(&hub)));
+        let stream = WatchStream::new(idle::node(Some(&hub)));
         Talk { world, hub, stream }
     }
 
