@@ -5,17 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use super::Global;
-use super::bytes::{Encoding, JsonItem, JsonKey, printable, show_lease};
+use super::bytes::{Encoding, JsonItem, printable};
 use super::etcd::{self, EtcdReach, key_value, parse_ttl};
 use super::failure::{Failure, Outcome};
 use super::hold;
 use super::interrupt::Interrupt;
 use super::output::{self, Format};
-use crate::etcd_client::{KeyValue, Leadership, Observed};
-use crate::types::{LeaseId, Revision};
+use crate::etcd_client::{KeyValue, Observed};
 
 /// Stand for election and lead until Ctrl-C, or see who leads
 ///
@@ -50,15 +48,6 @@ pub struct Elect {
     pub reach: EtcdReach,
 }
 
-/// What `-o json` prints.
-#[derive(Serialize)]
-struct Printed<'a> {
-    #[serde(flatten)]
-    key: JsonKey<'a>,
-    fencing_token: Revision,
-    lease: String,
-}
-
 pub async fn run(global: &Global, command: Elect) -> Outcome {
     let name = command.encoding.parse_key(&command.election)?;
     match &command.value {
@@ -75,36 +64,16 @@ async fn stand(global: &Global, command: &Elect, name: Bytes, value: Bytes) -> O
     let etcd = etcd::client(global, &command.reach)?;
     let attempt = async |lease| etcd.client.campaign(name.clone(), lease, value.clone()).await;
     let (hold, leadership) = hold::take(&etcd, command.ttl, &mut interrupt, attempt).await?;
-    let ended = match leads(global, command, hold.lease(), &leadership) {
-        Ok(()) => tokio::select! {
-            () = interrupt.signalled() => Ok(0),
-            lost = hold.lost() => {
-                let shown = command.election.display();
-                Err(Failure::failed(format!("it leads `{shown}` no more: {lost}")))
-            }
-        },
+    let (key, token) = (leadership.key(), leadership.revision());
+    let ended = match hold.print(global, command.encoding, "leads as", key, token) {
+        Ok(()) => {
+            let lost = format!("it leads `{}` no more", command.election.display());
+            hold.until_interrupted(&mut interrupt, &lost).await
+        }
         Err(failure) => Err(failure),
     };
     hold.release().await;
     ended
-}
-
-fn leads(
-    global: &Global,
-    command: &Elect,
-    lease: LeaseId,
-    leadership: &Leadership,
-) -> Result<(), Failure> {
-    let (key, fencing_token) = (leadership.key(), leadership.revision());
-    let shown = command.encoding.show(key);
-    match global.output {
-        Format::Json => {
-            let (key, lease) = (JsonKey(key), show_lease(lease));
-            output::json_line(&Printed { key, fencing_token, lease })
-        }
-        Format::Name => output::line(shown),
-        Format::Table => output::line(format!("leads as {shown}, fencing token {fencing_token}")),
-    }
 }
 
 async fn listen(global: &Global, command: &Elect, name: Bytes) -> Outcome {

@@ -9,14 +9,17 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::time::sleep;
 
+use super::Global;
+use super::bytes::{Encoding, JsonKey, show_lease};
 use super::etcd::Etcd;
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, Outcome};
 use super::interrupt::Interrupt;
-use super::output;
+use super::output::{self, Format};
 use crate::etcd_client::{Code, Error, Granted, KeepAlive, Kind, Lost};
-use crate::types::LeaseId;
+use crate::types::{LeaseId, Revision};
 
 /// Before another try.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,6 +29,15 @@ pub struct Hold<'a> {
     etcd: &'a Etcd<'a>,
     lease: Granted,
     kept: KeepAlive,
+}
+
+/// What `-o json` prints of it.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    key: JsonKey<'a>,
+    fencing_token: Revision,
+    lease: String,
 }
 
 /// Takes something under a lease of its own: `attempt` asks for it, and waits for its turn.
@@ -80,8 +92,32 @@ impl<'a> Hold<'a> {
         Ok(Hold { etcd, lease, kept: etcd.client.lease_keep_alive(&lease) })
     }
 
-    pub fn lease(&self) -> LeaseId {
-        self.lease.id
+    /// Prints the key that stands for what is held; people read it behind `held`: `locked as …`.
+    pub fn print(
+        &self,
+        global: &Global,
+        encoding: Encoding,
+        held: &str,
+        key: &[u8],
+        fencing_token: Revision,
+    ) -> Result<(), Failure> {
+        let shown = encoding.show(key);
+        match global.output {
+            Format::Json => {
+                let (key, lease) = (JsonKey(key), show_lease(self.lease.id));
+                output::json_line(&Printed { key, fencing_token, lease })
+            }
+            Format::Name => output::line(shown),
+            Format::Table => output::line(format!("{held} {shown}, fencing token {fencing_token}")),
+        }
+    }
+
+    /// Waits for Ctrl-C. That it was lost before is said as `lost`, and then why.
+    pub async fn until_interrupted(&self, interrupt: &mut Interrupt, lost: &str) -> Outcome {
+        tokio::select! {
+            () = interrupt.signalled() => Ok(0),
+            why = self.lost() => Err(Failure::failed(format!("{lost}: {why}"))),
+        }
     }
 
     /// Returns when it cannot be relied on any more, some seconds before anybody else can have it.

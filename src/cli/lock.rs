@@ -4,17 +4,15 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 
-use super::bytes::{Encoding, JsonKey, show_lease};
+use super::bytes::Encoding;
 use super::etcd::{self, Etcd, EtcdReach, parse_ttl};
 use super::failure::{Failure, Outcome};
 use super::hold::{self, Hold};
 use super::interrupt::Interrupt;
-use super::output::{self, Format};
-use super::{Global, child};
+use super::{Global, child, output};
 use crate::etcd_client::pb;
-use crate::types::{LeaseId, Revision};
+use crate::types::Revision;
 
 /// How long a command that must end has for it. A lock counts as lost this long before anybody else
 /// can have it, or a quarter of a lease that is shorter than four times this.
@@ -56,15 +54,6 @@ pub struct Lock {
     pub encoding: Encoding,
     #[command(flatten)]
     pub reach: EtcdReach,
-}
-
-/// What `-o json` prints.
-#[derive(Serialize)]
-struct Printed<'a> {
-    #[serde(flatten)]
-    key: JsonKey<'a>,
-    fencing_token: Revision,
-    lease: String,
 }
 
 /// The lock is ours.
@@ -139,25 +128,7 @@ async fn until_interrupted(
     locked: &Locked,
     interrupt: &mut Interrupt,
 ) -> Outcome {
-    print(global, command, hold.lease(), locked)?;
-    tokio::select! {
-        () = interrupt.signalled() => Ok(0),
-        lost = hold.lost() => {
-            let shown = command.lock.display();
-            Err(Failure::failed(format!("the lock `{shown}` is lost: {lost}")))
-        }
-    }
-}
-
-fn print(global: &Global, command: &Lock, lease: LeaseId, locked: &Locked) -> Result<(), Failure> {
-    let Locked { key, token: fencing_token } = locked;
-    let (shown, fencing_token) = (command.encoding.show(key), *fencing_token);
-    match global.output {
-        Format::Json => {
-            let (key, lease) = (JsonKey(key), show_lease(lease));
-            output::json_line(&Printed { key, fencing_token, lease })
-        }
-        Format::Name => output::line(shown),
-        Format::Table => output::line(format!("locked as {shown}, fencing token {fencing_token}")),
-    }
+    hold.print(global, command.encoding, "locked as", &locked.key, locked.token)?;
+    let lost = format!("the lock `{}` is lost", command.lock.display());
+    hold.until_interrupted(interrupt, &lost).await
 }
