@@ -1,76 +1,26 @@
 //! kvctl's commands over etcd's API.
 
-use std::process::Command;
-
 use kvraft::etcd_client::pb::alarm_request::AlarmAction;
 use kvraft::etcd_client::{Client, Options, pb};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kvctl_home::{Home, wait_until};
+use crate::place::{Place, at_each};
 use crate::process::Running;
 use crate::proxy::Proxy;
-use crate::reference::{Reference, etcdctl};
 
-/// An etcd, and kvctl that speaks to it.
-struct Place {
-    etcd: Reference,
-    home: Home,
+at_each! {
+    a_watch_prints_a_line_an_event_and_ends_with_ctrl_c,
+    a_watch_goes_on_elsewhere_and_says_so,
+    leases_from_their_beginning_to_their_end,
+    who_waits_for_a_lock_gets_it_next_and_with_a_higher_token,
+    a_command_whose_lock_is_lost_is_ended,
+    one_is_elected_and_others_see_who,
+    upkeep,
 }
 
-impl Place {
-    fn new() -> Place {
-        Place { etcd: Reference::start(1, &[]), home: Home::new() }
-    }
-
-    fn address(&self) -> &str {
-        &self.etcd.addresses[0]
-    }
-
-    fn etcdctl(&self, arguments: &[&str]) -> String {
-        let mut command = etcdctl(self.address());
-        let output = command.args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let (kvctls, others) = match arguments.iter().position(|word| *word == "--") {
-            Some(at) => arguments.split_at(at),
-            None => (arguments, &[][..]),
-        };
-        [kvctls, &["--endpoints", self.address()], others].concat()
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        self.home.ok(&self.arguments(arguments))
-    }
-
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        self.home.fails(code, &self.arguments(arguments))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        self.home.json(&self.arguments(arguments))
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.home.command(&self.arguments(arguments))
-    }
-
-    fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments))
-    }
-
-    /// How many keys are there that begin so.
-    fn count(&self, prefix: &str) -> usize {
-        self.etcdctl(&["get", prefix, "--prefix", "--keys-only"]).split_whitespace().count()
-    }
-}
-
-#[test]
-fn a_watch_prints_a_line_an_event_and_ends_with_ctrl_c() {
-    let place = Place::new();
+fn a_watch_prints_a_line_an_event_and_ends_with_ctrl_c(place: &Place) {
     place.etcdctl(&["put", "k/1", "a"]);
     let watch = place.start(&["watch", "k/", "--prefix", "--rev", "2", "--prev-kv"]);
     assert_eq!(watch.line(), "2\tput\tk/1\ta");
@@ -93,14 +43,16 @@ fn a_watch_prints_a_line_an_event_and_ends_with_ctrl_c() {
     watch.interrupt();
 
     place.etcdctl(&["compact", "4"]);
+    // Whoever has answered this has forgotten, too.
+    place.count("k/");
     let compacted = place.fails(1, &["watch", "k/1", "--rev", "2"]);
     assert!(compacted.contains("revision 2 is compacted"), "{compacted}");
     assert!(compacted.contains("next: or watch what is left: the same with --rev 4"));
+    place.fails(2, &["watch", "k/1", "--rev", "0"]);
+    place.fails(2, &["watch", "b", "a"]);
 }
 
-#[test]
-fn a_watch_goes_on_elsewhere_and_says_so() {
-    let place = Place::new();
+fn a_watch_goes_on_elsewhere_and_says_so(place: &Place) {
     let (first, second) = (Proxy::to(place.address()), Proxy::to(place.address()));
     let endpoints = format!("{},{}", first.address, second.address);
     place.etcdctl(&["put", "k", "1"]);
@@ -118,15 +70,19 @@ fn a_watch_goes_on_elsewhere_and_says_so() {
     assert!(ended.err.contains(&says), "{}", ended.err);
 }
 
-#[test]
-fn leases_from_their_beginning_to_their_end() {
-    let place = Place::new();
-    let id = place.ok(&["lease", "grant", "60", "-o", "name"]).trim().to_owned();
+fn leases_from_their_beginning_to_their_end(place: &Place) {
+    let granted = place.json(&["lease", "grant", "60"]);
+    let id = granted["id"].as_str().unwrap().to_owned();
+    assert_eq!(granted["ttl_seconds"], 60);
     place.etcdctl(&["put", "n/1", "up", &format!("--lease={id}")]);
     let ttl = place.json(&["lease", "ttl", &id, "--keys"]);
     assert_eq!((&ttl["granted_seconds"], &ttl["keys"][0]["key"]), (&60.into(), &"n/1".into()));
     assert!(ttl["ttl_seconds"].as_u64().unwrap() >= 50, "{ttl}");
-    assert_eq!(place.ok(&["lease", "list"]), format!("{id}\n"));
+    let text = place.ok(&["lease", "ttl", &id, "--keys"]);
+    assert!(text.starts_with(&format!("lease {id}: ")), "{text}");
+    assert!(text.ends_with(" s of 60 s left\nn/1\n"), "{text}");
+    assert_eq!(place.leases(), format!("{id}\n"));
+    assert_eq!(place.json(&["lease", "list"])["leases"], json!([id]));
     let renewed = place.json(&["lease", "keep-alive", &id, "--once"]);
     assert_eq!((&renewed["id"], &renewed["ttl_seconds"]), (&id.as_str().into(), &60.into()));
     let kept = place.start(&["lease", "keep-alive", &id]);
@@ -141,20 +97,22 @@ fn leases_from_their_beginning_to_their_end() {
     }
     let err = place.fails(1, &["lease", "revoke", &id]);
     assert!(err.contains("etcdserver: requested lease not found"), "{err}");
+    place.fails(2, &["lease", "grant", "0"]);
+    place.fails(2, &["lease", "ttl", "no lease"]);
 
     let short = place.ok(&["lease", "grant", "3s", "--id", "1a", "-o", "name"]);
     assert_eq!(short, "000000000000001a\n");
+    let err = place.fails(1, &["lease", "grant", "3s", "--id", "1a"]);
+    assert!(err.contains("etcdserver: lease already exists"), "{err}");
     let kept = place.start(&["lease", "keep-alive", "1a"]);
     kept.line();
-    place.ok(&["lease", "revoke", "1a"]);
+    assert_eq!(place.json(&["lease", "revoke", "1a"])["id"], "000000000000001a");
     let ended = kept.end();
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("lease 000000000000001a is lost: its lease has ended"));
 }
 
-#[test]
-fn who_waits_for_a_lock_gets_it_next_and_with_a_higher_token() {
-    let place = Place::new();
+fn who_waits_for_a_lock_gets_it_next_and_with_a_higher_token(place: &Place) {
     let script = "echo $KVRAFT_FENCING_TOKEN $KVRAFT_LOCK_KEY; cat; exit 7";
     let mut first = place.start(&["lock", "m", "--", "sh", "-c", script]);
     let line = first.line();
@@ -173,7 +131,7 @@ fn who_waits_for_a_lock_gets_it_next_and_with_a_higher_token() {
     second.close_input();
     assert_eq!(second.end().code, Some(7));
     assert_eq!(place.count("m/"), 0, "it is given up at once");
-    assert_eq!(place.ok(&["lease", "list"]), "");
+    assert_eq!(place.leases(), "");
 
     let held = place.start(&["lock", "m", "-o", "json"]);
     let told: Value = serde_json::from_str(&held.line()).unwrap();
@@ -185,17 +143,19 @@ fn who_waits_for_a_lock_gets_it_next_and_with_a_higher_token() {
     wait_until("it waits no more", || place.count("m/") == 1);
     assert_eq!(held.interrupt().code, Some(0));
     assert_eq!(place.count("m/"), 0);
-    place.fails(2, &["lock", "m", "--", "/no/such/program"]);
+    let err = place.fails(2, &["lock", "m", "--", "/no/such/program"]);
+    assert!(err.contains("cannot run `/no/such/program`"), "{err}");
+    assert_eq!(place.count("m/"), 0, "nor is it held after that");
+    place.fails(2, &["lock", "m", "--ttl", "0", "--", "true"]);
 }
 
-#[test]
-fn a_command_whose_lock_is_lost_is_ended() {
-    let place = Place::new();
-    let lease = |place: &Place| place.ok(&["lease", "list"]).trim().to_owned();
+fn a_command_whose_lock_is_lost_is_ended(place: &Place) {
+    let lease = || place.leases().trim().to_owned();
     let polite = "trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done";
     let locked = place.start(&["lock", "m", "--ttl", "3", "--", "sh", "-c", polite]);
     assert_eq!(locked.line(), "up");
-    place.ok(&["lease", "revoke", &lease(&place)]);
+    assert_eq!(place.json(&["lease", "ttl", &lease()])["granted_seconds"], 3);
+    place.ok(&["lease", "revoke", &lease()]);
     assert_eq!(locked.line(), "asked");
     let ended = locked.end();
     assert_eq!(ended.code, Some(1));
@@ -204,7 +164,7 @@ fn a_command_whose_lock_is_lost_is_ended() {
     let deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
     let locked = place.start(&["lock", "m", "--ttl", "3", "--", "sh", "-c", deaf]);
     assert_eq!(locked.line(), "up");
-    place.ok(&["lease", "revoke", &lease(&place)]);
+    place.ok(&["lease", "revoke", &lease()]);
     assert_eq!(locked.end().code, Some(1));
 
     // SIGTERM is the command's, and then the lock is given up.
@@ -216,12 +176,11 @@ fn a_command_whose_lock_is_lost_is_ended() {
     assert_eq!(place.count("m/"), 0);
 }
 
-#[test]
-fn one_is_elected_and_others_see_who() {
-    let place = Place::new();
+fn one_is_elected_and_others_see_who(place: &Place) {
     let listening = place.start(&["elect", "e", "--listen"]);
     let first = place.start(&["elect", "e", "one"]);
-    assert!(first.line().starts_with("leads as e/"));
+    let line = first.line();
+    assert!(line.starts_with("leads as e/") && line.contains(", fencing token "), "{line}");
     assert!(listening.line().ends_with("\tone"));
     let second = place.start(&["elect", "e", "two", "-o", "json"]);
     wait_until("both stand", || place.count("e/") == 2);
@@ -235,13 +194,22 @@ fn one_is_elected_and_others_see_who() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("it leads `e` no more"), "{}", ended.err);
     assert_eq!(listening.interrupt().code, Some(0));
+    place.fails(2, &["elect", "e"]);
 }
 
-#[test]
-fn upkeep() {
-    let place = Place::new();
-    assert!(place.ok(&["defrag"]).starts_with(&format!("{} done in", place.address())));
-    assert_eq!(place.json(&["defrag"])["endpoints"][0]["error"], Value::Null);
+fn upkeep(place: &Place) {
+    let done = place.ok(&["defrag"]);
+    assert_eq!(done.lines().count(), place.addresses.len());
+    for (line, address) in done.lines().zip(&place.addresses) {
+        assert!(line.starts_with(&format!("{address} done in ")), "{line}");
+    }
+    let done = place.json(&["defrag"]);
+    assert_eq!(done["endpoints"].as_array().unwrap().len(), place.addresses.len());
+    assert_eq!(done["endpoints"][0]["error"], Value::Null);
+    let some = format!("{},127.0.0.1:1", place.address());
+    let err = place.home.run(&["defrag", "--endpoints", &some, "--timeout", "1s"]);
+    assert_eq!((err.code, err.out.lines().count()), (1, 1), "{}", err.err);
+    assert!(err.err.contains("error: 1 of 2 nodes were not defragmented"), "{}", err.err);
     assert_eq!(place.json(&["alarm", "list"])["alarms"], Value::Array(Vec::new()));
     // An alarm that etcd raises when it is told to.
     let raised = crate::block_on(async {
@@ -252,6 +220,7 @@ fn upkeep() {
     });
     raised.unwrap();
     assert!(place.ok(&["alarm", "list"]).ends_with(": nospace\n"));
+    assert_eq!(place.json(&["alarm", "list"])["alarms"][0]["alarm"], "nospace");
     assert!(place.ok(&["alarm", "disarm"]).ends_with(": nospace is off\n"));
     assert_eq!(place.ok(&["alarm", "list"]), "");
 }

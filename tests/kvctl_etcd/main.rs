@@ -1,8 +1,10 @@
 //! kvctl on ranges, the past and transactions; and what it does over etcd's API, with its client.
 //!
-//! What goes over etcd's API is tried on a real etcd, which has all of it and knows nothing of us.
-//! `make test` fetches one.
+//! What goes over etcd's API is tried at our own nodes, and at a real etcd, which has all of it and
+//! knows nothing of us. `make test` fetches one.
 
+#[path = "../etcd_client/mod.rs"]
+mod etcd_client;
 #[path = "../kvctl_home/mod.rs"]
 mod kvctl_home;
 #[path = "../etcd/reference.rs"]
@@ -12,6 +14,7 @@ mod reference;
 mod client;
 mod commands;
 mod native;
+mod place;
 mod process;
 mod proxy;
 mod watching;

@@ -45,13 +45,20 @@ fn ranges_come_in_every_order_and_as_they_were() {
     assert!(future.contains("future revision"), "{future}");
     home.fails(2, &["get", "b", "a"]);
 
-    home.ok(&["compact", &then]);
+    let told = home.ok(&["compact", &then]);
+    assert_eq!(told, format!("ok, forgot what was before revision {then}\n"));
     assert_eq!(get(&["u/2", "--rev", &then]), "x\n");
     let before = (then.parse::<u64>().unwrap() - 1).to_string();
     let gone = home.fails(1, &["get", "u/2", "--rev", &before]);
     assert!(gone.contains("compacted"), "{gone}");
     let again = home.fails(1, &["compact", &then]);
     assert!(again.contains("compacted"), "{again}");
+    let future = home.fails(1, &["compact", "99999"]);
+    assert!(future.contains("future revision"), "{future}");
+    home.fails(2, &["compact", "the rest"]);
+    let now = put(&home, "u/1", "zzz");
+    let told = home.json(&["compact", &now]);
+    assert_eq!((told["compacted"].to_string(), told["revision"].to_string()), (now.clone(), now));
 }
 
 #[test]
@@ -143,5 +150,10 @@ failure:
     assert!(piped.err.contains("standard input: line 2: "), "{}", piped.err);
     let twice = home.run_with(&["txn"], b"success:\nput a 1\nput a 2\n");
     assert!(twice.code == 2 && twice.err.contains("duplicate key"), "{}", twice.err);
+    let wrong = home.path().join("wrong.txt");
+    std::fs::write(&wrong, "compare:\n  value(alice) = 1\nsuccess:\n  pot alice 2\n").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let err = home.fails(2, &["txn", wrong]);
+    assert!(err.contains(&format!("`{wrong}`: line 4: ")), "{err}");
     home.fails(2, &["txn", "/nowhere/at/all"]);
 }
