@@ -6,7 +6,7 @@ use crate::kvctl_home::Home;
 use crate::reference::{Reference, in_memory};
 
 /// Five nodes, and an etcd beside them.
-fn both(members: usize) -> (Reference, Home, Both) {
+pub fn both(members: usize) -> (Reference, Home, Both) {
     let etcd = Reference::start(members, &[]);
     let home = Home::within(in_memory("kvraft-"));
     home.ok(&["cluster", "up", "-n", "5"]);
@@ -291,13 +291,4 @@ fn maintenance() {
     home.ok(&["--name", "again", "snapshot", "restore", &path("ours"), "-n", "3"]);
     home.ok(&["--name", "again", "cluster", "up"]);
     assert_eq!(home.ok(&["--name", "again", "get", "k7"]).trim(), "v");
-}
-
-/// It takes a minute.
-#[test]
-fn performance_is_checked() {
-    let (_etcd, _home, both) = both(1);
-    let check = ["check", "perf", "--load=s"];
-    let ends = both.each_ends(&check);
-    assert!(ends.iter().all(|it| it.contains("PASS: Throughput is")), "{ends:?}");
 }

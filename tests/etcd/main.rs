@@ -9,6 +9,7 @@ mod etcd_client;
 mod kvctl_home;
 
 mod both;
+mod check;
 mod differential;
 mod etcdctl;
 mod reference;
