@@ -80,6 +80,9 @@ impl Routes {
         if !matches!(service, "etcdserverpb.Maintenance" | "grpc.health.v1.Health") {
             self.youth.over(&*self.backend).await;
         }
+        if path == "/etcdserverpb.Cluster/MemberList" {
+            self.youth.introductions(&*self.backend).await;
+        }
         let answered = match service {
             "etcdserverpb.KV" => self.kv.clone().route(method, call).await,
             "etcdserverpb.Lease" => self.leases.clone().route(method, call).await,

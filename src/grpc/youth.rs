@@ -8,6 +8,8 @@
 //! # The rule
 //! For so long after its start, a node lets a call wait until the state machine is the newest that
 //! this program knows. After that nobody waits any more: some member is of an older program.
+//!
+//! Right after that the members tell their names, and who asks for them waits for these, too.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -43,6 +45,19 @@ impl Youth {
             } else {
                 sleep(GLANCE).await;
             }
+        }
+    }
+
+    /// Waits, while it is young, until all members have said what they are called. One that was
+    /// added and never started says nothing; so this is for who asks for the list of them.
+    pub async fn introductions(&self, backend: &dyn Backend) {
+        while self.began.elapsed() < YOUTH {
+            let Some(state) = backend.state() else { return };
+            let members = backend.status().consensus.configuration.members();
+            if members.iter().all(|id| state.roster().member(*id).is_some()) {
+                return;
+            }
+            sleep(GLANCE).await;
         }
     }
 }

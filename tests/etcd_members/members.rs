@@ -25,6 +25,17 @@ fn every_member_knows_where_the_others_serve() {
     }
 }
 
+/// They say it of themselves when they have begun: whoever asks so early waits for that.
+#[test]
+fn a_new_cluster_knows_its_members_from_the_first_answer() {
+    let home = Home::with(3);
+    for address in home.ok(&["env", "-o", "name"]).lines() {
+        let names: Vec<String> =
+            Client::connect(address).members(false).into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["node-1", "node-2", "node-3"]);
+    }
+}
+
 #[test]
 fn members_are_added_moved_promoted_and_removed_at_any_member() {
     let (_home, clients) = cluster(3);
