@@ -95,6 +95,9 @@ fn health_is_lost_with_the_quorum() {
             .iter()
             .all(|it| healthy(it).is_some_and(|it| it == r#"{"health":"true","reason":""}"#))
     });
+    let passed = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n\
+                  [+]non_learner ok\nok\n";
+    assert_eq!(ports[2].get("/readyz?verbose").text, passed);
     for down in ["1", "2"] {
         home.ok(&["node", "stop", down]);
     }
@@ -104,6 +107,13 @@ fn health_is_lost_with_the_quorum() {
         (ill.status, ill.text.as_str()),
         (503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#)
     );
+    let alive = ports[2].get("/livez");
+    assert_eq!((alive.status, &alive.text[..]), (200, "ok\n"));
+    let ready = ports[2].get("/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text.contains("[-]linearizable_read failed: etcdserver: "), "{ready:?}");
+    let rest = ports[2].get("/readyz?exclude=linearizable_read");
+    assert_eq!((rest.status, &rest.text[..]), (200, "ok\n"));
     let web = Web { headers: vec![("Grpc-Metadata-hasleader", "true")], ..ports[2].clone() };
     let refused = web.post("/v3/kv/range", r#"{"key":"aw==","serializable":true}"#);
     assert_eq!((refused.status, &value(&refused)["code"]), (503, &json!(14)));

@@ -19,6 +19,7 @@
 
 mod call;
 mod catalog;
+mod checks;
 mod errors;
 mod pages;
 mod paths;
@@ -41,6 +42,7 @@ use tonic::body::Body;
 
 use super::status;
 pub(super) use catalog::catalog;
+use checks::Check;
 pub use pages::MetricsPage;
 
 const JSON: &str = "application/json";
@@ -72,15 +74,17 @@ pub struct Gateway {
 impl Gateway {
     /// Whether a path belongs to the API itself, and not to a server's own pages.
     pub fn is_api(path: &str) -> bool {
-        path == "/version" || path.starts_with("/v3/")
+        path == "/version" || path.starts_with("/v3/") || Check::at(path).is_some()
     }
 
     pub async fn answer(&self, request: Request<Body>) -> Answer {
         let path = request.uri().path();
+        let checks = Check::at(path);
+        let is_page = checks.is_some() || matches!(path, "/health" | "/version");
         let mut answer = match path {
             _ if request.method() == Method::OPTIONS => Response::new(Body::empty()),
             "/metrics" => (self.metrics)().map(Body::new),
-            "/health" | "/version" if request.method() != Method::GET => {
+            _ if is_page && request.method() != Method::GET => {
                 let mut refusal = not_allowed();
                 refusal.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET"));
                 refusal
@@ -88,6 +92,9 @@ impl Gateway {
             "/health" => self.health().await,
             "/version" => pages::version(),
             _ if path.starts_with("/v3/") => self.method(request).await,
+            _ if let Some(checks) = checks => {
+                self.check(checks, request.uri().query().unwrap_or_default()).await
+            }
             _ => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
         };
         for (name, value) in EVERY_ANSWER {

@@ -50,14 +50,22 @@ impl Gateway {
         }
     }
 
-    async fn status(&self) -> Result<pb::StatusResponse, Status> {
-        let method = catalog().method("/etcdserverpb.Maintenance/Status");
-        let method = method.ok_or_else(|| internal("no Status in the schema"))?;
-        let body = Body::new(Full::new(framed(&[])?));
+    pub async fn status(&self) -> Result<pb::StatusResponse, Status> {
+        self.ask("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await
+    }
+
+    /// One call of a server's own.
+    pub async fn ask<A>(&self, path: &str, request: &impl Message) -> Result<A, Status>
+    where
+        A: Message + Default,
+    {
+        let method = catalog().method(path);
+        let method = method.ok_or_else(|| internal(format!("no {path} in the schema")))?;
+        let body = Body::new(Full::new(framed(&request.encode_to_vec())?));
         let mut answers = self.open(method, &HeaderMap::new(), body, self.permit()?).await?;
         let answer = answers.message().await?;
         let answer = answer.ok_or_else(|| internal("a call without an answer"))?;
-        pb::StatusResponse::decode(answer).map_err(internal)
+        A::decode(answer).map_err(internal)
     }
 }
 

@@ -283,6 +283,7 @@ fn pages_and_refusals_are_etcds() {
         assert_eq!(ask("GET", "/nope").await, is(404, "404 page not found\n"));
         assert_eq!(ask("OPTIONS", "/v3/kv/put").await, is(200, ""));
         assert_eq!(ask("POST", "/health").await, is(405, "Method Not Allowed\n"));
+        assert_eq!(ask("POST", "/readyz").await, is(405, "Method Not Allowed\n"));
         assert_eq!(ask("GET", "/metrics").await, is(200, "figures\n"));
         let version = r#"{"etcdserver":"3.5.21","etcdcluster":"3.5.0"}"#;
         assert_eq!(ask("GET", "/version").await, is(200, version));
@@ -308,6 +309,46 @@ fn health_is_what_the_member_says_of_itself() {
         assert_eq!(health().await, (503, ill.to_owned()));
         leader.set(2);
         assert_eq!(health().await, (200, r#"{"health":"true","reason":""}"#.to_owned()));
+    });
+}
+
+#[test]
+fn a_page_of_checks_says_which_failed() {
+    locally(async {
+        let gateway = gateway(PATIENCE, |call| async {
+            if call.request.uri().path().ends_with("/Status") {
+                let errors = vec!["memberID:1 alarm:CORRUPT ".to_owned()];
+                let status = pb::StatusResponse { is_learner: true, errors, ..Default::default() };
+                return call.unary(async |_: pb::StatusRequest, _| Ok(status)).await;
+            }
+            call.unary(async |asked: pb::RangeRequest, _| match asked.serializable {
+                true => Ok(pb::RangeResponse::default()),
+                false => Err(Status::unavailable("etcdserver: no leader")),
+            })
+            .await
+        });
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            whole(gateway.answer(request).await).await
+        };
+        let is = |status: u16, text: &str| (status, text.to_owned());
+        assert_eq!(get("/livez").await, is(200, "ok\n"));
+        assert_eq!(get("/livez?verbose").await, is(200, "[+]serializable_read ok\nok\n"));
+        assert_eq!(get("/readyz/serializable_read").await, is(200, "ok\n"));
+        let all = "[-]data_corruption failed: alarm activated: CORRUPT\n\
+                   [+]serializable_read ok\n\
+                   [-]linearizable_read failed: etcdserver: no leader\n\
+                   [-]non_learner failed: not supported for learner\n\n";
+        assert_eq!(get("/readyz").await, is(503, all));
+        let one = "/readyz?exclude=data_corruption&exclude=linearizable_read&exclude=unknown";
+        let learner = "[+]serializable_read ok\n\
+                       [-]non_learner failed: not supported for learner\n\n";
+        assert_eq!(get(one).await, is(503, learner));
+        let well = format!("{one}&exclude=non_learner");
+        assert_eq!(get(&well).await, is(200, "ok\n"));
+        for nothing in ["/livez/", "/livez/linearizable_read", "/livezz", "/readyz/nope"] {
+            assert_eq!(get(nothing).await, is(404, "404 page not found\n"), "{nothing}");
+        }
     });
 }
 
