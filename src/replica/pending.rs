@@ -51,7 +51,7 @@ pub enum Stage {
     /// For a leader to be known. It has gone nowhere.
     Waiting,
     /// For the leader's answer.
-    Relayed { to: NodeId },
+    Relayed { to: NodeId, term: Term },
     /// In this turn's batch of proposals; or held by the core, which is handing over. It may yet
     /// get into the log.
     Proposing,
@@ -159,13 +159,15 @@ impl PendingRequests {
         self.waiting.iter().copied().collect()
     }
 
-    /// Requests that were relayed to anyone but `leader`.
-    pub fn relayed_elsewhere(&self, leader: Option<NodeId>) -> Vec<Ticket> {
-        let elsewhere = |pending: &Pending| match pending.stage {
-            Stage::Relayed { to } => Some(to) != leader,
-            _ => false,
+    /// Requests that were relayed to anyone but the leader of `term`, and to whom.
+    pub fn relayed_elsewhere(&self, leader: NodeId, term: Term) -> Vec<(Ticket, NodeId)> {
+        let elsewhere = |(ticket, pending): (&Ticket, &Pending)| match pending.stage {
+            Stage::Relayed { to, term: then } if (to, then) != (leader, term) => {
+                Some((*ticket, to))
+            }
+            _ => None,
         };
-        self.requests.iter().filter(|(_, p)| elsewhere(p)).map(|(ticket, _)| *ticket).collect()
+        self.requests.iter().filter_map(elsewhere).collect()
     }
 
     /// Those proposed at `index`, whatever the term: the entry there has been applied.
@@ -247,17 +249,17 @@ impl Pending {
                 "the write stands in the log at index {index} of term {term}, but no majority \
                  confirmed it in time",
             )),
-            Stage::Relayed { to } if write => Response::Unknown(format!(
+            Stage::Relayed { to, .. } if write => Response::Unknown(format!(
                 "the write was handed to node {to}, the leader, who did not answer in time",
             )),
-            Stage::Relayed { to } if keeps_alive => Response::Unknown(format!(
+            Stage::Relayed { to, .. } if keeps_alive => Response::Unknown(format!(
                 "the keep-alive was handed to node {to}, the leader, who did not answer in time",
             )),
             Stage::Deciding => Response::Unknown(
                 "an end or a checkpoint of the lease was under way, and was not decided in time"
                     .into(),
             ),
-            Stage::Relayed { to } => refused(
+            Stage::Relayed { to, .. } => refused(
                 TimedOut,
                 &format!("node {to}, the leader, did not answer the read in time"),
             ),

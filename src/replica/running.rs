@@ -44,8 +44,8 @@ pub struct Running<C: Consensus, D: Disk> {
     /// Messages that wait for a write to be durable.
     pub(super) held: BTreeMap<Seq, Vec<(NodeId, C::Message)>>,
     pub(super) outputs: Vec<Output<C::Message>>,
-    /// The leader that waiting requests were last looked at for.
-    pub(super) known_leader: Option<NodeId>,
+    /// The leader, and its term, that waiting requests were last looked at for.
+    pub(super) known_leader: Option<(NodeId, Term)>,
     pub(super) announced: Configuration,
     /// Of the last entry applied, and in force as of it: what a snapshot's mark says.
     pub(super) applied_term: Term,

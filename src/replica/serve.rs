@@ -231,8 +231,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
                 self.counters.relayed += 1;
-                self.pending.advance(ticket, Stage::Relayed { to });
                 let term = self.core.checkpoint().term;
+                self.pending.advance(ticket, Stage::Relayed { to, term });
                 let message = PeerMessage::Relay { ticket, term, request, timeout };
                 self.outputs.push(Output::Send { to, message });
             }
@@ -241,22 +241,24 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
-    /// If another leader is known than before: requests that wait may go there, and those that
-    /// were handed to the old one will not be answered any more.
+    /// If another leader is known than before, or the same one of a later term: requests that wait
+    /// may go there, and those that were handed to the old one may not be answered any more. A node
+    /// that lost its leadership, and has it again, was perhaps started anew in between. What it was
+    /// asked then is asked again; a write is not, and may yet be answered.
     pub(super) fn look_for_a_leader(&mut self, now: Instant) {
-        let leader = self.core.leader();
+        let leader = self.core.leader().map(|id| (id, self.core.checkpoint().term));
         if leader == self.known_leader {
             return;
         }
         self.known_leader = leader;
-        let Some(leader) = leader else { return };
-        for ticket in self.pending.relayed_elsewhere(Some(leader)) {
+        let Some((leader, term)) = leader else { return };
+        for (ticket, to) in self.pending.relayed_elsewhere(leader, term) {
             let write = matches!(self.pending.get(ticket), Some(p) if p.request.is_write());
-            if write {
+            if !write {
+                self.pending.advance(ticket, Stage::Waiting);
+            } else if to != leader {
                 let why = "the leader that the write was handed to was replaced before it answered";
                 self.finish(ticket, Response::Unknown(why.into()));
-            } else {
-                self.pending.advance(ticket, Stage::Waiting);
             }
         }
         for ticket in self.pending.waiting() {
@@ -273,7 +275,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         response: Response,
     ) {
         let Some(pending) = self.pending.get(ticket) else { return };
-        if pending.stage != (Stage::Relayed { to: from }) {
+        if !matches!(pending.stage, Stage::Relayed { to, .. } if to == from) {
             return;
         }
         match response {
@@ -388,7 +390,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 }
                 _ if enlisted.is_some() => self.finish(ticket, half_done()),
                 // Another leader's entry is committed in this place, so this one never will be.
-                _ => self.finish(ticket, no_leader(self.known_leader)),
+                _ => self.finish(ticket, no_leader(self.known_leader.map(|(id, _)| id))),
             }
         }
     }
