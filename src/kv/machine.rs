@@ -1,12 +1,15 @@
 //! The state machine as the replica drives it: one entry after another, none twice, none left out.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use super::hash;
+use super::limits::{
+    MAX_ANSWER_PAYLOAD_BYTES, SMALL_QUERY_VISITS, STORED_ITEM_BYTES, STORED_LEASE_BYTES,
+};
 use super::limits::{SESSION_LIMITS, SessionLimits};
-use super::limits::{STORED_ITEM_BYTES, STORED_LEASE_BYTES};
 use super::restore::Restore;
 use super::roster::Roster;
 use super::session::Sessions;
@@ -16,8 +19,8 @@ use super::version::{
     FIRST_VERSION, IDLE_SESSIONS_EXPIRE, KEYS_HAVE_A_PAST, LATEST_VERSION, MEMBERS_ARE_KNOWN,
 };
 use super::{
-    Answer, Change, Command, DecodeError, Effect, KeyValue, LeaseStatus, Operation, Outcome, Query,
-    Refusal,
+    Answer, Change, Command, DecodeError, Effect, KeyValue, LeaseStatus, Operation, Outcome,
+    Patience, Query, Refusal,
 };
 use crate::museum::{Bug, Bugs};
 use crate::types::{LeaseId, LogIndex, NodeId, Revision};
@@ -180,7 +183,25 @@ impl Machine {
     /// Answers a query from the state as it is. A query that is not [valid](Query::validate) finds
     /// nothing.
     pub fn query(&self, query: &Query) -> Answer {
-        self.store.query(query)
+        self.store.query(query, MAX_ANSWER_PAYLOAD_BYTES, &|| true)
+    }
+
+    /// The same, if it looks at no more than [`SMALL_QUERY_VISITS`] keys and leaves nothing out for
+    /// want of room; `None`: it would, and what was done was in vain.
+    pub fn query_small(&self, query: &Query) -> Option<Answer> {
+        let left = Cell::new(Some(SMALL_QUERY_VISITS));
+        let go_on = || {
+            left.set(left.get().and_then(|left| left.checked_sub(1)));
+            left.get().is_some()
+        };
+        let answer = self.store.query(query, MAX_ANSWER_PAYLOAD_BYTES, &go_on);
+        (left.get().is_some() && !query.is_cut_by(&answer)).then_some(answer)
+    }
+
+    /// The same, but a range is answered whole, however large it is. That may take seconds, so ask
+    /// a copy, and elsewhere than where the machine is driven.
+    pub fn query_whole(&self, query: &Query, patience: Patience) -> Answer {
+        self.store.query(query, usize::MAX, patience)
     }
 
     /// Every change from `from` on that was made so far, in order: what a watch tells. Refused if

@@ -31,6 +31,19 @@ pub enum Query {
     Transaction(Transaction),
 }
 
+impl Query {
+    /// Whether it is a range of which this answer leaves something out for want of room.
+    pub fn is_cut_by(&self, answer: &Answer) -> bool {
+        let Query::Range(range) = self else { return false };
+        let is_limited = range.limit > 0 && answer.items.len() as u64 >= range.limit;
+        answer.more && !is_limited
+    }
+}
+
+/// Asked with each key that is looked at: whether to go on. Once it says no, nobody wants the
+/// answer any more, and it may be any.
+pub type Patience<'a> = &'a dyn Fn() -> bool;
+
 /// Which keys are read, as of when, and how they are answered.
 ///
 /// Filters, order and limit are etcd's, and take effect in that order. What does not fit one answer

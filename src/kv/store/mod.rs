@@ -181,7 +181,7 @@ impl Store {
                 return Err(Refusal::UnknownVersion);
             }
             Operation::Transaction(transaction) => {
-                Effect::Transaction(Arc::new(self.transact(transaction)?))
+                Effect::Transaction(Arc::new(self.transact(transaction, &|| true)?))
             }
             Operation::Compact { revision } => {
                 let history = self.history.as_mut().ok_or(Refusal::UnknownVersion)?;

@@ -2,7 +2,7 @@
 
 use super::{History, Position, Store};
 use crate::kv::limits::{ITEM_OVERHEAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES};
-use crate::kv::{Answer, Change, KeyValue, Query, Refusal};
+use crate::kv::{Answer, Change, KeyValue, Patience, Query, Refusal};
 use crate::types::{LeaseId, Revision};
 
 use std::ops::Bound;
@@ -10,23 +10,21 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 impl Store {
-    /// Answers a valid query.
-    pub fn query(&self, query: &Query) -> Answer {
+    /// Answers a valid query; a range with no more than `room` bytes of what is asked for.
+    pub fn query(&self, query: &Query, room: usize, patience: Patience) -> Answer {
         let answered = match query {
             Query::Get { key } => Ok(self.get(key)),
-            Query::Range(request) => {
-                self.range(request, MAX_ANSWER_PAYLOAD_BYTES).map(|found| Answer {
-                    items: found.items,
-                    more: found.more,
-                    count: found.count,
-                    ..Answer::default()
-                })
-            }
+            Query::Range(request) => self.range(request, room, patience).map(|found| Answer {
+                items: found.items,
+                more: found.more,
+                count: found.count,
+                ..Answer::default()
+            }),
             Query::Lease { id, keys, after } => self.lease(*id, *keys, after),
             Query::Leases { after } => Ok(self.leases_after(*after)),
             Query::Revision => Ok(Answer::default()),
             Query::Transaction(transaction) => self
-                .look(transaction)
+                .look(transaction, patience)
                 .map(|result| Answer { transaction: Some(result), ..Answer::default() }),
         };
         let answer = answered

@@ -18,7 +18,7 @@ use super::Store;
 use super::history::History;
 use super::item::Item;
 use crate::kv::limits::ITEM_OVERHEAD_BYTES;
-use crate::kv::{KeyValue, RangeRequest, Refusal, SortOrder, SortTarget};
+use crate::kv::{KeyValue, Patience, RangeRequest, Refusal, SortOrder, SortTarget};
 use crate::types::Revision;
 
 /// What a range found.
@@ -38,9 +38,14 @@ pub struct Found {
 
 impl Store {
     /// What is asked for, but no more than `room` bytes of it; the first item always fits.
-    pub fn range(&self, request: &RangeRequest, room: usize) -> Result<Found, Refusal> {
+    pub fn range(
+        &self,
+        request: &RangeRequest,
+        room: usize,
+        patience: Patience,
+    ) -> Result<Found, Refusal> {
         let moment = self.moment(request.revision)?;
-        let mut rest = self.items(&request.start, &request.end, moment);
+        let mut rest = self.items(&request.start, &request.end, moment, patience);
         let mut page = Page::new(request, room);
         let mut count = 0;
         if request.is_in_order_of_keys() || request.count_only {
@@ -87,14 +92,20 @@ impl Store {
 
     /// The keys from `start` on as they were at `revision`.
     pub fn items_at(&self, revision: Revision, start: &Bytes) -> Result<Items<'_>, Refusal> {
-        Ok(self.items(start, &Bytes::new(), self.moment(revision)?))
+        Ok(self.items(start, &Bytes::new(), self.moment(revision)?, &|| true))
     }
 
     /// What is in a range now, or was at `moment`, in the order of the keys.
-    pub fn items<'a>(&'a self, start: &Bytes, end: &Bytes, moment: Option<Revision>) -> Items<'a> {
+    pub fn items<'a>(
+        &'a self,
+        start: &Bytes,
+        end: &Bytes,
+        moment: Option<Revision>,
+        patience: Patience<'a>,
+    ) -> Items<'a> {
         if !end.is_empty() && start >= end {
             let nothing: Live = Box::new(std::iter::empty());
-            return Items { live: nothing.peekable(), past: None, visited: 0 };
+            return Items { live: nothing.peekable(), past: None, patience, visited: 0 };
         }
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.clone()) };
         let live = self.keys.range((Bound::Included(start.clone()), upper));
@@ -108,7 +119,7 @@ impl Store {
             let changed = history.next_key(&from, &to);
             Past { history, revision, changed, to }
         });
-        Items { live: live.peekable(), past, visited: 0 }
+        Items { live: live.peekable(), past, patience, visited: 0 }
     }
 
     /// What `key` was at `revision`, if that is still known.
@@ -127,6 +138,7 @@ pub struct Items<'a> {
     live: Peekable<Live<'a>>,
     /// Where to look back.
     past: Option<Past<'a>>,
+    patience: Patience<'a>,
     /// Keys that were looked at, whether or not they were there then.
     pub visited: u64,
 }
@@ -147,7 +159,7 @@ impl<'a> Iterator for Items<'a> {
 
     fn next(&mut self) -> Option<&'a Arc<Item>> {
         let Some(past) = &mut self.past else {
-            let live = self.live.next();
+            let live = self.live.next().filter(|_| (self.patience)());
             self.visited += u64::from(live.is_some());
             return live;
         };
@@ -157,6 +169,9 @@ impl<'a> Iterator for Items<'a> {
                 (Some(live), Some(changed)) => live.min(changed),
                 (live, changed) => live.or(changed)?,
             };
+            if !(self.patience)() {
+                return None;
+            }
             self.visited += 1;
             let latest = self.live.next_if(|item| item.kv.key == *key);
             let mut then = latest.filter(|item| item.kv.mod_revision <= past.revision);

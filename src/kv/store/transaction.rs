@@ -22,8 +22,8 @@ use crate::kv::limits::{
     ITEM_OVERHEAD_BYTES, MAX_RESULT_PAYLOAD_BYTES, MAX_TRANSACTION_VISITS, RESPONSE_OVERHEAD_BYTES,
 };
 use crate::kv::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest,
-    Refusal, RequestOp, ResponseOp, Transaction, TransactionResult,
+    Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, Patience, PutRequest,
+    RangeRequest, Refusal, RequestOp, ResponseOp, Transaction, TransactionResult,
 };
 use crate::types::LeaseId;
 
@@ -41,20 +41,21 @@ enum Step {
 }
 
 /// A transaction on its way.
-struct Run {
+struct Run<'a> {
     changes: Changes,
     /// What is answered so far, in bytes.
     payload: usize,
-    visits: Visits,
+    visits: Visits<'a>,
 }
 
 /// How many keys a transaction may still look at. It is told after each walk: one that goes beyond
 /// is the last, so that no more than that one walk is done in vain.
-struct Visits {
+struct Visits<'a> {
     left: u64,
+    patience: Patience<'a>,
 }
 
-impl Visits {
+impl Visits<'_> {
     fn spend(&mut self, visited: u64) -> Result<(), Refusal> {
         self.left = self.left.checked_sub(visited).ok_or(Refusal::TooMuchToVisit)?;
         Ok(())
@@ -63,10 +64,14 @@ impl Visits {
 
 impl Store {
     /// Does a valid transaction, wholly or not at all.
-    pub fn transact(&mut self, transaction: Transaction) -> Result<TransactionResult, Refusal> {
+    pub fn transact(
+        &mut self,
+        transaction: Transaction,
+        patience: Patience,
+    ) -> Result<TransactionResult, Refusal> {
         let past = self.history.as_ref().map_or(0, |history| history.counts().1);
         let left = MAX_TRANSACTION_VISITS + self.keys.len() as u64 + past;
-        let mut visits = Visits { left };
+        let mut visits = Visits { left, patience };
         let decided = self.decide(transaction, &mut visits)?;
         self.check_puts(&decided)?;
         self.check_ranges(&decided)?;
@@ -80,12 +85,16 @@ impl Store {
     }
 
     /// What a valid transaction finds that only reads.
-    pub fn look(&self, transaction: &Transaction) -> Result<TransactionResult, Refusal> {
+    pub fn look(
+        &self,
+        transaction: &Transaction,
+        patience: Patience,
+    ) -> Result<TransactionResult, Refusal> {
         if !transaction.only_reads() {
             return Err(Refusal::Malformed);
         }
         // The copy costs O(1), and goes as it came.
-        self.clone().transact(transaction.clone())
+        self.clone().transact(transaction.clone(), patience)
     }
 
     fn decide(&self, transaction: Transaction, visits: &mut Visits) -> Result<Decided, Refusal> {
@@ -111,7 +120,7 @@ impl Store {
     }
 
     fn holds(&self, compare: &Compare, visits: &mut Visits) -> Result<bool, Refusal> {
-        let mut items = self.items(&compare.start, &compare.end, None);
+        let mut items = self.items(&compare.start, &compare.end, None, visits.patience);
         let holds = match items.next() {
             None => compare.holds_of_nothing(),
             Some(first) => compare.holds_of(first) && items.all(|item| compare.holds_of(item)),
@@ -162,7 +171,7 @@ impl Store {
     }
 
     fn run_range(&self, range: &RangeRequest, run: &mut Run) -> Result<ResponseOp, Refusal> {
-        let found = self.range(range, MAX_RESULT_PAYLOAD_BYTES)?;
+        let found = self.range(range, MAX_RESULT_PAYLOAD_BYTES, run.visits.patience)?;
         run.visits.spend(found.visited)?;
         if found.cut {
             return Err(Refusal::ResultTooLarge);
@@ -187,7 +196,8 @@ impl Store {
         delete: &DeleteRangeRequest,
         run: &mut Run,
     ) -> Result<ResponseOp, Refusal> {
-        let items: Vec<Arc<Item>> = self.items(&delete.start, &delete.end, None).cloned().collect();
+        let items = self.items(&delete.start, &delete.end, None, run.visits.patience);
+        let items: Vec<Arc<Item>> = items.cloned().collect();
         run.visits.spend(items.len() as u64)?;
         let mut prev = Vec::new();
         for item in &items {
@@ -201,7 +211,7 @@ impl Store {
     }
 }
 
-impl Run {
+impl Run<'_> {
     fn pay(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.payload += bytes;
         if self.payload > MAX_RESULT_PAYLOAD_BYTES { Err(Refusal::ResultTooLarge) } else { Ok(()) }

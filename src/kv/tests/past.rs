@@ -250,7 +250,10 @@ proptest! {
         }
         compare(&machine, &model)?;
         for range in &ranges {
-            let answer = machine.query(&Query::Range(range.clone()));
+            let query = Query::Range(range.clone());
+            let answer = machine.query(&query);
+            prop_assert_eq!(machine.query_small(&query), Some(answer.clone()));
+            prop_assert_eq!(machine.query_whole(&query, &|| true), answer.clone());
             let told = match answer.refused {
                 Some(refusal) => Err(refusal),
                 None => Ok((answer.items, answer.more, answer.count)),

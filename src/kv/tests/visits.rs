@@ -1,5 +1,7 @@
 //! How many keys a question or a transaction looks at.
 
+use std::cell::Cell;
+
 use super::past::machine_with_a_past;
 use super::*;
 
@@ -58,7 +60,7 @@ fn a_transaction_looks_at_a_bounded_number_of_keys() {
 #[test]
 fn counting_looks_at_no_more_than_it_must() {
     let machine = machine_with_many_keys();
-    let range = |request: &RangeRequest| machine.parts().0.range(request, 1000).unwrap();
+    let range = |request: &RangeRequest| machine.parts().0.range(request, 1000, &|| true).unwrap();
     for start in ["", "\0"] {
         for sort_target in [SortTarget::Key, SortTarget::Value] {
             let request = RangeRequest { sort_target, ..count(start, 0) };
@@ -72,6 +74,95 @@ fn counting_looks_at_no_more_than_it_must() {
     // Of the past, each key once, be it changed or not.
     let found = range(&count("", machine.revision().0 - 1));
     assert_eq!((found.count, found.visited), (KEYS as u64, KEYS as u64));
+}
+
+/// A question is small or not by what it looks at, whatever it is that looks.
+#[test]
+fn a_small_query_looks_at_few_keys() {
+    let most = limits::SMALL_QUERY_VISITS as usize;
+    let mut machine = machine_with_a_past();
+    (0..=most).for_each(|number| {
+        apply(&mut machine, &alone(put(&format!("k{number:05}"), "x")));
+    });
+    let first = machine.revision().0 - most as u64;
+    apply(&mut machine, &alone(put("after", "x")));
+    let revision = machine.revision().0 - 1;
+    let limited = RangeRequest { limit: 1, count_only: false, ..count("", 0) };
+    let by_value = RangeRequest { sort_target: SortTarget::Value, ..limited.clone() };
+    // All that there were, and only the last of them was there then.
+    for range in [count("", 0), count("", revision), count("", first), limited, by_value] {
+        let of =
+            |start: &str| RangeRequest { start: bytes(start), end: bytes("l"), ..range.clone() };
+        let compare = Compare {
+            start: bytes("k"),
+            end: bytes("k00001"),
+            result: CompareResult::Equal,
+            target: CompareTarget::Version(0),
+        };
+        let success = vec![RequestOp::Range(of("k00002"))];
+        let together = Transaction { compare: vec![compare], failure: success, success: vec![] };
+        for (query, is_small) in [
+            (Query::Range(of("k00001")), true),
+            (Query::Range(of("k00000")), false),
+            (Query::Transaction(together.clone()), true),
+            (
+                Query::Transaction(Transaction {
+                    failure: vec![RequestOp::Range(of("k00001"))],
+                    ..together
+                }),
+                false,
+            ),
+        ] {
+            let answer = machine.query(&query);
+            assert_eq!(machine.query_whole(&query, &|| true), answer);
+            assert_eq!(machine.query_small(&query), is_small.then_some(answer), "{query:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_has_no_patience_any_more_is_not_worked_for() {
+    let machine = machine_with_many_keys();
+    let revision = machine.revision().0 - 1;
+    for query in [count("k", 0), count("k", revision)] {
+        let asked = Cell::new(0);
+        let patience = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= 100
+        };
+        machine.query_whole(&Query::Range(query), &patience);
+        assert!((100..110).contains(&asked.get()), "{}", asked.get());
+    }
+}
+
+/// What takes many answers page by page is one.
+#[test]
+fn a_whole_range_is_all_of_its_pages() {
+    let mut machine = machine_with_a_past();
+    for number in 0..7 {
+        let value =
+            format!("{}{}", number * 3 % 7, "x".repeat(limits::MAX_ANSWER_PAYLOAD_BYTES / 2));
+        apply(&mut machine, &alone(put(&format!("k{number}"), &value)));
+    }
+    for (limit, sort_target) in
+        [(0, SortTarget::Key), (0, SortTarget::Value), (5, SortTarget::Value), (7, SortTarget::Key)]
+    {
+        let range = RangeRequest { limit, sort_target, ..RangeRequest::default() };
+        let (mut items, mut more) = (Vec::new(), true);
+        while more && (limit == 0 || items.len() < limit as usize) {
+            let limit = if limit == 0 { 0 } else { limit - items.len() as u64 };
+            let page = RangeRequest { skip: items.len() as u64, limit, ..range.clone() };
+            let answer = machine.query(&Query::Range(page));
+            more = answer.more;
+            items.extend(answer.items);
+        }
+        let query = Query::Range(range);
+        let whole = machine.query_whole(&query, &|| true);
+        assert_eq!((whole.items.len(), whole.more), (items.len(), more));
+        assert!(whole.items == items, "in the same order");
+        assert_eq!(machine.query_small(&query), None);
+        assert!(query.is_cut_by(&machine.query(&query)) && !query.is_cut_by(&whole));
+    }
 }
 
 /// etcd's leases are signed numbers.
