@@ -17,13 +17,15 @@ pub trait Backend {
     fn ask(&self, request: Request, timeout: Duration) -> LocalBoxFuture<'static, Response>;
 
     /// Answers a valid query from the state here: as it is, or once it is known to be recent
-    /// enough, for which it waits no longer than `timeout`.
+    /// enough, for which it waits no longer than `timeout`. `None`: it is recent enough now, but to
+    /// answer is more work than the node's thread has time for. A [copy](Backend::state) may be
+    /// asked, elsewhere.
     fn look(
         &self,
         query: Query,
         consistency: Consistency,
         timeout: Duration,
-    ) -> LocalBoxFuture<'static, Result<Answer, Response>>;
+    ) -> LocalBoxFuture<'static, Result<Option<Answer>, Response>>;
 
     /// All of it: dear, and not for every call.
     fn status(&self) -> ReplicaStatus;

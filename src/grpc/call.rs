@@ -22,7 +22,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::backend::Backend;
-use super::message::{self, MAX_MESSAGE_BYTES};
+use super::message::{self, MAX_MESSAGE_BYTES, Reply};
 use super::meter::Counted;
 use super::status;
 
@@ -81,7 +81,7 @@ impl Call {
     ) -> http::Response<Body>
     where
         M: prost::Message + Default + 'static,
-        A: prost::Message + 'static,
+        A: Reply + 'static,
     {
         let limit = self.limit;
         let mut answered = pin!(self.patient(answer));
@@ -100,7 +100,7 @@ impl Call {
     ) -> http::Response<Body>
     where
         M: prost::Message + Default + 'static,
-        A: prost::Message + 'static,
+        A: Reply + 'static,
     {
         let timeout = self.timeout();
         let (head, body) = self.request.into_parts();
@@ -112,7 +112,7 @@ impl Call {
         };
         self.counted.ends(answered.as_ref().map_or_else(Status::code, |_| Code::Ok));
         match answered {
-            Ok(answer) => message::send(&answer),
+            Ok(answer) => message::send(answer),
             Err(status) => status.into_http(),
         }
     }

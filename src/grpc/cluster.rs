@@ -22,6 +22,7 @@ use crate::types::{NodeId, Revision};
 /// Serves one connection.
 pub struct Cluster {
     pub backend: Rc<dyn Backend>,
+    pub kv: Rc<Kv>,
 }
 
 impl Cluster {
@@ -43,7 +44,7 @@ impl Cluster {
         timeout: Duration,
     ) -> Result<pb::MemberListResponse, Status> {
         if request.linearizable {
-            self.kv().catch_up(timeout).await?;
+            self.kv.catch_up(timeout).await?;
         }
         Ok(pb::MemberListResponse { header: self.header(), members: self.members() })
     }
@@ -88,7 +89,7 @@ impl Cluster {
         let node = somebody(request.id)?;
         // As in etcd, the member is looked for before the URLs are looked at.
         if !self.members().iter().any(|member| member.id == node.0) {
-            self.kv().catch_up(timeout).await?;
+            self.kv.catch_up(timeout).await?;
             if !self.members().iter().any(|member| member.id == node.0) {
                 return Err(no_such_member());
             }
@@ -114,7 +115,7 @@ impl Cluster {
                 // The leader has applied it, and this member may be behind. One that is removed
                 // itself hears nothing any more.
                 if !removes_own {
-                    self.kv().catch_up(timeout).await?;
+                    self.kv.catch_up(timeout).await?;
                 }
                 Ok((node, self.members()))
             }
@@ -122,10 +123,6 @@ impl Cluster {
             Response::Written(_) | Response::Answer(_) => Err(another_kind()),
             other => Err(status::of_response(&other)),
         }
-    }
-
-    fn kv(&self) -> Kv {
-        Kv { backend: Rc::clone(&self.backend) }
     }
 
     fn members(&self) -> Vec<pb::Member> {

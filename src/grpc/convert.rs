@@ -14,8 +14,9 @@ use super::pb::mvccpb;
 use super::status;
 use crate::kv::limits::MAX_TRANSACTION_OPS;
 use crate::kv::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest,
-    RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult, after,
+    Answer, Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest,
+    RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult,
+    after,
 };
 use crate::types::{LeaseId, Revision};
 
@@ -196,6 +197,16 @@ pub fn key_value(item: KeyValue) -> mvccpb::KeyValue {
         version: signed(item.version),
         value: item.value,
         lease: item.lease.0 as i64,
+    }
+}
+
+/// What a range answers. The header gets the answer's revision.
+pub fn range_response(header: pb::ResponseHeader, answer: Answer) -> pb::RangeResponse {
+    pb::RangeResponse {
+        header: Some(pb::ResponseHeader { revision: signed(answer.revision.0), ..header }),
+        kvs: answer.items.into_iter().map(key_value).collect(),
+        more: answer.more,
+        count: signed(answer.count),
     }
 }
 

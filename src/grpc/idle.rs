@@ -34,7 +34,7 @@ impl Backend for Idle {
         _: Query,
         _: Consistency,
         _: Duration,
-    ) -> LocalBoxFuture<'static, Result<Answer, Response>> {
+    ) -> LocalBoxFuture<'static, Result<Option<Answer>, Response>> {
         futures::future::pending().boxed_local()
     }
 

@@ -11,12 +11,14 @@ use tonic::body::Body;
 use super::backend::Backend;
 use super::call::Call;
 use super::header::header;
+use super::large::{LargeQueries, unrefused};
+use super::message::{Framed, Reply};
 use super::pb::etcdserverpb as pb;
 use super::pb::etcdserverpb::request_op;
 use super::{convert, status};
 use crate::kv::{
-    Answer, Command, Effect, Operation, Outcome, PutRequest, Query, RangeRequest, RequestOp,
-    ResponseOp, SortOrder, SortTarget, Transaction, TransactionResult, after,
+    Answer, Command, Effect, Operation, Outcome, PutRequest, Query, RequestOp, ResponseOp,
+    Transaction, TransactionResult,
 };
 use crate::replica::{Consistency, Request, Response};
 use crate::types::Revision;
@@ -24,6 +26,7 @@ use crate::types::Revision;
 /// Serves one connection.
 pub struct Kv {
     pub backend: Rc<dyn Backend>,
+    pub large: Rc<LargeQueries>,
 }
 
 impl Kv {
@@ -47,7 +50,7 @@ impl Kv {
         &self,
         request: pb::RangeRequest,
         timeout: Duration,
-    ) -> Result<pb::RangeResponse, Status> {
+    ) -> Result<Framed, Status> {
         if !request.serializable && self.backend.is_learner() {
             return Err(status::not_at_learner());
         }
@@ -55,50 +58,15 @@ impl Kv {
             true => Consistency::Stale,
             false => Consistency::Linearizable,
         };
-        let range = convert::range(request)?;
-        let answer = self.whole_range(range, consistency, timeout).await?;
-        Ok(pb::RangeResponse {
-            header: Some(header(&*self.backend, answer.revision)),
-            kvs: answer.items.into_iter().map(convert::key_value).collect(),
-            more: answer.more,
-            count: convert::signed(answer.count),
-        })
-    }
-
-    /// All of a range. What does not fit one answer of the replica is asked for page by page, at
-    /// the revision of the first.
-    async fn whole_range(
-        &self,
-        mut range: RangeRequest,
-        consistency: Consistency,
-        timeout: Duration,
-    ) -> Result<Answer, Status> {
-        let limit = range.limit;
-        let mut whole = self.query(Query::Range(range.clone()), consistency, timeout).await?;
-        let by_key = range.sort_target == SortTarget::Key && range.sort_order != SortOrder::Descend;
-        while whole.more && !range.count_only && (limit == 0 || (whole.items.len() as u64) < limit)
-        {
-            if range.revision.0 == 0 {
-                range.revision = whole.revision;
-            }
-            match whole.items.last() {
-                Some(last) if by_key => range.start = after(&last.key),
-                _ => range.skip = whole.items.len() as u64,
-            }
-            range.limit = if limit == 0 { 0 } else { limit - whole.items.len() as u64 };
-            // Each page is work for a while: the node has more to do than this.
-            tokio::task::yield_now().await;
-            // That revision is here: the first page has seen to it.
-            let page = self.query(Query::Range(range.clone()), Consistency::Stale, timeout).await?;
-            if page.items.is_empty() {
-                whole.more = page.more;
-                break;
-            }
-            whole.items.extend(page.items);
-            whole.more = page.more;
+        let query = Query::Range(convert::range(request)?);
+        let small = self.look(&query, consistency, timeout).await?;
+        // To write down what is large is much work, too.
+        let header = header(&*self.backend, Revision(0));
+        let write = move |answer| convert::range_response(header, answer).framed();
+        match small {
+            Some(answer) => write(answer),
+            None => self.large.answer(&*self.backend, query, timeout, write).await,
         }
-        whole.more &= !range.count_only;
-        Ok(whole)
     }
 
     pub async fn put(
@@ -242,20 +210,30 @@ impl Kv {
         }
     }
 
-    /// Asks the state machine, here.
+    /// Asks the state machine, here. A range is answered whole.
     pub async fn query(
         &self,
         query: Query,
         consistency: Consistency,
         timeout: Duration,
     ) -> Result<Answer, Status> {
-        query.validate().map_err(|invalid| status::of_invalid(&invalid))?;
-        let looked = self.backend.look(query, consistency, timeout).await;
-        let answer = looked.map_err(|response| status::of_response(&response))?;
-        match answer.refused {
-            Some(refusal) => Err(status::of_refusal(refusal)),
-            None => Ok(answer),
+        match self.look(&query, consistency, timeout).await? {
+            Some(answer) => Ok(answer),
+            None => self.large.answer(&*self.backend, query, timeout, Ok).await,
         }
+    }
+
+    /// The same; nothing if it is much work.
+    async fn look(
+        &self,
+        query: &Query,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<Option<Answer>, Status> {
+        query.validate().map_err(|invalid| status::of_invalid(&invalid))?;
+        let looked = self.backend.look(query.clone(), consistency, timeout).await;
+        let answer = looked.map_err(|response| status::of_response(&response))?;
+        answer.map(unrefused).transpose()
     }
 }
 

@@ -35,6 +35,7 @@ const HASHED_AT_ONCE: usize = 4096;
 /// Serves one connection.
 pub struct Maintenance {
     pub backend: Rc<dyn Backend>,
+    pub kv: Rc<Kv>,
 }
 
 impl Maintenance {
@@ -94,7 +95,7 @@ impl Maintenance {
         request: pb::AlarmRequest,
         timeout: Duration,
     ) -> Result<pb::AlarmResponse, Status> {
-        let kv = Kv { backend: Rc::clone(&self.backend) };
+        let kv = &self.kv;
         let kind = match pb::AlarmType::try_from(request.alarm) {
             Ok(pb::AlarmType::Nospace) => Some(AlarmKind::NoSpace),
             Ok(pb::AlarmType::Corrupt) => Some(AlarmKind::Corrupt),

@@ -123,10 +123,32 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
     }
 }
 
+/// What a call may be answered with.
+pub trait Reply {
+    /// As it goes out.
+    fn framed(self) -> Result<Framed, Status>;
+}
+
+impl<A: prost::Message> Reply for A {
+    fn framed(self) -> Result<Framed, Status> {
+        framed(&self).map(Framed)
+    }
+}
+
+/// A message as it goes out, its prefix before it: made by whoever had the time.
+#[derive(Debug)]
+pub struct Framed(Bytes);
+
+impl Reply for Framed {
+    fn framed(self) -> Result<Framed, Status> {
+        Ok(self)
+    }
+}
+
 /// The answer to a call that went well.
-pub fn send<A: prost::Message>(answer: &A) -> http::Response<Body> {
-    let bytes = match framed(answer) {
-        Ok(bytes) => bytes,
+pub fn send(answer: impl Reply) -> http::Response<Body> {
+    let bytes = match answer.framed() {
+        Ok(Framed(bytes)) => bytes,
         Err(status) => return status.into_http(),
     };
     let whole = Whole { message: Some(bytes), has_ended: false };
@@ -228,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_message_and_how_it_went() {
-        let (head, body) = send(&put()).into_parts();
+        let (head, body) = send(put()).into_parts();
         assert_eq!(head.headers["content-type"], "application/grpc");
         let body = body.collect().now_or_never().unwrap().unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");

@@ -16,7 +16,8 @@
 //!                                            └── lock, election (turns, observing)
 //! ```
 //!
-//! Messages are those of `pb`; the gateway has JSON in their place.
+//! Messages are those of `pb`; the gateway has JSON in their place. What is much work for `kv` is
+//! done beside the node's thread (`large`).
 //!
 //! # Why not generated servers
 //! A node is one thread. Generated services want to be moved between threads, and every request
@@ -39,6 +40,7 @@ mod health;
 #[cfg(test)]
 mod idle;
 mod kv;
+mod large;
 mod lease;
 mod lock;
 mod maintenance;

@@ -40,8 +40,8 @@ pub struct Routes {
 }
 
 impl Routes {
-    pub fn new(backend: Rc<dyn Backend>, meter: Rc<Meter>, youth: Rc<Youth>) -> Routes {
-        let kv = Rc::new(Kv { backend: Rc::clone(&backend) });
+    pub fn new(kv: Kv, meter: Rc<Meter>, youth: Rc<Youth>) -> Routes {
+        let (backend, kv) = (Rc::clone(&kv.backend), Rc::new(kv));
         let leases = Rc::new(Leases { kv: Rc::clone(&kv) });
         let own = (Rc::clone(&kv), Rc::clone(&leases));
         let (election, lock) = (own.clone(), own);
@@ -49,9 +49,9 @@ impl Routes {
             lock: Rc::new(Lock { kv: lock.0, leases: lock.1 }),
             election: Rc::new(Election { kv: election.0, leases: election.1 }),
             leases,
+            cluster: Rc::new(Cluster { backend: Rc::clone(&backend), kv: Rc::clone(&kv) }),
+            maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend), kv: Rc::clone(&kv) }),
             kv,
-            cluster: Rc::new(Cluster { backend: Rc::clone(&backend) }),
-            maintenance: Rc::new(Maintenance { backend: Rc::clone(&backend) }),
             watch: Rc::new(WatchService { backend: Rc::clone(&backend) }),
             auth: Rc::new(Auth { backend: Rc::clone(&backend) }),
             backend,

@@ -26,6 +26,8 @@ use tonic::body::Body;
 use super::backend::Backends;
 use super::gateway::{Gateway, MetricsPage};
 use super::gather::Gather;
+use super::kv::Kv;
+use super::large::LargeQueries;
 use super::meter::Meter;
 use super::metered::Metered;
 use super::routes::Routes;
@@ -78,6 +80,7 @@ pub struct Server {
     metrics: MetricsPage,
     meter: Rc<Meter>,
     youth: Rc<Youth>,
+    large: Rc<LargeQueries>,
 }
 
 impl Server {
@@ -88,8 +91,8 @@ impl Server {
         meter: Rc<Meter>,
     ) -> Server {
         let permits = Arc::new(Semaphore::new(limits.all_streams));
-        let youth = Rc::new(Youth::begin());
-        Server { limits, backends, permits, metrics, meter, youth }
+        let (youth, large) = (Rc::new(Youth::begin()), Rc::default());
+        Server { limits, backends, permits, metrics, meter, youth, large }
     }
 
     /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
@@ -136,7 +139,8 @@ impl Server {
     /// For one connection.
     fn routes(&self) -> Rc<Routes> {
         let (meter, youth) = (Rc::clone(&self.meter), Rc::clone(&self.youth));
-        Rc::new(Routes::new((self.backends)(), meter, youth))
+        let kv = Kv { backend: (self.backends)(), large: Rc::clone(&self.large) };
+        Rc::new(Routes::new(kv, meter, youth))
     }
 
     async fn http2(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {

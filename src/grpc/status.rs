@@ -101,6 +101,10 @@ pub fn timed_out() -> Status {
     Status::new(Code::Unavailable, "etcdserver: request timed out")
 }
 
+pub fn stopped() -> Status {
+    Status::new(Code::Unavailable, "etcdserver: server stopped")
+}
+
 pub fn too_many_requests() -> Status {
     Status::new(Code::Unknown, "etcdserver: too many requests")
 }
@@ -121,7 +125,7 @@ pub fn of_response(response: &Response) -> Status {
             Refused::Busy { .. } => return too_many_requests(),
             Refused::NoSpace => return no_space(),
             Refused::TimedOut => return timed_out(),
-            Refused::Stopping => (Code::Unavailable, "etcdserver: server stopped".to_owned()),
+            Refused::Stopping => return stopped(),
             Refused::Disagreement => return corrupt(),
             Refused::Invalid => (Code::InvalidArgument, format!("etcdserver: {message}")),
         },

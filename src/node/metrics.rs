@@ -104,7 +104,7 @@ impl ClientMetrics {
     }
 
     /// A query was answered, or not.
-    pub fn looked(&self, kind: Kind, looked: &Result<Answer, Response>, took: Duration) {
+    pub fn looked(&self, kind: Kind, looked: &Result<Option<Answer>, Response>, took: Duration) {
         self.ended(kind, looked.as_ref().map_or_else(outcome, |_| OK), took);
     }
 

@@ -18,7 +18,8 @@
 //! ```
 //!
 //! Cap'n Proto wants one thread, and consensus is one state: they share it, and hand each other
-//! plain values instead of locks. Only the disk has a thread of its own, because a sync blocks.
+//! plain values instead of locks. Only the disk has a thread of its own, because a sync blocks; and
+//! large answers are made on threads of their own, from copies of the state.
 //! [`event_loop`] says how work becomes batches, [`outgoing`] and [`desk`] what is bounded and how,
 //! [`peer_server`] and [`client_server`] what is refused at the door.
 //!

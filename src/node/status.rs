@@ -50,9 +50,10 @@ impl<D: Disk> Window<D> {
         self.replica.borrow().status()
     }
 
-    /// Answers a valid query from the state as it is here, if there is one.
-    pub fn look(&self, query: &Query) -> Option<Answer> {
-        self.replica.borrow().look(query)
+    /// Answers a valid query from the state as it is here, if there is one; within it nothing, if
+    /// the answer is [more work](crate::kv::Machine::query_small) than this thread has time for.
+    pub fn look(&self, query: &Query) -> Option<Option<Answer>> {
+        self.replica.borrow().look(|machine| machine.query_small(query))
     }
 
     /// For clients.

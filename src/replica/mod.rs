@@ -57,7 +57,7 @@ pub use request::*;
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
-use crate::kv::{Announcement, Answer, Machine, MachineOptions, Query};
+use crate::kv::{Announcement, Machine, MachineOptions};
 use crate::museum::Bugs;
 use crate::quota::Quota;
 use crate::retention::Retention;
@@ -256,11 +256,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.running().is_some_and(Running::is_learner)
     }
 
-    /// Answers a valid query from the state as it is here; `None`: there is none to be trusted. How
-    /// old it may be is its caller's affair.
-    pub fn look(&self, query: &Query) -> Option<Answer> {
+    /// Looks at the state as it is here; `None`: there is none to be trusted. How old it may be is
+    /// its caller's affair.
+    pub fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
         let running = self.running().filter(|_| !self.has_failed)?;
-        Some(running.machine.query(query))
+        Some(look(&running.machine))
     }
 
     /// Who leads, as far as this replica knows.
