@@ -23,7 +23,7 @@ use super::status;
 pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
 /// Whether it is compressed, and how long it is.
-const PREFIX_BYTES: usize = 5;
+pub const PREFIX_BYTES: usize = 5;
 
 /// The one message of a call.
 pub async fn receive<M>(headers: &HeaderMap, mut body: Body) -> Result<M, Status>

@@ -17,6 +17,7 @@ use super::catalog::{Method, catalog};
 use super::values::{MAX_VALUE_BYTES, too_large};
 use super::writing::Writer;
 use super::{Answer, Gateway, reading, success};
+use crate::grpc::message::PREFIX_BYTES;
 use crate::grpc::status;
 
 /// Bytes of JSON that are written in one go. Longer answers leave in pieces of that size, and
@@ -33,15 +34,35 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let message = message(method, body, self.limit).await?;
         let body = Body::new(Full::new(framed(&message)?));
-        let mut answers = self.open(method, &parts.headers, body, permit).await?;
-        let answer = answers.message().await?;
-        let answer = answer.ok_or_else(|| Status::internal("a call without an answer"))?;
-        let mut writer = Writer::new(catalog(), method.output, answer).map_err(internal)?;
+        let answer = self.call(method, &parts.headers, body, permit).await?;
+        let (output, is_long) = (method.output, answer.len() > PIECE);
+        let open = move || Writer::new(catalog(), output, answer);
+        // All of it is looked through: what is long, beside the node's thread.
+        let writer = match is_long {
+            true => tokio::task::spawn_blocking(open).await.map_err(internal)?,
+            false => open(),
+        };
+        let mut writer = writer.map_err(internal)?;
         let mut text = String::new();
         Ok(success(match writer.write(&mut text, PIECE).map_err(internal)? {
             true => Body::new(Full::from(text)),
             false => Body::new(StreamBody::new(pieces(text, writer))),
         }))
+    }
+
+    /// Calls a method of the services that has one answer: its message, where it lies.
+    pub async fn call(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Body,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Bytes, Status> {
+        let answer = self.respond(method, headers, body, permit).await?.collect().await?.to_bytes();
+        match answer.len() < PREFIX_BYTES {
+            true => Err(internal("a call without an answer")),
+            false => Ok(answer.slice(PREFIX_BYTES..)),
+        }
     }
 
     /// Calls a method of the services; what they send back, message by message.
@@ -52,6 +73,17 @@ impl Gateway {
         body: Body,
         permit: OwnedSemaphorePermit,
     ) -> Result<Streaming<Bytes>, Status> {
+        let body = self.respond(method, headers, body, permit).await?;
+        Ok(Streaming::new_response(Raw, body, StatusCode::OK, None, Some(usize::MAX)))
+    }
+
+    async fn respond(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Body,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Body, Status> {
         let mut request = Request::new(body);
         *request.method_mut() = Verb::POST;
         *request.uri_mut() = Uri::try_from(&method.path).map_err(|e| internal(&e))?;
@@ -59,10 +91,7 @@ impl Gateway {
         let response = (self.calls)(request, self.limit, permit).await;
         match Status::from_header_map(response.headers()) {
             Some(status) if status.code() != tonic::Code::Ok => Err(status),
-            _ => {
-                let body = response.into_body();
-                Ok(Streaming::new_response(Raw, body, StatusCode::OK, None, Some(usize::MAX)))
-            }
+            _ => Ok(response.into_body()),
         }
     }
 }
@@ -84,7 +113,7 @@ pub async fn message(method: &Method, body: Body, limit: Duration) -> Result<Vec
 /// A message as gRPC sends it: not compressed, its length, itself.
 pub fn framed(message: &[u8]) -> Result<Bytes, Status> {
     let length = u32::try_from(message.len()).map_err(|_| too_large())?;
-    let mut frame = BytesMut::with_capacity(5 + message.len());
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     frame.put_u8(0);
     frame.put_u32(length);
     frame.put_slice(message);

@@ -62,9 +62,7 @@ impl Gateway {
         let method = catalog().method(path);
         let method = method.ok_or_else(|| internal(format!("no {path} in the schema")))?;
         let body = Body::new(Full::new(framed(&request.encode_to_vec())?));
-        let mut answers = self.open(method, &HeaderMap::new(), body, self.permit()?).await?;
-        let answer = answers.message().await?;
-        let answer = answer.ok_or_else(|| internal("a call without an answer"))?;
+        let answer = self.call(method, &HeaderMap::new(), body, self.permit()?).await?;
         A::decode(answer).map_err(internal)
     }
 }
