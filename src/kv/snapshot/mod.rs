@@ -289,8 +289,7 @@ impl MachineSnapshot {
     /// The versions of the past after `after`, as many as fit; nothing if there are none.
     fn past(&mut self, after: Option<(Bytes, Revision)>) -> Option<Bytes> {
         let mut body = empty_part();
-        let history = self.machine.store.history();
-        let past = history.into_iter().flat_map(|history| history.past_after(after.clone()));
+        let past = self.machine.store.past_after(after);
         let last = self.fill(&mut body, past.map(|item| &item.kv));
         let last = last.map(|item| (item.key.clone(), item.mod_revision));
         self.next = last.map_or(Next::Changes(None), |last| Next::Past(Some(last)));

@@ -7,14 +7,15 @@
 //!
 //! # The rule
 //!
-//! Beside the map of the latest stand two more, both persistent, so that a clone still costs O(1):
+//! There are two ways to a version, both persistent, so that a clone still costs O(1):
 //!
 //! - the **log**, from (revision, position in its transaction) to what a key became there: this is
 //!   what watches walk;
-//! - the **past**, from (key, revision) to every version that is not the latest any more, deletions
-//!   among them: this is what reads of the past look into, together with the latest.
+//! - the **past**, beside each key every version that is not its latest any more, deletions among
+//!   them: this is what reads of the past look into, together with the latest. It is kept with the
+//!   [keys](super::keys).
 //!
-//! All three hold the same [`Item`]s, so that a version costs its key and value once.
+//! Both hold the same [`Item`]s, so that a version costs its key and value once.
 //!
 //! A version that was replaced at revision *s* can be read up to *s* − 1. So compaction at *c* may
 //! drop it if *s* ≤ *c*; and a deletion at or before *c*, because to find nothing says the same.
@@ -48,6 +49,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::item::Item;
+use super::keys::{Keys, Set};
 use crate::kv::Refusal;
 use crate::kv::hash::{self, Digest};
 use crate::types::Revision;
@@ -65,7 +67,8 @@ pub struct History {
     /// zero, although all can be read then, too: etcd takes one compaction at zero.
     compacted: Option<Revision>,
     log: OrdMap<Position, Arc<Item>>,
-    past: OrdMap<(Bytes, Revision), Arc<Item>>,
+    /// Versions in the past of all keys, deletions among them.
+    past: u64,
     /// From version 4 on: what the changes at the mark replaced is rubbish, too.
     clears_mark: bool,
     /// Before it, no change at the mark has left anything. No state: a replica that does not know
@@ -80,7 +83,7 @@ pub struct History {
 impl History {
     /// Of a store whose past, up to here, is not known.
     pub fn since(compacted: Option<Revision>) -> History {
-        let (log, past) = (OrdMap::new(), OrdMap::new());
+        let (log, past) = (OrdMap::new(), 0);
         let (clears_mark, cleared) = (false, Position::default());
         let (bytes, digest) = (0, Digest::default());
         History { compacted, log, past, clears_mark, cleared, bytes, digest }
@@ -107,46 +110,49 @@ impl History {
 
     /// How many changes, and how many past versions, there are.
     pub fn counts(&self) -> (u64, u64) {
-        (self.log.len() as u64, self.past.len() as u64)
+        (self.log.len() as u64, self.past)
     }
 
-    /// `now` takes the place of `before`, as the change of number `sub` of its revision.
-    pub fn note(&mut self, before: Option<Arc<Item>>, now: Arc<Item>, sub: u32) {
+    /// A key was set, as the change of number `sub` of its revision.
+    pub fn note_set(&mut self, set: Set, sub: u32) {
+        let Set { before, now, undone } = set;
         let revision = now.kv.mod_revision;
-        // What comes and goes within one transaction nobody can ever have read.
         if let Some(before) = before.filter(|before| before.kv.mod_revision < revision) {
-            self.keep(before);
+            self.keep(&before);
         }
-        if now.is_tombstone() {
-            self.keep(now.clone());
-        } else if sub > 0 {
-            // Of a deletion at this very revision, which the put takes the place of.
-            self.forget_deletion(&(now.kv.key.clone(), revision));
-        }
+        self.forget(undone);
         self.append((revision, sub), now);
     }
 
-    fn keep(&mut self, item: Arc<Item>) {
+    /// A key was deleted, as the change of number `sub` of its revision.
+    pub fn note_deletion(&mut self, before: &Item, deletion: Arc<Item>, sub: u32) {
+        let revision = deletion.kv.mod_revision;
+        if before.kv.mod_revision < revision {
+            self.keep(before);
+        }
+        self.keep(&deletion);
+        self.append((revision, sub), deletion);
+    }
+
+    /// A version is in the past.
+    pub fn keep(&mut self, item: &Item) {
+        self.past += 1;
         self.bytes += item.bytes();
         self.digest.add(hash::of_past(item.hash));
-        self.past.insert((item.kv.key.clone(), item.kv.mod_revision), item);
+    }
+
+    /// These versions are in the past no more.
+    fn forget(&mut self, items: impl IntoIterator<Item = Arc<Item>>) {
+        for item in items {
+            self.past -= 1;
+            self.bytes -= item.bytes();
+            self.digest.remove(hash::of_past(item.hash));
+        }
     }
 
     fn append(&mut self, at: Position, item: Arc<Item>) {
         self.digest.add(hash::of_change(item.hash, at.1));
         self.log.insert(at, item);
-    }
-
-    fn forget(&mut self, key: &(Bytes, Revision)) {
-        let Some(item) = self.past.remove(key) else { return };
-        self.bytes -= item.bytes();
-        self.digest.remove(hash::of_past(item.hash));
-    }
-
-    fn forget_deletion(&mut self, key: &(Bytes, Revision)) {
-        if self.past.get(key).is_some_and(|item| item.is_tombstone()) {
-            self.forget(key);
-        }
     }
 
     /// From now on nothing before `at` can be read. `now` is the store's revision.
@@ -188,69 +194,35 @@ impl History {
 
     /// Drops a bounded number of changes that lie before the mark, each with the version that it
     /// replaced.
-    pub fn sweep(&mut self) {
+    pub fn sweep(&mut self, keys: &mut Keys) {
         let broom = self.broom();
         for _ in 0..broom {
-            let Some((at, item)) = self.log.get_min() else { return };
-            let (at, key, revision) = (*at, item.kv.key.clone(), at.0);
-            if revision >= self.compacted() {
-                self.sweep_mark(broom);
+            let Some((at, _)) = self.log.get_min() else { return };
+            let at = *at;
+            if at.0 >= self.compacted() {
+                self.sweep_mark(keys, broom);
                 return;
             }
-            let (is_tombstone, hash) = (item.is_tombstone(), item.hash);
-            self.log.remove(&at);
-            self.digest.remove(hash::of_change(hash, at.1));
+            let Some(item) = self.log.remove(&at) else { return };
+            self.digest.remove(hash::of_change(item.hash, at.1));
             // Earlier ones went with earlier changes.
-            if let Some(replaced) = self.before(&key, revision) {
-                self.forget(&(key.clone(), replaced));
-            }
-            if is_tombstone {
-                self.forget_deletion(&(key, revision));
-            }
+            let forgotten = keys.forget(&item.kv.key, at.0, item.is_tombstone());
+            self.forget(forgotten.into_iter().flatten());
         }
     }
 
     /// Drops at most so many versions that the changes at the mark replaced; nothing is left before
     /// it. Those that were dropped already do not count, so that it does not matter who remembers.
-    fn sweep_mark(&mut self, mut broom: usize) {
+    fn sweep_mark(&mut self, keys: &mut Keys, mut broom: usize) {
         while self.clears_mark
             && broom > 0
             && let Some((at, key)) = self.next_at_mark()
         {
-            if let Some(replaced) = self.before(&key, at.0) {
-                self.forget(&(key, replaced));
-                broom -= 1;
-            }
+            let [replaced, _] = keys.forget(&key, at.0, false);
+            broom -= usize::from(replaced.is_some());
+            self.forget(replaced);
             self.cleared = (at.0, at.1.saturating_add(1));
         }
-    }
-
-    /// The revision of the last past version of `key` before `revision`.
-    fn before(&self, key: &Bytes, revision: Revision) -> Option<Revision> {
-        let last = Revision(revision.0.checked_sub(1)?);
-        self.at(key, last).map(|item| item.kv.mod_revision)
-    }
-
-    /// The version of `key` that was the latest at `revision`, if it is in the past; it may be a
-    /// deletion.
-    pub fn at(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
-        // A range of this key would be sought from both of its ends.
-        let (_, item) = self.past.get_prev(&(key.clone(), revision))?;
-        (item.kv.key == *key).then_some(item)
-    }
-
-    /// The past version right here, be it a deletion.
-    pub fn exactly(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
-        self.past.get(&(key.clone(), revision))
-    }
-
-    /// The first key from `from` on, and before `to`, that has a past.
-    pub fn next_key(
-        &self,
-        from: &Bound<(Bytes, Revision)>,
-        to: &Bound<(Bytes, Revision)>,
-    ) -> Option<&Bytes> {
-        self.past.range((from.clone(), to.clone())).next().map(|((key, _), _)| key)
     }
 
     /// The changes behind this one, or all that are kept.
@@ -264,23 +236,14 @@ impl History {
         self.log.range(at..)
     }
 
-    /// The past versions behind this one, or all.
-    pub fn past_after(
-        &self,
-        at: Option<(Bytes, Revision)>,
-    ) -> impl Iterator<Item = &Arc<Item>> + '_ {
-        let lower = at.map_or(Bound::Unbounded, Bound::Excluded);
-        self.past.range((lower, Bound::Unbounded)).map(|(_, item)| item)
-    }
-
     pub fn digest(&self) -> Digest {
         self.with_mark(self.digest)
     }
 
     /// The digest computed afresh, in time proportional to all that is kept.
-    pub fn recompute_digest(&self) -> Digest {
+    pub fn recompute_digest(&self, keys: &Keys) -> Digest {
         let mut digest = Digest::default();
-        self.past.iter().for_each(|(_, item)| {
+        keys.past_after(None).for_each(|item| {
             digest.add(hash::of_past(hash::of_item(&item.kv)));
         });
         self.log.iter().for_each(|(at, item)| {
@@ -292,16 +255,6 @@ impl History {
     fn with_mark(&self, mut digest: Digest) -> Digest {
         digest.add(hash::of_compacted(self.compacted));
         digest
-    }
-
-    /// Puts back a past version, behind all that are there.
-    pub fn restore_past(&mut self, item: Arc<Item>) -> Result<(), &'static str> {
-        let last = self.past.get_max().map(|((key, revision), _)| (key, *revision));
-        if last.is_some_and(|last| last >= (&item.kv.key, item.kv.mod_revision)) {
-            return Err("the past is out of order");
-        }
-        self.keep(item);
-        Ok(())
     }
 
     /// Puts back a change, behind all that are there.

@@ -7,15 +7,16 @@
 //! nothing changed in between.
 //!
 //! ```text
-//!   keys     key ─────────────► version ◄──────────── (revision, position)   log  ┐
-//!                                  ▲                                              ├ history
-//!                                  └──────────────────────── (key, revision)  past┘
+//!   keys     key ──► version ◄─────────┐
+//!                └─► past versions ◄───┴── (revision, position)   log, history
 //!   leases   id ──► time, keys
 //! ```
 
 mod history;
 mod item;
+mod keys;
 mod lease;
+mod past;
 mod query;
 mod range;
 mod restore;
@@ -25,12 +26,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 
 #[cfg(test)]
 pub use history::SWEEP_WITH_EACH_ENTRY;
 pub use history::{History, Position};
 pub use item::Item;
+use keys::{Keys, Set};
 pub use lease::{Lease, Leases};
 pub use restore::KeptChange;
 
@@ -42,8 +43,7 @@ use crate::types::{LeaseId, Revision};
 /// side changes.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// Behind a pointer each, so that copying a node of the tree copies no value's handle.
-    keys: OrdMap<Bytes, Arc<Item>>,
+    keys: Keys,
     /// The last one that was consumed; 1 before any.
     revision: Revision,
     /// Bytes of all keys and values as they stand.
@@ -65,7 +65,7 @@ impl Default for Store {
     /// The empty one, at revision 1.
     fn default() -> Store {
         Store {
-            keys: OrdMap::new(),
+            keys: Keys::default(),
             revision: Revision(1),
             bytes: 0,
             digest: Digest::default(),
@@ -112,8 +112,8 @@ impl Store {
     /// The digest computed afresh, in time proportional to all that is stored.
     pub fn recompute_digest(&self) -> Digest {
         let mut digest = self.leases.recompute_digest();
-        self.keys.iter().for_each(|(_, item)| digest.add(hash::of_item(&item.kv)));
-        let history = self.history.as_ref().map(History::recompute_digest);
+        self.after(None).for_each(|item| digest.add(hash::of_item(item)));
+        let history = self.history.as_ref().map(|history| history.recompute_digest(&self.keys));
         digest.add(history.map_or(0, Digest::value));
         digest
     }
@@ -140,14 +140,14 @@ impl Store {
     /// Does a bounded part of what compaction left to be done.
     pub fn sweep(&mut self) {
         if let Some(history) = &mut self.history {
-            history.sweep();
+            history.sweep(&mut self.keys);
         }
     }
 
     /// The keys after `key`, or all, in order.
     pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = &KeyValue> + '_ {
         let lower = key.map_or(Bound::Unbounded, Bound::Excluded);
-        self.keys.range::<_, [u8]>((lower, Bound::Unbounded)).map(|(_, item)| &item.kv)
+        self.keys.range((lower, Bound::Unbounded)).map(|item| &item.kv)
     }
 
     /// Does what a valid operation says.
@@ -221,49 +221,45 @@ impl Store {
     /// Sets a key; whether it existed.
     fn set(&mut self, changes: &mut Changes, key: Bytes, value: Bytes, lease: LeaseId) -> bool {
         let (mod_revision, sub) = self.next_change(changes);
-        let item = |create_revision, version| {
+        let set = self.keys.set(&key, self.history.is_some(), |before| {
+            let before = before.map(|before| &before.kv);
+            let create_revision = before.map_or(mod_revision, |before| before.create_revision);
+            let version = before.map_or(0, |before| before.version) + 1;
             let key = key.clone();
             Item::new(KeyValue { key, value, create_revision, mod_revision, version, lease })
-        };
-        let (before, now) = match self.keys.get_mut(&key) {
-            Some(slot) => {
-                let now = item(slot.kv.create_revision, slot.kv.version + 1);
-                (Some(std::mem::replace(slot, now.clone())), now)
-            }
-            None => {
-                let now = item(mod_revision, 1);
-                self.keys.insert(key.clone(), now.clone());
-                (None, now)
-            }
-        };
-        self.changed(before, now, sub)
+        });
+        let Set { before, now, .. } = &set;
+        self.digest.add(now.hash);
+        self.bytes += now.bytes();
+        self.leaves(before.as_deref(), lease, &key);
+        let existed = before.is_some();
+        if let Some(history) = &mut self.history {
+            history.note_set(set, sub);
+        }
+        existed
     }
 
     /// Removes a key; whether it existed.
     fn unset(&mut self, changes: &mut Changes, key: &Bytes) -> bool {
-        let Some(before) = self.keys.remove(key) else { return false };
+        let Some(standing) = self.keys.take(key) else { return false };
         let (revision, sub) = self.next_change(changes);
-        let key = before.kv.key.clone();
-        self.changed(Some(before), Item::tombstone(key, revision), sub)
+        self.leaves(Some(&standing.item), LeaseId(0), key);
+        if let Some(history) = &mut self.history {
+            let deletion = Item::tombstone(standing.item.kv.key.clone(), revision);
+            history.note_deletion(&standing.item, deletion.clone(), sub);
+            self.keys.bury(standing, deletion);
+        }
+        true
     }
 
-    /// Keeps the books about a version that took the place of another; whether there was one.
-    fn changed(&mut self, before: Option<Arc<Item>>, now: Arc<Item>, sub: u32) -> bool {
-        if let Some(before) = &before {
+    /// Keeps the books about a version that stands no more, and what its key is attached to now.
+    fn leaves(&mut self, before: Option<&Item>, lease: LeaseId, key: &Bytes) {
+        if let Some(before) = before {
             self.digest.remove(before.hash);
             self.bytes -= before.bytes();
         }
-        if !now.is_tombstone() {
-            self.digest.add(now.hash);
-            self.bytes += now.bytes();
-        }
-        let attached = before.as_ref().map_or(LeaseId(0), |before| before.kv.lease);
-        self.leases.move_key(&now.kv.key, attached, now.kv.lease);
-        let existed = before.is_some();
-        if let Some(history) = &mut self.history {
-            history.note(before, now, sub);
-        }
-        existed
+        let attached = before.map_or(LeaseId(0), |before| before.kv.lease);
+        self.leases.move_key(key, attached, lease);
     }
 }
 

@@ -8,15 +8,14 @@
 //! part of it holds.
 
 use std::cmp::Ordering;
-use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Store;
-use super::history::History;
 use super::item::Item;
+use super::keys::Versions;
 use crate::kv::limits::ITEM_OVERHEAD_BYTES;
 use crate::kv::{KeyValue, Patience, RangeRequest, Refusal, SortOrder, SortTarget};
 use crate::types::Revision;
@@ -103,85 +102,53 @@ impl Store {
         moment: Option<Revision>,
         patience: Patience<'a>,
     ) -> Items<'a> {
-        if !end.is_empty() && start >= end {
-            let nothing: Live = Box::new(std::iter::empty());
-            return Items { live: nothing.peekable(), past: None, patience, visited: 0 };
-        }
-        let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.clone()) };
-        let live = self.keys.range((Bound::Included(start.clone()), upper));
-        let live: Live = Box::new(live.map(|(_, item)| item));
-        let to = match end.is_empty() {
-            true => Bound::Unbounded,
-            false => Bound::Excluded((end.clone(), Revision(0))),
+        let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(&end[..]) };
+        let range = (Bound::Included(&start[..]), upper);
+        let walk = match moment {
+            _ if !end.is_empty() && start >= end => Walk::Now(Box::new(std::iter::empty())),
+            None => Walk::Now(Box::new(self.keys.range(range))),
+            Some(revision) => Walk::Then(revision, Box::new(self.keys.all(range))),
         };
-        let past = moment.zip(self.history.as_ref()).map(|(revision, history)| {
-            let from = Bound::Included((start.clone(), Revision(0)));
-            let changed = history.next_key(&from, &to);
-            Past { history, revision, changed, to }
-        });
-        Items { live: live.peekable(), past, patience, visited: 0 }
+        Items { walk, patience, visited: 0 }
     }
 
     /// What `key` was at `revision`, if that is still known.
     pub fn key_at(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
-        let history = self.history.as_ref().filter(|history| revision >= history.compacted())?;
-        let live = self.keys.get(key).filter(|item| item.kv.mod_revision <= revision);
-        live.or_else(|| history.at(key, revision).filter(|item| !item.is_tombstone()))
+        self.history.as_ref().filter(|history| revision >= history.compacted())?;
+        self.keys.versions(key)?.at(revision)
     }
 }
 
-type Live<'a> = Box<dyn Iterator<Item = &'a Arc<Item>> + 'a>;
-
-/// The keys of a range as they are, or as they were: those that have not changed since from the map
-/// of the latest, the others from the past.
+/// The keys of a range as they are, or as they were.
 pub struct Items<'a> {
-    live: Peekable<Live<'a>>,
-    /// Where to look back.
-    past: Option<Past<'a>>,
+    walk: Walk<'a>,
     patience: Patience<'a>,
     /// Keys that were looked at, whether or not they were there then.
     pub visited: u64,
 }
 
-/// What a walk sees of the past. For every key that has one, a look into it costs O(log n), however
-/// often the key was changed; for the others it costs nothing.
-struct Past<'a> {
-    history: &'a History,
-    revision: Revision,
-    /// The next key that has a past.
-    changed: Option<&'a Bytes>,
-    /// Where the past ends.
-    to: Bound<(Bytes, Revision)>,
+enum Walk<'a> {
+    Now(Box<dyn Iterator<Item = &'a Arc<Item>> + 'a>),
+    /// For every key that has a past, a look into it costs O(log n), however often the key was
+    /// changed; for the others it costs nothing.
+    Then(Revision, Box<dyn Iterator<Item = Versions<'a>> + 'a>),
 }
 
 impl<'a> Iterator for Items<'a> {
     type Item = &'a Arc<Item>;
 
     fn next(&mut self) -> Option<&'a Arc<Item>> {
-        let Some(past) = &mut self.past else {
-            let live = self.live.next().filter(|_| (self.patience)());
-            self.visited += u64::from(live.is_some());
-            return live;
-        };
         loop {
-            let live = self.live.peek().map(|item| &item.kv.key);
-            let key = match (live, past.changed) {
-                (Some(live), Some(changed)) => live.min(changed),
-                (live, changed) => live.or(changed)?,
+            let item = match &mut self.walk {
+                Walk::Now(items) => Some(items.next()?),
+                Walk::Then(revision, keys) => keys.next()?.at(*revision),
             };
             if !(self.patience)() {
                 return None;
             }
             self.visited += 1;
-            let latest = self.live.next_if(|item| item.kv.key == *key);
-            let mut then = latest.filter(|item| item.kv.mod_revision <= past.revision);
-            if past.changed == Some(key) {
-                let behind = Bound::Excluded((key.clone(), Revision(u64::MAX)));
-                then = then.or_else(|| past.history.at(key, past.revision));
-                past.changed = past.history.next_key(&behind, &past.to);
-            }
-            if let Some(item) = then.filter(|item| !item.is_tombstone()) {
-                return Some(item);
+            if item.is_some() {
+                return item;
             }
         }
     }

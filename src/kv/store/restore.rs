@@ -3,6 +3,8 @@
 //! What comes back must be possible: in order, its numbers not contradicting each other or what
 //! came before. That it is what was written, the hash of the whole says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Store;
@@ -47,7 +49,7 @@ impl Store {
 
     /// Puts back a key that was stored before. It must come after all that are there, in order.
     pub fn restore(&mut self, kept: KeyValue) -> Result<(), &'static str> {
-        if self.keys.get_max().is_some_and(|(last, _)| *last >= kept.key) {
+        if self.keys.last().is_some_and(|last| *last >= kept.key) {
             return Err("the keys are out of order");
         }
         self.check_numbers(&kept)?;
@@ -58,7 +60,7 @@ impl Store {
         self.digest.add(item.hash);
         self.bytes += item.bytes();
         self.leases.move_key(&item.kv.key, LeaseId(0), item.kv.lease);
-        self.keys.insert(item.kv.key.clone(), item);
+        self.keys.restore(item);
         Ok(())
     }
 
@@ -87,24 +89,19 @@ impl Store {
                 Item::new(kept)
             }
         };
-        let latest = self.keys.get(&item.kv.key).map(|latest| latest.kv.mod_revision);
-        if latest.is_some_and(|latest| latest <= item.kv.mod_revision) {
-            return Err("the past of a key is newer than the key");
-        }
-        self.history.as_mut().ok_or("there is no history")?.restore_past(item)
+        let history = self.history.as_mut().ok_or("there is no history")?;
+        self.keys.restore_past(item.clone())?;
+        history.keep(&item);
+        Ok(())
     }
 
     /// Puts back a change, behind all that are there. All keys and the whole past must be there.
     pub fn restore_change(&mut self, at: Position, kept: KeptChange) -> Result<(), &'static str> {
-        let history = self.history.as_ref().ok_or("there is no history")?;
-        let known = |key: &Bytes| {
-            let live = self.keys.get(key).filter(|item| item.kv.mod_revision == at.0);
-            live.or_else(|| history.exactly(key, at.0)).cloned()
-        };
         let item = match kept {
             KeptChange::Deleted(key) => Item::tombstone(key, at.0),
-            KeptChange::Known(key) => known(&key)
-                .filter(|item| !item.is_tombstone())
+            KeptChange::Known(key) => self
+                .known(&key, at.0)
+                .cloned()
                 .ok_or("a change is of a version that is not there")?,
             KeptChange::Passing(kv) => {
                 self.check_numbers(&kv)?;
@@ -123,9 +120,20 @@ impl Store {
     /// Whether what a change of `item` led to is still there to be read: its key as it stands, or
     /// in the past.
     pub fn is_known(&self, item: &Item) -> bool {
-        let (key, revision) = (&item.kv.key, item.kv.mod_revision);
-        let live = self.keys.get(key).is_some_and(|latest| latest.kv.mod_revision == revision);
-        let past = || self.history.as_ref().and_then(|history| history.exactly(key, revision));
-        live || past().is_some_and(|past| !past.is_tombstone())
+        self.known(&item.kv.key, item.kv.mod_revision).is_some()
+    }
+
+    /// What a key was set to at `revision`, if that is still there.
+    fn known(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Item>> {
+        let item = self.keys.versions(key)?.at(revision)?;
+        Some(item).filter(|item| item.kv.mod_revision == revision)
+    }
+
+    /// The versions of the past behind this one, or all.
+    pub fn past_after(
+        &self,
+        at: Option<(Bytes, Revision)>,
+    ) -> impl Iterator<Item = &Arc<Item>> + '_ {
+        self.keys.past_after(at)
     }
 }

@@ -147,7 +147,7 @@ impl Store {
     }
 
     fn check_put(&self, put: &PutRequest) -> Result<(), Refusal> {
-        if (put.ignore_value || put.ignore_lease) && !self.keys.contains_key(&put.key) {
+        if (put.ignore_value || put.ignore_lease) && self.keys.get(&put.key).is_none() {
             return Err(Refusal::KeyNotFound);
         }
         if put.lease.0 != 0 && self.leases.get(put.lease).is_none() {
