@@ -1,8 +1,18 @@
 //! One call, on its way to whoever answers it: a message for a message, or streams of them.
 //!
 //! # The rule
-//! A call counts against its server's bounds until its answer is made, a stream until its last
-//! message is handed on. (An answer that its client does not take counts no more, and stays.)
+//! A call counts against its server's bounds until its answer is taken, a stream until its last
+//! message is ([`Claim`]). At most 20,000 do, and more are refused. What they keep of answers:
+//!
+//! - an answer of up to 16 KiB each, or
+//! - of larger ones, 256 MiB in all, handed out and not taken, and as much that waits to be handed
+//!   out; in either, one that is larger may be alone (`bounds.rs`);
+//! - of a stream, [`REPLIES`] messages and the one that is being handed on, and in the libraries
+//!   two more and 128 KiB. How large these are is its service's affair, and over all streams
+//!   nothing bounds the sum but their number.
+//!
+//! The connection of a client that takes nothing of an answer for a minute ends within the next. A
+//! stream's client may take its time.
 //!
 //! Who serves a stream hands its answers to a [`Replies`], which takes a few and then makes it wait
 //! for the client: a client that does not read holds up its own stream and no more. When the client
@@ -10,18 +20,20 @@
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
 use http::{HeaderMap, Request};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Code, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::backend::Backend;
+use super::bounds::Claim;
 use super::message::{self, MAX_MESSAGE_BYTES, Reply};
 use super::meter::Counted;
 use super::status;
@@ -43,7 +55,7 @@ pub struct Call {
     pub counted: Counted,
     /// From its first byte to its answer. Whoever sends half a message is not waited for.
     pub limit: Duration,
-    pub permit: OwnedSemaphorePermit,
+    pub claim: Arc<Claim>,
 }
 
 /// Where a stream's answers go.
@@ -106,15 +118,15 @@ impl Call {
         let (head, body) = self.request.into_parts();
         let received =
             tokio::time::timeout(self.limit, message::receive(&head.headers, body)).await;
-        let answered = match received.unwrap_or_else(|_| Err(status::timed_out())) {
-            Ok(message) => answer(message, timeout).await,
-            Err(status) => Err(status),
+        let answered = async {
+            let message = received.unwrap_or_else(|_| Err(status::timed_out()))?;
+            let answer = answer(message, timeout).await?.framed()?;
+            self.claim.answer(answer.length(), timeout).await?;
+            Ok(message::send(answer))
         };
+        let answered = answered.await;
         self.counted.ends(answered.as_ref().map_or_else(Status::code, |_| Code::Ok));
-        match answered {
-            Ok(answer) => message::send(answer),
-            Err(status) => status.into_http(),
-        }
+        answered.unwrap_or_else(Status::into_http)
     }
 
     /// Messages in, messages out, until `serve` is done or the client has gone away.
@@ -127,7 +139,7 @@ impl Call {
         A: prost::Message + 'static,
     {
         let wants_leader = self.wants_leader();
-        let Call { request, backend, counted, permit, .. } = self;
+        let Call { request, backend, counted, claim, .. } = self;
         let (incoming, accepted) = oneshot::channel();
         let (replies, outgoing) = mpsc::channel(REPLIES);
         let ends = Ends { incoming: Some(incoming), outgoing: Some(Outgoing(outgoing)) };
@@ -146,7 +158,7 @@ impl Call {
             if let Err(status) = served {
                 let _ = replies.send(Err(status)).await;
             }
-            drop(permit);
+            drop(claim);
         });
         response
     }

@@ -1,4 +1,5 @@
-//! A node for tests of what stands on one: it can be watched, if it has a hub, and answers nothing.
+//! A node for tests of what stands on one: it can be watched, if it has a hub, and answers nothing,
+//! or what a test makes up.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,12 +17,21 @@ use crate::types::{ClusterId, LeaseId, NodeId, Revision, Term};
 struct Idle {
     hub: Option<Rc<Hub>>,
     identity: Identity,
+    answers: Option<fn(Query) -> Answer>,
 }
 
 /// Node 2 of cluster 1, in term 5. It knows no leader.
 pub fn node(hub: Option<&Rc<Hub>>) -> Rc<dyn Backend> {
-    let identity = Identity { cluster: ClusterId(1), node: NodeId(2), url: String::new() };
-    Rc::new(Idle { hub: hub.cloned(), identity })
+    Rc::new(Idle { hub: hub.cloned(), identity: identity(), answers: None })
+}
+
+/// The same, but asked something, it answers so.
+pub fn answering(answers: fn(Query) -> Answer) -> Rc<dyn Backend> {
+    Rc::new(Idle { hub: None, identity: identity(), answers: Some(answers) })
+}
+
+fn identity() -> Identity {
+    Identity { cluster: ClusterId(1), node: NodeId(2), url: String::new() }
 }
 
 impl Backend for Idle {
@@ -31,11 +41,14 @@ impl Backend for Idle {
 
     fn look(
         &self,
-        _: Query,
+        query: Query,
         _: Consistency,
         _: Duration,
     ) -> LocalBoxFuture<'static, Result<Option<Answer>, Response>> {
-        futures::future::pending().boxed_local()
+        match self.answers {
+            Some(answers) => futures::future::ready(Ok(Some(answers(query)))).boxed_local(),
+            None => futures::future::pending().boxed_local(),
+        }
     }
 
     fn status(&self) -> ReplicaStatus {

@@ -17,8 +17,8 @@
 //! # Memory
 //! An answer has no largest size but that of a message, as etcd's. While it is made it costs some
 //! hundred bytes an item, and its message; and the copy keeps what is replaced meanwhile. Only who
-//! has a place costs that, and nobody who waits for one. (An answer that its client does not take
-//! has left its place, and stays: see [`call`](super::call).)
+//! has a place costs that, and nobody who waits for one. Once it is made, an answer has left its
+//! place, and counts among those that are not taken: see [`bounds`](super::bounds).
 //!
 //! # Caveats
 //! Who waits too long for a place is told that its time is over. When a client goes away, the walk

@@ -145,12 +145,15 @@ impl Reply for Framed {
     }
 }
 
+impl Framed {
+    /// In bytes, as it goes out.
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// The answer to a call that went well.
-pub fn send(answer: impl Reply) -> http::Response<Body> {
-    let bytes = match answer.framed() {
-        Ok(Framed(bytes)) => bytes,
-        Err(status) => return status.into_http(),
-    };
+pub fn send(Framed(bytes): Framed) -> http::Response<Body> {
     let whole = Whole { message: Some(bytes), has_ended: false };
     let mut response = http::Response::new(Body::new(whole));
     let kind = HeaderValue::from_static("application/grpc");
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_message_and_how_it_went() {
-        let (head, body) = send(put()).into_parts();
+        let (head, body) = send(put().framed().unwrap()).into_parts();
         assert_eq!(head.headers["content-type"], "application/grpc");
         let body = body.collect().now_or_never().unwrap().unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");

@@ -29,6 +29,7 @@
 
 mod auth;
 mod backend;
+mod bounds;
 mod call;
 mod cluster;
 mod convert;
@@ -55,6 +56,7 @@ mod routes;
 mod server;
 pub mod snapshot;
 mod status;
+mod taking;
 mod turns;
 pub mod watch;
 mod youth;

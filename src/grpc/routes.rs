@@ -2,14 +2,15 @@
 //! would hold.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 
 use super::auth::Auth;
 use super::backend::Backend;
+use super::bounds::Claim;
 use super::call::Call;
 use super::cluster::Cluster;
 use super::election::Election;
@@ -65,12 +66,14 @@ impl Routes {
         &self,
         request: Request<Body>,
         limit: Duration,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> http::Response<Body> {
-        let path = request.uri().path().to_owned();
+        // The same bytes, held twice.
+        let uri = request.uri().clone();
+        let path = uri.path();
         let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-        let (backend, counted) = (Rc::clone(&self.backend), self.meter.begins(&path));
-        let call = Call { request, backend, counted, limit, permit };
+        let (backend, counted) = (Rc::clone(&self.backend), self.meter.begins(path));
+        let call = Call { request, backend, counted, limit, claim };
         if call.wants_leader() && self.backend.leader().is_none() {
             return call.refuse(status::no_leader());
         }

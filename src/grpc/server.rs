@@ -1,8 +1,9 @@
 //! The socket: HTTP/2 without TLS, and HTTP/1.1 for the gateway, on the node's own thread.
 //!
-//! What strangers can make it hold is bounded: connections, calls on each and on all, bytes of each
-//! message, how long a call takes, and how long a connection may say nothing: to a ping, where it
-//! has pings, and else when a request should come or an answer should be taken.
+//! What strangers can make it hold is bounded: connections, calls on each and on all, bytes of
+//! each message and of all answers that nobody takes (`bounds.rs`), how long a call takes, how
+//! long an answer may stand still, and how long a connection may say nothing: to a ping, where it
+//! has pings, and else when a request should come.
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
@@ -18,12 +19,12 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutWriter;
 use tonic::body::Body;
 
 use super::backend::Backends;
+use super::bounds::Bounds;
 use super::gateway::{Gateway, MetricsPage};
 use super::gather::Gather;
 use super::kv::Kv;
@@ -31,20 +32,27 @@ use super::large::LargeQueries;
 use super::meter::Meter;
 use super::metered::Metered;
 use super::routes::Routes;
-use super::status;
+use super::taking::{Answer, Taking};
 use super::youth::Youth;
 use crate::observe::{Guest, GuestBody};
 
 /// What every connection of HTTP/2 begins with, and none of HTTP/1.1.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes of a stream that the library queues for its client, when it asks for no more.
+const SEND_BUFFER: usize = 64 << 10;
+
 /// What is taken from clients.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcLimits {
     pub connections: usize,
-    /// Calls under way on one connection, and on all together.
+    /// Calls under way on one connection, and on all together, until their answers are taken.
     pub streams: u32,
     pub all_streams: usize,
+    /// Bytes of answers that are made and not taken, over all connections. Answers of up to 16 KiB
+    /// and streams are not counted: the one are bounded by their number, and each of the other by
+    /// itself.
+    pub unread: u32,
     /// From its first byte to its answer. Whoever sends half a message is not waited for.
     pub call: Duration,
     /// Between two pings of a connection that is silent, and for their answer.
@@ -53,7 +61,8 @@ pub struct GrpcLimits {
     /// For the first bytes of a connection, and for each request's head over HTTP/1.1, counted from
     /// the answer before it.
     pub head: Duration,
-    /// For a client to take more of an answer over HTTP/1.1.
+    /// For a client to take more of an answer; over HTTP/2, and then of one that is no stream, it
+    /// may become twice that.
     pub stall: Duration,
 }
 
@@ -63,6 +72,7 @@ impl Default for GrpcLimits {
             connections: 1024,
             streams: 4096,
             all_streams: 20_000,
+            unread: 256 << 20,
             call: Duration::from_secs(30),
             ping: Duration::from_secs(60),
             pong: Duration::from_secs(20),
@@ -76,7 +86,7 @@ impl Default for GrpcLimits {
 pub struct Server {
     limits: GrpcLimits,
     backends: Backends,
-    permits: Arc<Semaphore>,
+    bounds: Arc<Bounds>,
     metrics: MetricsPage,
     meter: Rc<Meter>,
     youth: Rc<Youth>,
@@ -90,9 +100,9 @@ impl Server {
         metrics: MetricsPage,
         meter: Rc<Meter>,
     ) -> Server {
-        let permits = Arc::new(Semaphore::new(limits.all_streams));
+        let bounds = Arc::new(Bounds::new(limits.all_streams, limits.unread));
         let (youth, large) = (Rc::new(Youth::begin()), Rc::default());
-        Server { limits, backends, permits, metrics, meter, youth, large }
+        Server { limits, backends, bounds, metrics, meter, youth, large }
     }
 
     /// Serves whoever connects, until it is dropped. Lives on a `LocalSet`.
@@ -145,28 +155,38 @@ impl Server {
 
     async fn http2(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         let stream = Gather(Metered { socket: stream, meter: Rc::clone(&self.meter) });
-        let routes = self.routes();
+        let (routes, taking) = (self.routes(), Rc::new(Taking::default()));
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let (routes, permits) = (Rc::clone(&routes), Arc::clone(&self.permits));
-            let limit = self.limits.call;
+            let (routes, taking) = (Rc::clone(&routes), Rc::clone(&taking));
+            let (admitted, limit) = (self.bounds.admit(), self.limits.call);
             async move {
-                let Ok(permit) = permits.try_acquire_owned() else {
-                    return Ok::<_, Infallible>(status::too_many_requests().into_http());
+                let (answer, claim) = match admitted {
+                    Ok(claim) => {
+                        let request = request.map(Body::new);
+                        (routes.answer(request, limit, Arc::clone(&claim)).await, Some(claim))
+                    }
+                    Err(refusal) => (refusal.into_http(), None),
                 };
-                Ok(routes.answer(request.map(Body::new), limit, permit).await)
+                Ok::<_, Infallible>(answer.map(|body| Answer::new(body, claim, &taking)))
             }
         });
-        let ended = hyper::server::conn::http2::Builder::new(OnThisThread)
+        let connection = hyper::server::conn::http2::Builder::new(OnThisThread)
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .keep_alive_interval(self.limits.ping)
             .keep_alive_timeout(self.limits.pong)
             .max_header_list_size(16 << 10)
+            .max_send_buf_size(SEND_BUFFER)
             // No client of gRPC looks at it.
             .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        tracing::trace!(?ended, "a gRPC connection ended");
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            biased;
+            ended = connection => tracing::trace!(?ended, "a gRPC connection ended"),
+            () = taking.stalls(self.limits.stall) => {
+                tracing::warn!("a gRPC client asks, and does not take its answers");
+            }
+        }
     }
 
     async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
@@ -188,11 +208,11 @@ impl Server {
     fn gateway(&self) -> Gateway {
         let routes = self.routes();
         Gateway {
-            calls: Rc::new(move |request, limit, permit| {
+            calls: Rc::new(move |request, limit, claim| {
                 let routes = Rc::clone(&routes);
-                async move { routes.answer(request, limit, permit).await }.boxed_local()
+                async move { routes.answer(request, limit, claim).await }.boxed_local()
             }),
-            permits: Arc::clone(&self.permits),
+            bounds: Arc::clone(&self.bounds),
             limit: self.limits.call,
             metrics: Rc::clone(&self.metrics),
         }
@@ -238,3 +258,6 @@ where
         tokio::task::spawn_local(task);
     }
 }
+
+#[cfg(test)]
+mod tests;

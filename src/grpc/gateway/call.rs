@@ -1,5 +1,6 @@
 //! One call through the gateway: a message in, and one out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -8,7 +9,6 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 use http::{Method as Verb, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::codec::{DecodeBuf, Decoder};
 use tonic::{Status, Streaming};
@@ -17,6 +17,7 @@ use super::catalog::{Method, catalog};
 use super::values::{MAX_VALUE_BYTES, too_large};
 use super::writing::Writer;
 use super::{Answer, Gateway, reading, success};
+use crate::grpc::bounds::Claim;
 use crate::grpc::message::PREFIX_BYTES;
 use crate::grpc::status;
 
@@ -29,12 +30,12 @@ impl Gateway {
         &self,
         method: &Method,
         request: Request<Body>,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> Result<Answer, Status> {
         let (parts, body) = request.into_parts();
         let message = message(method, body, self.limit).await?;
         let body = Body::new(Full::new(framed(&message)?));
-        let answer = self.call(method, &parts.headers, body, permit).await?;
+        let answer = self.call(method, &parts.headers, body, Arc::clone(&claim)).await?;
         let (output, is_long) = (method.output, answer.len() > PIECE);
         let open = move || Writer::new(catalog(), output, answer);
         // All of it is looked through: what is long, beside the node's thread.
@@ -46,7 +47,7 @@ impl Gateway {
         let mut text = String::new();
         Ok(success(match writer.write(&mut text, PIECE).map_err(internal)? {
             true => Body::new(Full::from(text)),
-            false => Body::new(StreamBody::new(pieces(text, writer))),
+            false => Body::new(StreamBody::new(pieces(text, writer, claim))),
         }))
     }
 
@@ -56,9 +57,9 @@ impl Gateway {
         method: &Method,
         headers: &HeaderMap,
         body: Body,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> Result<Bytes, Status> {
-        let answer = self.respond(method, headers, body, permit).await?.collect().await?.to_bytes();
+        let answer = self.respond(method, headers, body, claim).await?.collect().await?.to_bytes();
         match answer.len() < PREFIX_BYTES {
             true => Err(internal("a call without an answer")),
             false => Ok(answer.slice(PREFIX_BYTES..)),
@@ -71,9 +72,9 @@ impl Gateway {
         method: &Method,
         headers: &HeaderMap,
         body: Body,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> Result<Streaming<Bytes>, Status> {
-        let body = self.respond(method, headers, body, permit).await?;
+        let body = self.respond(method, headers, body, claim).await?;
         Ok(Streaming::new_response(Raw, body, StatusCode::OK, None, Some(usize::MAX)))
     }
 
@@ -82,13 +83,13 @@ impl Gateway {
         method: &Method,
         headers: &HeaderMap,
         body: Body,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> Result<Body, Status> {
         let mut request = Request::new(body);
         *request.method_mut() = Verb::POST;
         *request.uri_mut() = Uri::try_from(&method.path).map_err(|e| internal(&e))?;
         *request.headers_mut() = metadata(headers);
-        let response = (self.calls)(request, self.limit, permit).await;
+        let response = (self.calls)(request, self.limit, claim).await;
         match Status::from_header_map(response.headers()) {
             Some(status) if status.code() != tonic::Code::Ok => Err(status),
             _ => Ok(response.into_body()),
@@ -145,9 +146,13 @@ fn metadata(headers: &HeaderMap) -> HeaderMap {
     metadata
 }
 
-/// The rest of an answer that has begun.
-fn pieces(begun: String, writer: Writer) -> impl Stream<Item = Result<Frame<Bytes>, Status>> {
-    futures::stream::try_unfold((begun, Some(writer)), async |(piece, writer)| {
+/// The rest of an answer that has begun. It is held until the last piece is asked for.
+fn pieces(
+    begun: String,
+    writer: Writer,
+    claim: Arc<Claim>,
+) -> impl Stream<Item = Result<Frame<Bytes>, Status>> {
+    futures::stream::try_unfold((begun, Some(writer), claim), async |(piece, writer, claim)| {
         if piece.is_empty() {
             return Ok(None);
         }
@@ -158,7 +163,7 @@ fn pieces(begun: String, writer: Writer) -> impl Stream<Item = Result<Frame<Byte
             is_done = writer.write(&mut next, PIECE).map_err(internal)?;
         }
         let writer = writer.filter(|_| !is_done);
-        Ok(Some((Frame::data(Bytes::from(piece)), (next, writer))))
+        Ok(Some((Frame::data(Bytes::from(piece)), (next, writer, claim))))
     })
 }
 

@@ -13,9 +13,10 @@
 //! ```
 //!
 //! # Bounds
-//! Calls count against the same bounds as gRPC's, streams for as long as they last. A value of JSON
-//! has its largest size, and a call its time to arrive. Answers are written as the client takes
-//! them. How long a connection may be silent, or take nothing, is its server's affair.
+//! Calls count against the same bounds as gRPC's, until the last piece of their JSON is handed
+//! on. A value of JSON has its largest size, and a call its time to arrive. Answers are written
+//! as the client takes them: beside the message, which counts, there are two pieces. How long a
+//! connection may be silent, or take nothing, is its server's affair.
 
 mod call;
 mod catalog;
@@ -36,11 +37,10 @@ use futures::future::LocalBoxFuture;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::status;
+use super::bounds::{Bounds, Claim};
 pub(super) use catalog::catalog;
 use checks::Check;
 pub use pages::MetricsPage;
@@ -57,7 +57,7 @@ const EVERY_ANSWER: [(&str, &str); 3] = [
 
 /// Who answers calls of gRPC; which must have sent their message within the time.
 pub type Answering =
-    Rc<dyn Fn(Request<Body>, Duration, OwnedSemaphorePermit) -> LocalBoxFuture<'static, Answer>>;
+    Rc<dyn Fn(Request<Body>, Duration, Arc<Claim>) -> LocalBoxFuture<'static, Answer>>;
 
 /// What a server sends back.
 pub type Answer = Response<Body>;
@@ -65,7 +65,7 @@ pub type Answer = Response<Body>;
 /// Serves one connection.
 pub struct Gateway {
     pub calls: Answering,
-    pub permits: Arc<Semaphore>,
+    pub bounds: Arc<Bounds>,
     /// For a request to arrive.
     pub limit: Duration,
     pub metrics: MetricsPage,
@@ -111,17 +111,12 @@ impl Gateway {
         if request.method() != Method::POST {
             return not_allowed();
         }
-        let answered = match self.permit() {
-            Ok(permit) if method.gives_many => self.stream(method, request, permit).await,
-            Ok(permit) => self.unary(method, request, permit).await,
+        let answered = match self.bounds.admit() {
+            Ok(claim) if method.gives_many => self.stream(method, request, claim).await,
+            Ok(claim) => self.unary(method, request, claim).await,
             Err(refusal) => Err(refusal),
         };
         answered.unwrap_or_else(|status| refused(&status))
-    }
-
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let permits = Arc::clone(&self.permits);
-        permits.try_acquire_owned().map_err(|_| status::too_many_requests())
     }
 }
 

@@ -62,7 +62,7 @@ impl Gateway {
         let method = catalog().method(path);
         let method = method.ok_or_else(|| internal(format!("no {path} in the schema")))?;
         let body = Body::new(Full::new(framed(&request.encode_to_vec())?));
-        let answer = self.call(method, &HeaderMap::new(), body, self.permit()?).await?;
+        let answer = self.call(method, &HeaderMap::new(), body, self.bounds.admit()?).await?;
         A::decode(answer).map_err(internal)
     }
 }

@@ -3,12 +3,13 @@
 //! Nothing runs here by itself. Answers are asked for when the connection has taken the last one,
 //! and messages of the client when the service wants them; so whoever is slow holds up itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::Stream;
 use http::Request;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::{Status, Streaming};
 
@@ -17,6 +18,7 @@ use super::catalog::{MessageIndex, Method, catalog};
 use super::values::Values;
 use super::writing::Writer;
 use super::{Answer, Gateway, JSON, errors, of_body, reading, success};
+use crate::grpc::bounds::Claim;
 use crate::grpc::status;
 
 impl Gateway {
@@ -26,7 +28,7 @@ impl Gateway {
         &self,
         method: &Method,
         request: Request<Body>,
-        permit: OwnedSemaphorePermit,
+        claim: Arc<Claim>,
     ) -> Result<Answer, Status> {
         let (parts, body) = request.into_parts();
         let body = match method.takes_many {
@@ -44,7 +46,7 @@ impl Gateway {
             }
             false => Body::new(Full::new(framed(&message(method, body, self.limit).await?)?)),
         };
-        let first = match self.open(method, &parts.headers, body, permit).await {
+        let first = match self.open(method, &parts.headers, body, Arc::clone(&claim)).await {
             Ok(mut answers) => answers.message().await.map(|first| (first, answers)),
             Err(status) => Err(status),
         };
@@ -56,6 +58,7 @@ impl Gateway {
                     answers,
                     output: method.output,
                     unfinished: None,
+                    _claim: claim,
                 };
                 success(Body::new(StreamBody::new(lines.stream())))
             }
@@ -97,6 +100,7 @@ struct Lines {
     /// An answer of which only the beginning has left.
     unfinished: Option<Writer>,
     is_over: bool,
+    _claim: Arc<Claim>,
 }
 
 impl Lines {

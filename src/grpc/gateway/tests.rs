@@ -20,6 +20,7 @@ use crate::grpc::pb::etcdserverpb as pb;
 use crate::grpc::server::{GrpcLimits, Server};
 
 const PERMITS: usize = 3;
+const BUDGET: u32 = 16 << 20;
 
 /// A gateway to one service, which is all calls.
 fn gateway<F>(limit: Duration, answer: impl Fn(Call) -> F + 'static) -> Gateway
@@ -27,17 +28,11 @@ where
     F: Future<Output = Answer> + 'static,
 {
     Gateway {
-        calls: Rc::new(move |request, limit, permit| {
-            answer(Call {
-                request,
-                backend: idle::node(None),
-                counted: Counted::nowhere(),
-                limit,
-                permit,
-            })
-            .boxed_local()
+        calls: Rc::new(move |request, limit, claim| {
+            let (backend, counted) = (idle::node(None), Counted::nowhere());
+            answer(Call { request, backend, counted, limit, claim }).boxed_local()
         }),
-        permits: Arc::new(Semaphore::new(PERMITS)),
+        bounds: Arc::new(Bounds::new(PERMITS, BUDGET)),
         limit,
         metrics: Rc::new(|| Response::new(Full::from("figures\n"))),
     }
@@ -118,7 +113,7 @@ fn a_stream_answers_each_message_at_once_and_tells_how_it_ended() {
         assert_eq!(next(&mut answer).await, line(1));
         client.unbounded_send("{}} ").unwrap();
         assert_eq!(next(&mut answer).await, line(2));
-        assert_eq!(gateway.permits.available_permits(), PERMITS - 1, "while it lasts");
+        assert_eq!(gateway.bounds.free().0, PERMITS - 1, "while it lasts");
         drop(client);
         assert_eq!(next(&mut answer).await, STOPPED);
         assert!(answer.body_mut().frame().await.is_none());
@@ -150,9 +145,10 @@ fn when_the_client_goes_away_its_stream_ends() {
         let mut answer = gateway.answer(post("/v3/watch", body)).await;
         next(&mut answer).await;
         drop(answer);
-        let permits = Arc::clone(&gateway.permits);
-        let all = permits.acquire_many(PERMITS as u32).await;
-        assert!(all.is_ok() && client.is_closed(), "the call and its body are gone");
+        while gateway.bounds.free().0 < PERMITS {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.is_closed(), "the call and its body are gone");
     });
 }
 
@@ -191,10 +187,14 @@ fn a_large_answer_comes_in_pieces_and_whole() {
         while let Some(frame) = answer.body_mut().frame().await {
             let piece = frame.unwrap().into_data().unwrap();
             assert!(piece.len() < 300 << 10, "{}", piece.len());
+            let (places, bytes) = gateway.bounds.free();
+            assert!(places == PERMITS - 1 && bytes < BUDGET as usize - 2_000_000, "{bytes}");
             all.push_str(std::str::from_utf8(&piece).unwrap());
             pieces += 1;
         }
         assert!(pieces > 5, "{pieces}");
+        drop(answer);
+        assert_eq!(gateway.bounds.free(), (PERMITS, BUDGET as usize));
         let all: serde_json::Value = serde_json::from_str(&all).unwrap();
         assert_eq!(all["count"], "2000");
         let kvs = all["kvs"].as_array().unwrap();
@@ -256,7 +256,7 @@ fn half_a_request_is_not_waited_for() {
             client.unbounded_send(r#"{"key":"#).unwrap();
             let (status, why) = whole(gateway.answer(post(path, body)).await).await;
             assert!(status == 503 && why.contains("request timed out"), "{path}: {why}");
-            assert_eq!(gateway.permits.available_permits(), PERMITS);
+            assert_eq!(gateway.bounds.free().0, PERMITS);
         }
         let large = Body::new(Full::from(vec![b' '; 5 << 20]));
         assert_eq!(gateway.answer(post("/v3/kv/put", large)).await.status(), 429);
