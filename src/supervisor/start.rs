@@ -23,8 +23,8 @@ use crate::types::NodeId;
 /// For `kvnode init`, which writes one small file.
 const INIT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// glibc keeps few small pieces of memory at hand for a thread, by default seven of each size, and a
-/// turn of a busy node needs and returns many more. With these it spends a twelfth less of the
+/// glibc keeps few small pieces of memory at hand for a thread, by default seven of each size, and
+/// a turn of a busy node needs and returns many more. With these it spends a twelfth less of the
 /// processor on a write, and may hold 3 MiB more. Whoever says otherwise in the environment is
 /// right; another allocator does not look.
 const ALLOCATOR: &str = "GLIBC_TUNABLES";

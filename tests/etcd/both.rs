@@ -157,21 +157,21 @@ impl Both {
         });
     }
 
-    /// Puts `key` until a watch tells of it: it stands, and what it told of that is done with.
+    /// Puts `key` until the watch tells of it, on both sides equally often: it stands, and what it
+    /// told of that is done with.
     pub fn until_seen(&self, watch: &Following<'_>, key: &str) {
-        for (side, follower) in self.sides.iter().zip(&watch.children) {
-            let end = Instant::now() + PATIENCE;
-            let mut puts = 0;
-            let mut told = 0;
-            while told == 0 || told < puts {
-                assert!(Instant::now() < end, "{} sees nothing", watch.what);
-                if told == 0 {
-                    side.run(&["put", key, "seen"], "");
-                    puts += 1;
-                }
-                while let Ok(line) = follower.lines.recv_timeout(Duration::from_millis(200)) {
-                    told += usize::from(line == "PUT");
-                }
+        let end = Instant::now() + PATIENCE;
+        for number in 1.. {
+            assert!(Instant::now() < end, "{} sees nothing", watch.what);
+            let value = format!("seen {number}");
+            self.same(&["put", key, &value]);
+            let seen = watch.children.each_ref().map(|follower| {
+                let brief = Duration::from_millis(200);
+                let mut lines = std::iter::from_fn(|| follower.lines.recv_timeout(brief).ok());
+                lines.any(|line| line == value)
+            });
+            if seen == [true, true] {
+                return;
             }
         }
     }

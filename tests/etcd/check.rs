@@ -1,5 +1,6 @@
 //! etcdctl's own measurement, of either. It takes a minute and little work. Tests begin in the
-//! order of their names: this one is among the first, and goes on beside the others.
+//! order of their names: this one is among the first, and goes on beside the others. So what it
+//! finds says nothing: that it came to a verdict does.
 
 use crate::etcdctl::both;
 
@@ -7,5 +8,6 @@ use crate::etcdctl::both;
 fn performance_is_checked() {
     let (_etcd, _home, both) = both(1);
     let ends = both.each_ends(&["check", "perf", "--load=s"]);
-    assert!(ends.iter().all(|it| it.contains("PASS: Throughput is")), "{ends:?}");
+    let has_verdict = |end: &String| end.contains("60 / 60") && end.contains(": Throughput ");
+    assert!(ends.iter().all(has_verdict), "{ends:?}");
 }

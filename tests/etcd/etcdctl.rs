@@ -3,13 +3,13 @@
 use crate::both::{Both, Told};
 use crate::etcd_client::addresses;
 use crate::kvctl_home::Home;
-use crate::reference::{Reference, in_memory};
+use crate::reference::{CALM, Reference, in_memory};
 
 /// Five nodes, and an etcd beside them.
 pub fn both(members: usize) -> (Reference, Home, Both) {
     let etcd = Reference::start(members, &[]);
     let home = Home::within(in_memory("kvraft-"));
-    home.ok(&["cluster", "up", "-n", "5"]);
+    home.up_with(5, &CALM);
     let both = Both::new(&etcd.addresses, &addresses(&home));
     (etcd, home, both)
 }

@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+/// Of a cluster of ours beside it: its leader keeps its place although the machine is busy with
+/// other tests. What is compared is answers.
+pub const CALM: [&str; 2] =
+    ["election_timeout_min_millis = 1500", "election_timeout_max_millis = 3000"];
+
 /// A cluster of etcd's, its data in memory if there is a place for that: these tests are about what
 /// it answers, and its disk may be slow.
 pub struct Reference {

@@ -40,6 +40,23 @@ impl Home {
         home
     }
 
+    /// Starts a cluster of `nodes` nodes whose `cluster.toml` has these lines, each in the place of
+    /// the one of the same name.
+    pub fn up_with(&self, nodes: u32, lines: &[&str]) {
+        self.ok(&["cluster", "up", "-n", &nodes.to_string()]);
+        self.ok(&["cluster", "down"]);
+        let file = self.path().join("default/cluster.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
+        let text: Vec<_> = text
+            .lines()
+            .map(|old| lines.iter().find(|new| name(new) == name(old)).copied().unwrap_or(old))
+            .collect();
+        assert!(lines.iter().all(|line| text.contains(line)), "{lines:?}");
+        std::fs::write(&file, text.join("\n")).unwrap();
+        self.ok(&["cluster", "up"]);
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -18,6 +18,7 @@ pub mod deeds;
 pub mod exercise;
 
 use std::io::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -30,7 +31,7 @@ use super::run::{Setup, Trial, TrialError};
 use super::workload::Workload;
 use crate::chaos::{Fault, Injection, Who};
 use crate::config::Address;
-use crate::control::{ControlError, State, SupervisorClient};
+use crate::control::{ControlError, Injected, State, SupervisorClient};
 use crate::supervisor::launch::{self, Until};
 use crate::types::{NodeId, Random};
 
@@ -121,13 +122,15 @@ impl Drill {
             by: BY.to_owned(),
             blind: true,
         };
-        let (supervisor, fault) = match supervisor.inject(&injection, plan.yes).await {
+        let (injected, shown) = inject(&supervisor, &injection, plan.yes).await;
+        let (supervisor, fault) = match injected {
             Ok(injected) => (supervisor, injected.fault),
             // It may have begun: its fault is written down before anything is done.
             Err(ControlError::Broken { .. } | ControlError::Timeout { .. }) => {
                 let faults = persist(&plan.supervisor, async |it| it.faults().await);
                 let (supervisor, faults) = faults.await?;
-                let begun = faults.into_iter().find(|fault| fault.by == BY);
+                // Somebody may have ended it since.
+                let begun = faults.into_iter().find(|fault| fault.by == BY).or(shown);
                 let why = || "the supervisor ended before anything went wrong".to_owned();
                 (supervisor, begun.ok_or_else(|| TrialError::NotNow(why()))?)
             }
@@ -254,6 +257,26 @@ async fn persist<T>(
         match once().await {
             Err(_) if Instant::now() < end => sleep(GLANCE).await,
             done => return done,
+        }
+    }
+}
+
+/// Begins a fault; and the fault, if it showed before that was answered.
+async fn inject(
+    supervisor: &SupervisorClient,
+    injection: &Injection,
+    yes: bool,
+) -> (Result<Injected, ControlError>, Option<Fault>) {
+    let mut injected = pin!(supervisor.inject(injection, yes));
+    let mut shown = None;
+    loop {
+        tokio::select! {
+            biased;
+            injected = &mut injected => return (injected, shown),
+            () = sleep(GLANCE / 4), if shown.is_none() => {
+                let faults = supervisor.faults().await.unwrap_or_default();
+                shown = faults.into_iter().find(|fault| fault.by == BY);
+            }
         }
     }
 }

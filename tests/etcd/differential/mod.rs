@@ -8,11 +8,9 @@ mod answer;
 mod generate;
 mod request;
 
-use std::fs;
-
 use super::etcd_client::{self, Client, addresses, connect};
 use super::kvctl_home::Home;
-use super::reference::{Reference, in_memory};
+use super::reference::{CALM, Reference, in_memory};
 use generate::Generator;
 
 /// Requests of each sequence. `KVRAFT_DIFFERENTIAL` may ask for more.
@@ -56,14 +54,7 @@ fn compare(nodes: u32, seed: u64) {
 /// A cluster that forgets nothing by itself, at revision 1.
 fn cluster(nodes: u32) -> (Home, Vec<String>) {
     let home = Home::within(in_memory("kvraft-"));
-    home.ok(&["cluster", "up", "-n", &nodes.to_string()]);
-    home.ok(&["cluster", "down"]);
-    let file = home.path().join("default/cluster.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    let line = text.lines().find(|line| line.starts_with("history = ")).unwrap();
-    let text = text.replace(line, "history = \"all\"");
-    fs::write(&file, text).unwrap();
-    home.ok(&["cluster", "up"]);
+    home.up_with(nodes, &[&CALM[..], &["history = \"all\""]].concat());
     let addresses = addresses(&home);
     (home, addresses)
 }
