@@ -86,8 +86,15 @@ const BEFORE_PROPOSING: [&str; 4] = [
     "etcdserver: rpc not supported for learner",
 ];
 
-/// Texts of the code UNKNOWN that mean that time was over; the others of this code are refusals.
-const OUT_OF_TIME: [&str; 2] = ["context deadline exceeded", "context canceled"];
+/// How texts of the code UNKNOWN begin that mean that time was over, or the server; the others of
+/// this code are refusals. What the services for locks and elections say lost its code.
+const OUT_OF_TIME: [&str; 5] = [
+    "context deadline exceeded",
+    "context canceled",
+    "etcdserver: request timed out",
+    "etcdserver: leader changed",
+    "etcdserver: server stopped",
+];
 
 /// What became of a try that ended like this.
 pub(super) fn fate(status: &Status) -> Fate {
@@ -100,7 +107,9 @@ pub(super) fn fate(status: &Status) -> Fate {
         }
         // Made here, of a broken connection; what servers say has no cause beneath it.
         Code::Unknown if status.source().is_some() => Fate::InDoubt,
-        Code::Unknown if OUT_OF_TIME.contains(&status.message()) => Fate::InDoubt,
+        Code::Unknown if OUT_OF_TIME.iter().any(|it| status.message().starts_with(it)) => {
+            Fate::InDoubt
+        }
         _ => Fate::Refused,
     }
 }
@@ -146,6 +155,12 @@ mod tests {
             (Unavailable, "etcdserver: leader changed", Fate::InDoubt),
             (DeadlineExceeded, "context deadline exceeded", Fate::InDoubt),
             (Unknown, "context deadline exceeded", Fate::InDoubt),
+            (
+                Unknown,
+                "etcdserver: request timed out, possibly due to connection lost",
+                Fate::InDoubt,
+            ),
+            (Unknown, "etcdserver: leader changed", Fate::InDoubt),
             (Unknown, "etcdserver: requested lease not found", Fate::Refused),
             (NotFound, "etcdserver: requested lease not found", Fate::Refused),
             (ResourceExhausted, "etcdserver: mvcc: database space exceeded", Fate::Refused),
