@@ -20,7 +20,7 @@ fn transactions_leases_locks_and_watches_hold_under_faults() {
         "--seed",
         "5",
         "--workloads",
-        "register,txn,lease,lock,watch",
+        "register,txn,lease,lock,lock-service,watch",
         "--faults",
         "partition,isolate,kill,pause,delay",
     ]);
@@ -46,3 +46,11 @@ fn watches_alone_are_refused_for_there_is_nothing_to_watch() {
     let said = home.fails(2, &["verify", "--workloads", "watch"]);
     assert!(said.contains("name another kind beside them"), "{said}");
 }
+    // Locks of the service were got, with tokens.
+    let history = std::fs::read_to_string(json["history"]["path"].as_str().unwrap()).unwrap();
+    let lines = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let got = lines.filter(|line| {
+        let is_service = line["key"].as_str().is_some_and(|key| key.starts_with("lock-service/"));
+        is_service && line["f"] == "lock" && line["type"] == "ok" && line["rev"].is_u64()
+    });
+    assert!(got.count() > 0, "{json:#}");

@@ -12,13 +12,15 @@
 //! append, of which etcd's API has none, is a put of the whole under the condition that what was
 //! read just before is still there; if it is not, it is read and tried again. A condition that did
 //! not hold was somebody's check or such a guess: the answer tells which, for in the same moment it
-//! reads what was checked.
+//! reads what was checked. Locks by the service of that name are another matter: see
+//! [`lock_service`].
 
 use bytes::Bytes;
 
+use super::lock_service;
 use super::recorder::Ended;
 use super::wish::Wish;
-use super::workload::Reads;
+use super::workload::{Kind, Reads};
 use crate::etcd_client::{Client, Error, pb};
 use crate::types::LeaseId;
 use crate::verify::history::{Call, Deed, Found, Outcome, Step};
@@ -55,6 +57,12 @@ pub async fn perform(client: &Client, wish: &Wish, reads: Reads) -> Ended {
             Err(error) if is_no_lease(&error) => Ok(Outcome::Mismatch),
             done => done.map(|()| ok(Found::Nothing, None)),
         },
+        Call::Acquire(_) if wish.kind == Kind::LockService => {
+            return lock_service::acquire(client, key(), lease).await;
+        }
+        Call::Release(_) if wish.kind == Kind::LockService => {
+            return lock_service::release(client, key(), lease).await;
+        }
         Call::Acquire(holder) => {
             let then = change(&key(), Some(holder), lease);
             // That somebody else holds it is nothing that a history asks for.
@@ -210,7 +218,7 @@ fn operation(request: Request) -> pb::RequestOp {
     pb::RequestOp { request: Some(request) }
 }
 
-fn ok(found: Found, rev: Option<u64>) -> Outcome {
+pub(super) fn ok(found: Found, rev: Option<u64>) -> Outcome {
     Outcome::Ok { found, rev }
 }
 
@@ -227,7 +235,7 @@ fn failed(why: String) -> Ended {
     Ended { outcome: Outcome::Failed, error: Some(why) }
 }
 
-fn went_wrong(error: &Error) -> Ended {
+pub(super) fn went_wrong(error: &Error) -> Ended {
     let outcome = match error.is_without_effect() {
         true => Outcome::Failed,
         false => Outcome::Unknown,

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::client::perform;
-use super::generator::leases;
+use super::generator::{beneath_locks, leases};
 use super::load::{Left, Load, connect};
 use super::onlookers::Seen;
 use super::recorder::{Asked, Recording};
@@ -120,8 +120,6 @@ async fn leases_end(prefix: &str, nodes: &[Site], tape: &Tape) -> Result<String,
         return Err(Unmet::Unseen("no node serves etcd's API".to_owned()));
     };
     let ours = leases(tape.began_unix_millis());
-    let key = Bytes::from(prefix.to_owned());
-    let range_end = prefix_end(&key);
     loop {
         // Each member for itself, and then the store as a whole.
         let mut living = Vec::new();
@@ -134,15 +132,16 @@ async fn leases_end(prefix: &str, nodes: &[Site], tape: &Tape) -> Result<String,
             };
             living.extend(all.into_iter().filter(|lease| ours.contains(&lease.0)));
         }
-        let request = pb::RangeRequest {
-            key: key.clone(),
-            range_end: range_end.clone(),
-            keys_only: true,
-            ..Default::default()
-        };
-        let answer = client.range(request).await;
-        let answer = answer.map_err(|error| Unmet::Unseen(error.to_string()))?;
-        let keys = answer.kvs.iter().filter(|kv| kv.lease != 0).count();
+        let mut keys = 0;
+        for prefix in [prefix.to_owned(), beneath_locks(prefix)] {
+            let key = Bytes::from(prefix);
+            let range_end = prefix_end(&key);
+            let request =
+                pb::RangeRequest { key, range_end, keys_only: true, ..Default::default() };
+            let answer = client.range(request).await;
+            let answer = answer.map_err(|error| Unmet::Unseen(error.to_string()))?;
+            keys += answer.kvs.iter().filter(|kv| kv.lease != 0).count();
+        }
         if living.is_empty() && keys == 0 {
             let millis = began.elapsed().as_millis();
             return Ok(format!("none was left, and no key of one, {millis} ms after the clients"));

@@ -50,6 +50,7 @@ pub mod lives;
 pub mod load;
 pub mod nemesis;
 pub mod onlookers;
+pub mod lock_service;
 pub mod performance;
 pub mod recorder;
 pub mod report;

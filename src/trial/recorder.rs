@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::wish::Wish;
+use super::workload::Kind;
 use crate::verify::history::{Call, Deed, Event, Found, History, Outcome, Reader, Step, Type};
 
 /// How an operation ended.
@@ -84,7 +85,9 @@ impl Recorder {
     /// Something is about to be asked.
     pub fn invoke(&mut self, now: u64, asked: &Asked) {
         self.progress.begun += 1;
-        for key in &asked.wish.keys {
+        // The name of a service's lock is no key.
+        let is_key = asked.wish.kind != Kind::LockService;
+        for key in asked.wish.keys.iter().filter(|_| is_key) {
             if !self.keys.contains(key) {
                 self.keys.insert(key.clone());
             }
@@ -173,6 +176,7 @@ fn event(now: u64, kind: Type, asked: &Asked) -> Event {
     let (key, lease) = match &wish.call {
         Call::Txn(_) => (None, None),
         Call::Grant(_) | Call::KeepAlive | Call::Revoke => (lease(), None),
+        Call::Release(_) => (Some(wish.key().to_owned()), None),
         _ => (Some(wish.key().to_owned()), lease()),
     };
     Event {
@@ -246,7 +250,6 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::trial::workload::Kind;
     use crate::types::LeaseId;
 
     fn asked(process: u64, call: Call) -> Asked {
@@ -317,7 +320,7 @@ mod tests {
             (under(Call::Write("x".into())), ok(nothing()), "a", Some("5")),
             (under(Call::KeepAlive), ok(nothing()), "5", None),
             (under(Call::Acquire("1.2".into())), ok(nothing()), "a", Some("5")),
-            (of(Call::Release("1.2".into())), Outcome::Mismatch, "a", None),
+            (under(Call::Release("1.2".into())), Outcome::Mismatch, "a", None),
             (under(Call::Revoke), Outcome::Mismatch, "5", None),
         ];
         let mut recorder = Recorder::new(None);

@@ -11,7 +11,8 @@ pub struct Wish {
     /// The first is what it is about. A transaction's steps name them by their places. Of a lease's
     /// grant, keep-alive or end, those that are meant to hang on it.
     pub keys: Vec<String>,
-    /// The lease that it is about, or that what is written is attached to.
+    /// The lease that it is about, or that what is written is attached to; of a release, that the
+    /// lock was acquired with.
     pub lease: Option<LeaseId>,
     pub call: Call,
 }

@@ -28,18 +28,21 @@ pub enum Kind {
     Lease,
     /// Locks under leases, wanted by several at once; some holders die.
     Lock,
+    /// The same by the service that etcd has for it: whoever wants one waits for its turn.
+    LockService,
     /// Onlookers who watch what the others do, through every node. No client does this.
     Watch,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Register,
         Kind::CompareAndSwap,
         Kind::MultiKey,
         Kind::Transaction,
         Kind::Lease,
         Kind::Lock,
+        Kind::LockService,
         Kind::Watch,
     ];
 
@@ -59,6 +62,7 @@ impl Kind {
             Kind::Transaction => "txn",
             Kind::Lease => "lease",
             Kind::Lock => "lock",
+            Kind::LockService => "lock-service",
             Kind::Watch => "watch",
         }
     }
@@ -144,7 +148,8 @@ impl Workload {
     }
 
     pub fn has_leases(&self) -> bool {
-        self.kinds.iter().any(|kind| matches!(kind, Kind::Lease | Kind::Lock))
+        let has_leases = |kind: &Kind| matches!(kind, Kind::Lease | Kind::Lock | Kind::LockService);
+        self.kinds.iter().any(has_leases)
     }
 
     pub fn timeout(&self) -> Duration {
@@ -170,9 +175,13 @@ impl Workload {
         if self.kinds.is_empty() {
             return Err("a workload is of at least one kind".to_owned());
         }
-        match self.kinds.iter().all(|kind| *kind == Kind::Watch) {
+        let is_watchable = |kind: &Kind| !matches!(kind, Kind::Watch | Kind::LockService);
+        match self.is_watched() && !self.kinds.iter().any(is_watchable) {
             true => {
-                Err("watches need something to watch: name another kind beside them".to_owned())
+                let why = "watches need something to watch: name another kind beside them";
+                let but = "; what is beneath the locks of lock-service is the service's own";
+                let but = if self.kinds.contains(&Kind::LockService) { but } else { "" };
+                Err(format!("{why}{but}"))
             }
             false => Ok(()),
         }

@@ -49,7 +49,8 @@ revision, in an ok) may be left out. null is absent. f, and its value:
           with what it found: [\"read\",KEY,VALUE]
   lease   [\"grant\",MILLISECONDS], [\"keep-alive\"] or [\"revoke\"]; the key is its name.
           A write, cas, append or lock with \"lease\":NAME attaches its key to it
-  lock    [\"acquire\",HOLDER] or [\"release\",HOLDER]
+  lock    [\"acquire\",HOLDER] or [\"release\",HOLDER]; the rev of an acquire is its fencing token.
+          The key is a key of the store, or the name of a service's lock, which no watch covers
   watch   {\"from\":REVISION,\"prefix\":BOOL}; in the ok {\"events\":[[REVISION,KEY,VALUE],...],
           \"upto\":REVISION}: all that it was told of these revisions
 What was not as a cas, a check, a keep-alive, a revoke or a release wanted it is fail with

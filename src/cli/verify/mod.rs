@@ -48,8 +48,9 @@ Examples:
 
 Workloads: register (reads, writes), cas (compare-and-swap) and multi-key (appends, deletes) by the
 native protocol; by etcd's API txn (transactions over some keys), lease (keys that go with their
-leases, which are kept alive, revoked, or left to end) and lock (locks under leases, of which some
-holders die); watch (two watches at each node, of what the others do); all.
+leases, which are kept alive, revoked, or left to end), lock (locks under leases, by transactions;
+some holders die) and lock-service (the same by etcd's service for locks, where clients wait for
+their turn); watch (two watches at each node, of what the others do); all.
 
 Faults: partition, isolate, one-way, rings, bridge, cut, stall, delay, loss, dup, reorder, rate,
 pause, kill, terminate, crash-loop, slow-cpu, memory, clock, disk, corrupt (see kvctl chaos --help),

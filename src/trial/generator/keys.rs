@@ -59,6 +59,12 @@ pub(super) struct Living {
     pub(super) revoked: bool,
 }
 
+/// How the locks of the service begin, in a trial whose keys begin with `prefix`. They are apart:
+/// the keys beneath a lock's name are the service's own, and no history says what they must be.
+pub fn beneath_locks(prefix: &str) -> String {
+    format!("lock-service/{prefix}")
+}
+
 /// The names of the leases of a trial that began then: nobody else's are among them.
 pub fn leases(began_unix_millis: u64) -> Range<u64> {
     // Milliseconds take 41 bits until the year 2039, and etcd's own choice is positive, too.
@@ -90,7 +96,11 @@ impl Keys {
             Kind::Lease => &["/a", "/b"],
             _ => &[""],
         };
-        let name = |part: &&str| format!("{}{kind}-{place}.{generation}{part}", self.prefix);
+        let prefix = match kind {
+            Kind::LockService => beneath_locks(&self.prefix),
+            _ => self.prefix.clone(),
+        };
+        let name = |part: &&str| format!("{prefix}{kind}-{place}.{generation}{part}");
         Slot {
             kind,
             keys: parts.iter().map(name).collect(),
@@ -144,7 +154,10 @@ impl Keys {
 
     /// A prefix of those in use, or one of them: what can be watched.
     pub fn aim(&self, random: &mut Random) -> (String, bool) {
-        let slot = &self.slots[random.below(self.slots.len() as u64) as usize];
+        let slots: Vec<&Slot> =
+            self.slots.iter().filter(|slot| slot.kind != Kind::LockService).collect();
+        // Who watches has another kind beside that.
+        let slot = slots[random.below(slots.len() as u64) as usize];
         let key = &slot.keys[random.below(slot.keys.len() as u64) as usize];
         match random.below(3) {
             0 => (format!("{}{}-", self.prefix, slot.kind), true),
@@ -192,7 +205,8 @@ impl Slot {
 
 /// Whether it failed because its lease is not there.
 pub(super) fn is_lease_gone(ended: &Ended) -> bool {
-    ended.error.as_ref().is_some_and(|error| error.contains("requested lease not found"))
+    let says = |what| ended.error.as_ref().is_some_and(|error| error.contains(what));
+    says("requested lease not found") || says("session is expired")
 }
 
 /// How long a lease is asked for.

@@ -12,7 +12,7 @@ mod transactions;
 
 use bytes::Bytes;
 
-pub use self::keys::{Keys, leases};
+pub use self::keys::{Keys, beneath_locks, leases};
 use self::locks::Holding;
 use super::recorder::Ended;
 use super::wish::Wish;
@@ -57,7 +57,9 @@ impl Generator {
         match kind {
             Kind::Transaction => transactions::wish(keys, &mut self.random, &fresh),
             Kind::Lease => leases::wish(keys, &mut self.random, fresh),
-            Kind::Lock => locks::wish(&mut self.holding, keys, &mut self.random, fresh),
+            Kind::Lock | Kind::LockService => {
+                locks::wish(kind, &mut self.holding, keys, &mut self.random, fresh)
+            }
             _ => self.of_one_key(kind, keys, fresh),
         }
     }
@@ -83,8 +85,8 @@ impl Generator {
         keys.ended(wish, ended);
         if ended.outcome == Outcome::Unknown {
             // Whoever takes its place knows nothing of what it held.
-            self.holding = None;
-        } else if wish.kind == Kind::Lock {
+            self.holding = self.holding.take().and_then(|held| locks::given_up(held, wish));
+        } else if matches!(wish.kind, Kind::Lock | Kind::LockService) {
             locks::ended(&mut self.holding, wish, ended);
         }
     }

@@ -64,7 +64,7 @@ fn a_seed_gives_the_same_wishes_and_each_client_its_own() {
     };
     assert_ne!(calls(0), calls(1));
     let kinds: BTreeSet<Kind> = drawn(1, 0, 500).into_iter().map(|wish| wish.kind).collect();
-    assert_eq!(kinds.len(), 6, "nobody is asked to watch: {kinds:?}");
+    assert_eq!(kinds.len(), 7, "nobody is asked to watch: {kinds:?}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_key_is_left_alone_after_its_time_and_no_value_comes_twice() {
 
 #[test]
 fn what_is_tied_together_is_left_alone_sooner_and_sooner_yet_in_doubt() {
-    for kind in [Kind::Transaction, Kind::Lease, Kind::Lock] {
+    for kind in [Kind::Transaction, Kind::Lease, Kind::Lock, Kind::LockService] {
         let workload = Workload { operations_per_key: 1_000_000, ..of(&[kind], 1) };
         let longest = |end: fn(&Wish) -> Ended| {
             let mut keys = keys(&workload);
@@ -192,7 +192,8 @@ fn a_lease_is_kept_alive_and_then_revoked_or_left_to_end() {
 fn a_lock_is_released_by_whoever_holds_it_and_some_die() {
     let mut holds: Option<(Bytes, _)> = None;
     let (mut released, mut died) = (0, 0);
-    for wish in with_ends(Kind::Lock, 5_000, well) {
+    let both = [Kind::Lock, Kind::LockService].map(|kind| with_ends(kind, 5_000, well));
+    for wish in both.concat() {
         match &wish.call {
             Call::Acquire(holder) => {
                 assert!(holds.is_none() && wish.lease.is_some(), "{wish:?}");
@@ -216,4 +217,34 @@ fn a_lock_is_released_by_whoever_holds_it_and_some_die() {
         let after = wishes.windows(2).filter(|pair| pair[0].call == Call::KeepAlive);
         assert!(after.into_iter().all(|pair| matches!(pair[1].call, Call::Grant(_))));
     }
+}
+
+#[test]
+fn who_waited_in_vain_for_the_service_revokes_its_lease() {
+    let late = |wish: &Wish| match wish.call {
+        Call::Acquire(_) => done(Outcome::Unknown),
+        _ => well(wish),
+    };
+    let wishes = with_ends(Kind::LockService, 500, late);
+    let after = |call: &Call| matches!(call, Call::Revoke | Call::Grant(_));
+    let pairs = || wishes.windows(2).filter(|pair| matches!(pair[0].call, Call::Acquire(_)));
+    assert!(pairs().all(|pair| after(&pair[1].call)), "it dies, or gives the lease back");
+    let revoked = pairs().filter(|pair| pair[1].call == Call::Revoke);
+    assert!(revoked.filter(|pair| pair[0].lease == pair[1].lease).count() > 50);
+    let others = with_ends(Kind::Lock, 500, late);
+    assert!(others.iter().all(|wish| wish.call != Call::Revoke), "a transaction waits for nobody");
+}
+
+#[test]
+fn nobody_watches_what_is_beneath_the_locks_of_the_service() {
+    let workload = of(&[Kind::Register, Kind::LockService, Kind::Watch], 3);
+    let keys = keys(&workload);
+    let mut random = Random::from_seed(7);
+    for _ in 0..200 {
+        let (name, _) = keys.aim(&mut random);
+        assert!(name.starts_with("t/register-"), "{name}");
+    }
+    assert!(beneath_locks("t/").starts_with("lock-service/"));
+    assert!(of(&[Kind::LockService, Kind::Watch], 3).validate().is_err());
+    assert!(of(&[Kind::LockService], 3).validate().is_ok());
 }

@@ -55,6 +55,11 @@
 //! absent, to release it is to delete it while it is one's own (else `mismatch`). Holders' names
 //! are unique. The `rev` of an acquired lock is its fencing token.
 //!
+//! A lock of a service (etcd's `v3lockpb.Lock`) is written down the same way, under a name that no
+//! `watch` covers: what keys the service makes of it is not told. To acquire it may take as long as
+//! others hold it; a release whose answer does not say whether the lock was its own until then is
+//! `info`.
+//!
 //! ## Watches
 //! ```json
 //! {"process":9,"type":"invoke","f":"watch","key":"a/","value":{"from":7,"prefix":true}}

@@ -15,7 +15,7 @@
 //!   the numbers still lie;
 //! - *transactions*, *leases*, *locks*: linearizability again, where the contradiction has one in
 //!   it: what takes effect together; what lives for as long as it was kept alive, and no key that
-//!   outlives its lease; no two who hold a lock at once;
+//!   outlives its lease; no two who hold a lock at once, and tokens that grow from one to the next;
 //! - *watches*: every change, once, in order, and nothing that never was.
 
 mod durability;
@@ -23,6 +23,7 @@ mod leases;
 mod revisions;
 mod steps;
 mod subject;
+mod tokens;
 mod watches;
 
 pub use self::leases::Expiry;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::durability::is_lost;
 use super::leases::Expiry;
 use super::steps::{alone, together};
-use super::{Judged, Property, Violation, Why, revisions};
+use super::{Judged, Property, Violation, Why, revisions, tokens};
 use crate::verify::cells::{self, Step};
 use crate::verify::history::{Call, Deed, History, Kind, Outcome};
 use crate::verify::linearizable::{self, Budget, Verdict};
@@ -158,15 +158,29 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     pub fn judge(&self, steps: u64, go_on: &mut dyn FnMut(u64) -> bool) -> Judged {
         let about = self.about();
-        for (key, places) in &about {
-            if self.history.keys[*key].kind == Kind::Data
-                && let Some((part, why)) = revisions::contradiction(self.history, *key, places)
-            {
-                let told: Vec<Told> =
-                    part.iter().map(|it| Told::whole(self.history, *it)).collect();
-                return self.violated(Property::Revisions, &told, why.to_owned());
+        let data = || about.iter().filter(|(key, _)| self.history.keys[**key].kind == Kind::Data);
+        let whole = |part: Vec<usize>| -> Vec<Told> {
+            part.into_iter().map(|it| Told::whole(self.history, it)).collect()
+        };
+        for (key, places) in data() {
+            if let Some((part, why)) = revisions::contradiction(self.history, *key, places) {
+                return self.violated(Property::Revisions, &whole(part), why.to_owned());
             }
         }
+        let judged = self.search(steps, go_on);
+        if matches!(judged, Judged::Violated(_)) {
+            return judged;
+        }
+        // Of two who hold a lock at once their tokens say less.
+        let mut tokens =
+            data().filter_map(|(key, places)| tokens::contradiction(self.history, *key, places));
+        match tokens.next() {
+            Some((part, why)) => self.violated(Property::Locks, &whole(part), why),
+            None => judged,
+        }
+    }
+
+    fn search(&self, steps: u64, go_on: &mut dyn FnMut(u64) -> bool) -> Judged {
         let items = self.items();
         let attached = attached(&items);
         let mut undecided = false;

@@ -229,6 +229,19 @@ fn every_kind_of_fault_is_caught() {
                5 2 = ok@8"#,
         ),
         (
+            "a token that was given out of turn",
+            Locks,
+            3,
+            r#"0 1 lock door ["acquire","a"]
+               1 2 lock door ["acquire","b"]
+               2 2 = ok@9
+               3 2 lock door ["release","b"]
+               4 2 = ok
+               5 1 = ok@8
+               6 1 lock door ["release","a"]
+               7 1 = ok"#,
+        ),
+        (
             "a release that makes no revision",
             Revisions,
             2,
