@@ -86,6 +86,7 @@ struct NodeStatus {
   faults         @29 :UInt32;     # injected, in force, on links that it sends on
   faultsVersion  @30 :UInt64;     # of the list of faults that it has
   lastMember     @31 :UInt64;     # the highest number that a member ever had, as far as is known
+  snapshotsInstalled @32 :UInt64; # since the process began
 }
 
 struct PeerStatus {

@@ -2,8 +2,29 @@
 
 mod kvctl_home;
 
-use kvctl_home::Home;
+use std::process::Stdio;
+
+use kvctl_home::{Home, ended, wait_until};
 use serde_json::Value;
+
+/// With nodes that keep no more of their logs than they must: whoever misses a few seconds is sent
+/// a snapshot.
+fn forgetful() -> Home {
+    let home = Home::with(3);
+    home.ok(&["cluster", "down"]);
+    let file = home.path().join("default/cluster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = |line: &str| match line.split(" = ").next() {
+        Some("snapshot_log_bytes") => "snapshot_log_bytes = 65536".to_owned(),
+        Some("keep_entries") => "keep_entries = 10".to_owned(),
+        _ => line.to_owned(),
+    };
+    let changed: Vec<String> = text.lines().map(line).collect();
+    assert!(changed.contains(&"keep_entries = 10".to_owned()), "{text}");
+    std::fs::write(&file, changed.join("\n")).unwrap();
+    home.ok(&["cluster", "up"]);
+    home
+}
 
 fn of<'j>(json: &'j Value, list: &str, name: &str, is: &str) -> &'j Value {
     let found = json[list].as_array().unwrap().iter().find(|it| it[name] == is);
@@ -12,7 +33,7 @@ fn of<'j>(json: &'j Value, list: &str, name: &str, is: &str) -> &'j Value {
 
 #[test]
 fn transactions_leases_locks_and_watches_hold_under_faults() {
-    let home = Home::with(3);
+    let home = forgetful();
     let json = home.json(&[
         "verify",
         "--duration",
@@ -34,18 +55,7 @@ fn transactions_leases_locks_and_watches_hold_under_faults() {
     }
     let number = |name: &str| json["watches"][name].as_u64().unwrap();
     assert!(number("watches") >= 6 && number("events") > 1_000, "{json:#}");
-    // The same is in the file, and can be judged by itself.
-    let again = home.json(&["check", json["history"]["path"].as_str().unwrap()]);
-    assert_eq!(again["verdict"], "valid");
-    assert_eq!(again["operations"], json["operations"]);
-}
-
-#[test]
-fn watches_alone_are_refused_for_there_is_nothing_to_watch() {
-    let home = Home::with(1);
-    let said = home.fails(2, &["verify", "--workloads", "watch"]);
-    assert!(said.contains("name another kind beside them"), "{said}");
-}
+    assert!(json["casualties"]["node_starts"].as_u64().unwrap() > 0, "{json:#}");
     // Locks of the service were got, with tokens.
     let history = std::fs::read_to_string(json["history"]["path"].as_str().unwrap()).unwrap();
     let lines = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -54,3 +64,59 @@ fn watches_alone_are_refused_for_there_is_nothing_to_watch() {
         is_service && line["f"] == "lock" && line["type"] == "ok" && line["rev"].is_u64()
     });
     assert!(got.count() > 0, "{json:#}");
+    // The same is in the file, and can be judged by itself.
+    let again = home.json(&["check", json["history"]["path"].as_str().unwrap()]);
+    assert_eq!(again["verdict"], "valid");
+    assert_eq!(again["operations"], json["operations"]);
+}
+
+#[test]
+fn a_follower_installs_a_snapshot_while_it_is_watched() {
+    let home = forgetful();
+    let status = || home.json(&["cluster", "status"]);
+    let leader = status()["leader"].as_u64().unwrap();
+    let behind = if leader == 1 { 2 } else { 1 };
+    let index = |status: &Value, node: u64, name: &str| {
+        let state = status["nodes"].as_array().unwrap().iter().find(|it| it["node"] == node);
+        state.unwrap()["report"][name].as_u64().unwrap()
+    };
+    let mut verify = home.command(&[
+        "verify",
+        "--duration",
+        "8s",
+        "--faults",
+        "none",
+        "--workloads",
+        "register,lock-service,watch",
+        "-o",
+        "json",
+    ]);
+    let verify = verify.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = index(&status(), leader, "revision");
+    wait_until("clients are at work", || index(&status(), leader, "revision") > began + 100);
+    let node = behind.to_string();
+    home.ok(&["chaos", "pause", &node, "--for", "60s"]);
+    // What it needs next, nobody has any more but in a snapshot. It takes no part: the run waits.
+    let large = "x".repeat(20 << 10);
+    wait_until("the log is compacted past it", || {
+        home.ok(&["put", "large", &large]);
+        let status = status();
+        let last = index(&status, behind, "last_index");
+        let others = (1..=3).filter(|node| *node != behind);
+        others.into_iter().all(|node| index(&status, node, "first_index") > last + 1)
+    });
+    home.ok(&["chaos", "heal"]);
+    let ended = ended(verify.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    let installed = &json["casualties"]["snapshots_installed_under_watches"];
+    assert!(installed.as_u64().unwrap() > 0, "{json:#}");
+    assert_eq!(of(&json, "expectations", "name", "watches")["held"], "yes", "{json:#}");
+}
+
+#[test]
+fn watches_alone_are_refused_for_there_is_nothing_to_watch() {
+    let home = Home::with(1);
+    let said = home.fails(2, &["verify", "--workloads", "watch"]);
+    assert!(said.contains("name another kind beside them"), "{said}");
+}

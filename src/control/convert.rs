@@ -120,6 +120,7 @@ impl NodeStatus {
         to.set_faults(self.faults);
         to.set_faults_version(self.faults_version);
         to.set_last_member(self.last_member.0);
+        to.set_snapshots_installed(self.snapshots_installed);
     }
 
     /// Reads what arrived.
@@ -161,6 +162,7 @@ impl NodeStatus {
             faults: from.get_faults(),
             faults_version: from.get_faults_version(),
             last_member: NodeId(from.get_last_member()),
+            snapshots_installed: from.get_snapshots_installed(),
         })
     }
 }

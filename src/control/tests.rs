@@ -41,6 +41,7 @@ fn report() -> NodeStatus {
         faults: 2,
         faults_version: 9,
         last_member: NodeId(6),
+        snapshots_installed: 4,
         durability: Durability::FsyncDropUnsynced,
         build: "0.1.0".into(),
     }

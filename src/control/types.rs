@@ -192,6 +192,9 @@ pub struct NodeStatus {
     pub faults_version: u64,
     /// The highest number that a member ever had, as far as the state knows; zero: it does not.
     pub last_member: NodeId,
+    /// Received from a leader, since the process began.
+    #[serde(default)]
+    pub snapshots_installed: u64,
 }
 
 impl NodeStatus {

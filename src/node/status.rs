@@ -115,6 +115,7 @@ impl<D: Disk> Window<D> {
             faults: self.faults.in_force().try_into().unwrap_or(u32::MAX),
             faults_version: self.faults.version(),
             last_member: status.last_member,
+            snapshots_installed: status.counters.snapshots_installed,
         }
     }
 }

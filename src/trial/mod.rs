@@ -32,14 +32,16 @@
 //! # How it is used
 //!
 //! A [`Tape`] is the clock and the recorder of a trial. A [`Load`] drives a [`Workload`] onto it; a
-//! [`Nemesis`] injects faults; a [`Watch`] notes who led. Each is started and stopped on its own,
-//! so that a scenario can put other faults beside the same clients; [`Trial`] is all of them
-//! together. A [`Performance`] takes the place of the nemesis where a [scenario](crate::scenario)
-//! says what goes wrong. What comes out is a [`Record`], and a [`Judgement`] on it.
+//! [`Nemesis`] injects faults; a [`Watch`] notes who led, and what became of the nodes. Each is
+//! started and stopped on its own, so that a scenario can put other faults beside the same clients;
+//! [`Trial`] is all of them together. A [`Performance`] takes the place of the nemesis where a
+//! [scenario](crate::scenario) says what goes wrong. What comes out is a [`Record`], and a
+//! [`Judgement`] on it.
 //!
 //! What clients want and which faults come is drawn from a seed: the same seed asks for the same.
 //! What became of it is the cluster's, and differs from run to run.
 
+pub mod casualties;
 pub mod client;
 pub mod drill;
 pub mod errand;
@@ -48,9 +50,9 @@ pub mod finish;
 pub mod generator;
 pub mod lives;
 pub mod load;
+pub mod lock_service;
 pub mod nemesis;
 pub mod onlookers;
-pub mod lock_service;
 pub mod performance;
 pub mod recorder;
 pub mod report;

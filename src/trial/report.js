@@ -92,7 +92,7 @@ function stories() {
 }
 
 function figures() {
-  const { watches } = statistics;
+  const { watches, casualties: toll } = statistics;
   const spread = ({ median, max }) => [time(median), time(max)];
   const faults = statistics.faults.map((row) => [row.kind,
     number(row.injected) + (row.refused ? ` (+${row.refused} refused)` : ""),
@@ -135,7 +135,12 @@ function figures() {
             `told ${number(watches.events)} events over ${number(watches.interruptions)} ` +
             `interruptions; ${number(watches.compactions)} began again after a compaction. The ` +
             `longest time that one heard nothing: ${time(watches.longest_silence_seconds)}.`)),
-        card(element("h2", null, "Who led"), table(["node", "for"], led))),
+        card(element("h2", null, "Who led"), table(["node", "for"], led),
+          element("p", { class: "note" }, `${number(toll.leader_changes)} changes of leader, ` +
+            `${number(toll.node_starts)} starts of nodes; at least ` +
+            `${number(toll.snapshots_installed)} snapshots were installed, ` +
+            `${number(toll.snapshots_installed_under_watches)} of them at a node where a watch ` +
+            "stood."))),
       card(element("h2", null, "What was run"), list)),
   ];
 }

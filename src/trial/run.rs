@@ -150,6 +150,7 @@ impl Trial {
             recording,
             injuries: self.nemesis.injuries(),
             leaderships: self.watch.seen(),
+            casualties: self.watch.casualties(),
             expectations,
         })
     }

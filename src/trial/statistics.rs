@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::casualties::Toll;
 use super::onlookers::Seen;
 use super::verdict::Record;
 use crate::verify::history::{Call, Count, History, Operation, Outcome};
@@ -35,6 +36,8 @@ pub struct Statistics {
     pub watches: Option<Seen>,
     pub faults: Vec<OfKind>,
     pub leaders: Leaders,
+    /// What befell the nodes.
+    pub casualties: Toll,
     #[serde(skip)]
     pub curves: Curves,
 }
@@ -191,6 +194,7 @@ impl Statistics {
             operations.iter().filter_map(done).filter_map(in_time).collect();
         latencies.sort_unstable();
         let at = |share| quantile(&latencies, share).map_or(0.0, seconds);
+        let stands = record.seen.as_ref().map_or(&[][..], |seen| &seen.stands);
         Statistics {
             seconds: record.worked.as_secs_f64(),
             operations: history.counts(),
@@ -201,6 +205,7 @@ impl Statistics {
             watches: record.seen.clone(),
             faults: faults(record, &acknowledged),
             leaders: leaders(record, worked),
+            casualties: record.casualties.toll(stands),
             curves: curves(history, worked),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::casualties::Casualties;
 use super::recorder::Recording;
 use super::report::html;
 use super::verdict::About;
@@ -62,6 +63,7 @@ fn record(events: &[Event]) -> Record {
         recording: Recording { history: reader.finish(), hash: "abc".into(), lines, trouble: None },
         injuries: Vec::new(),
         leaderships: Vec::new(),
+        casualties: Casualties::default(),
         expectations: vec![Expectation::new("recovery", Ok("it was ready".into()))],
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::casualties::Casualties;
 use super::nemesis::Injury;
 use super::onlookers::Seen;
 use super::recorder::Recording;
@@ -107,6 +108,8 @@ pub struct Record {
     pub recording: Recording,
     pub injuries: Vec<Injury>,
     pub leaderships: Vec<Leadership>,
+    /// What befell the nodes.
+    pub casualties: Casualties,
     pub expectations: Vec<Expectation>,
 }
 

@@ -1,4 +1,5 @@
-//! Who led, and when: as the supervisor sees it, looked at ten times a second.
+//! Who led, and when: as the supervisor sees it, looked at ten times a second. And what befell the
+//! nodes meanwhile: see [`casualties`](super::casualties).
 //!
 //! And whether a term had one leader only (Election Safety, paper, figure 3): the one property of
 //! figure 3 that shows from outside, for each node says of itself which term it leads. Two leaders
@@ -13,14 +14,17 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::casualties::Casualties;
 use super::tape::Tape;
 use super::verdict::{Expectation, Unmet};
 use crate::config::Address;
-use crate::control::{ClusterStatus, ControlError, Role, SupervisorClient};
+use crate::control::{ClusterStatus, ControlError, Event, Role, SupervisorClient};
 use crate::types::{NodeId, Term};
 
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Events that are taken at a time.
+const EVENTS: u32 = 1_000;
 
 /// From a moment on, this node led, or nobody did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +40,9 @@ pub struct Leadership {
 struct Seen {
     leaderships: Vec<Leadership>,
     claims: Claims,
+    casualties: Casualties,
+    /// The last of the supervisor's events that is known.
+    last_event: Option<u64>,
 }
 
 /// Who said of itself that it led a term.
@@ -86,6 +93,11 @@ impl Watch {
         self.seen.borrow().leaderships.clone()
     }
 
+    /// What befell the nodes so far.
+    pub fn casualties(&self) -> Casualties {
+        self.seen.borrow().casualties.clone()
+    }
+
     /// Whether each term that was seen so far had one leader.
     pub fn one_leader_a_term(&self) -> Expectation {
         Expectation::new("one leader a term", self.seen.borrow().claims.one_leader_a_term())
@@ -111,11 +123,38 @@ async fn follow(address: &Address, tape: &Tape, seen: &RefCell<Seen>) -> Result<
     loop {
         let status = supervisor.status().await?;
         seen.borrow_mut().note(&status, tape.now());
+        seen.borrow_mut().hear(&status, tape.began_unix_millis());
+        let last = seen.borrow().last_event;
+        let events = match last {
+            // The newest there was before.
+            None => supervisor.events(0, 1, Duration::ZERO).await?,
+            Some(last) => supervisor.events(last, EVENTS, Duration::ZERO).await?,
+        };
+        seen.borrow_mut().events(&events);
         sleep(GLANCE).await;
     }
 }
 
 impl Seen {
+    /// What the nodes say of themselves.
+    fn hear(&mut self, status: &ClusterStatus, began_unix_millis: u64) {
+        for state in &status.nodes {
+            if let (Some(report), Some(millis)) = (&state.report, state.report_millis) {
+                let since = millis.saturating_sub(began_unix_millis);
+                self.casualties.heard(report, since.saturating_mul(1_000_000));
+            }
+        }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        let is_first = self.last_event.is_none();
+        let newest = events.iter().map(|event| event.sequence).max();
+        self.last_event = newest.max(self.last_event).or(Some(0));
+        if !is_first {
+            events.iter().for_each(|event| self.casualties.happened(event));
+        }
+    }
+
     fn note(&mut self, status: &ClusterStatus, since: u64) {
         let now = Leadership { since, leader: status.leader, term: status.term.0 };
         let is_new = |last: &Leadership| (last.leader, last.term) != (now.leader, now.term);
@@ -132,6 +171,22 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_happens_from_now_on_is_taken_note_of() {
+        let mut seen = Seen::default();
+        let event = |sequence| Event {
+            sequence,
+            time_millis: 0,
+            node: Some(NodeId(1)),
+            kind: "node-started".to_owned(),
+            detail: String::new(),
+        };
+        seen.events(&[event(7)]);
+        seen.events(&[]);
+        seen.events(&[event(8), event(9)]);
+        assert_eq!((seen.casualties.node_starts, seen.last_event), (2, Some(9)));
+    }
 
     #[test]
     fn two_that_say_that_they_led_the_same_term_are_one_too_many() {

@@ -72,8 +72,11 @@ operations: f, ok, fail, mismatch, info; final_reads, ops_per_second, latency_se
 longest_gap (without an acknowledged write): seconds, began_seconds; watches (null without any):
 watches, events, interruptions, compactions, longest_silence_seconds; faults: kind, injected,
 refused, silence_seconds, recovery_seconds: median max; leaders: leaderships, first_term, last_term,
-leaderless_seconds, nodes: node, seconds; expectations: name, held (yes, no, unknown), detail;
-check: as in kvctl check; history: path, lines, xxh3; report, check_again")]
+leaderless_seconds, nodes: node, seconds; casualties: leader_changes, node_starts,
+snapshots_installed (at least: what a process installed right before it died is not known),
+snapshots_installed_under_watches (at a node where a watch stood meanwhile); expectations: name,
+held (yes, no, unknown), detail; check: as in kvctl check; history: path, lines, xxh3; report,
+check_again")]
 pub struct Verify {
     /// How long clients and faults are at work
     #[arg(long, default_value = "60s", value_name = "TIME",

@@ -13,6 +13,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::units::{short_duration, timestamp};
 use crate::observe::VERSION;
 use crate::scenario::Held;
+use crate::trial::casualties::Toll;
 use crate::trial::statistics::{OfKind, Spread};
 use crate::trial::verdict::About;
 use crate::trial::{Expectation, Record, Statistics, Trial, Verdict, Workload};
@@ -153,6 +154,7 @@ impl Told<'_> {
             led.collect::<Vec<_>>().join(", "),
             time(leaders.leaderless_seconds),
         ))?;
+        output::line(casualties(&self.statistics.casualties))?;
         for expectation in &self.record.expectations {
             let held = held(expectation.held);
             output::line(format!("{}: {held}: {}", expectation.name, expectation.detail))?;
@@ -232,6 +234,18 @@ fn time(seconds: f64) -> String {
     short_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// What befell the nodes, in words.
+fn casualties(toll: &Toll) -> String {
+    format!(
+        "{} changes of leader, {} starts of nodes; at least {} snapshots were installed, {} of \
+         them at a node where a watch stood",
+        toll.leader_changes,
+        toll.node_starts,
+        toll.snapshots_installed,
+        toll.snapshots_installed_under_watches,
+    )
+}
+
 /// What became of an expectation, in a word.
 pub fn held(held: Held) -> &'static str {
     match held {
@@ -254,6 +268,15 @@ pub fn junit(checked: &Checked<'_>, record: &Record, statistics: &Statistics) ->
     if let Some(watches) = &statistics.watches {
         let silence = watches.longest_silence_seconds.to_string();
         suite.add_property(("watches.longest_silence_seconds", silence.as_str()));
+    }
+    let toll = &statistics.casualties;
+    for (name, count) in [
+        ("leader_changes", toll.leader_changes),
+        ("node_starts", toll.node_starts),
+        ("snapshots_installed", toll.snapshots_installed),
+        ("snapshots_installed_under_watches", toll.snapshots_installed_under_watches),
+    ] {
+        suite.add_property((format!("casualties.{name}"), count.to_string()));
     }
     for Expectation { name, held, detail } in &record.expectations {
         let kind = match held {

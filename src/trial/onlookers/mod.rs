@@ -36,12 +36,22 @@ use super::generator::Keys;
 use super::site::Site;
 use super::tape::Tape;
 use super::verdict::{Expectation, Unmet};
-use crate::types::{Random, Revision};
+use crate::types::{NodeId, Random, Revision};
 
 /// Onlookers of each node.
 const EACH: u64 = 2;
 /// For each to come to the last revision.
 const END: Duration = Duration::from_secs(20);
+
+/// A watch that stood at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    pub node: NodeId,
+    /// From here, in nanoseconds on the tape.
+    pub since: u64,
+    /// To here: it ended, or its connection broke.
+    pub until: u64,
+}
 
 /// What they have seen, all together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -53,12 +63,29 @@ pub struct Seen {
     pub compactions: u64,
     /// The longest time that a steady one was told nothing, neither events nor progress.
     pub longest_silence_seconds: f64,
+    #[serde(skip)]
+    pub stands: Vec<Stand>,
     /// The first and the last revision that a watch of the past can begin with.
     #[serde(skip)]
     past: Option<(u64, u64)>,
     /// Watches that the server ended, and why.
     #[serde(skip)]
     ended: Vec<String>,
+}
+
+impl Seen {
+    /// A watch stands at `node` from now on; the place at which that is noted.
+    fn stands(&mut self, node: NodeId, now: u64) -> usize {
+        self.stands.push(Stand { node, since: now, until: u64::MAX });
+        self.stands.len() - 1
+    }
+
+    /// It stands no more.
+    fn falls(&mut self, place: Option<usize>, now: u64) {
+        if let Some(stand) = place.and_then(|place| self.stands.get_mut(place)) {
+            stand.until = now;
+        }
+    }
 }
 
 /// All of them. Dropped, they end in the middle of what they do.

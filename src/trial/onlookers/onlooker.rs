@@ -50,6 +50,8 @@ struct Sight {
     lines: Lines,
     /// The connection is there.
     stands: bool,
+    /// The place of what is noted of that.
+    stand: Option<usize>,
     /// It has seen enough of that then.
     enough: Instant,
 }
@@ -73,6 +75,7 @@ impl Onlooker {
             let mut sight = self.sight(&aim)?;
             let over = self.watch(&mut sight).await;
             sight.lines.close(sight.watcher.position());
+            self.seen.borrow_mut().falls(sight.stand.take(), self.tape.now());
             match over {
                 Ok(Over::Enough) => compacted = false,
                 Ok(Over::Reached) => return Ok(()),
@@ -116,6 +119,7 @@ impl Onlooker {
             watcher: client.watch(options),
             lines: Lines::new(&self.tape, self.tape.process(self.lane), aim),
             stands: false,
+            stand: None,
             enough: Instant::now() + self.random.duration(STAY),
         })
     }
@@ -165,6 +169,7 @@ impl Onlooker {
                 let at = |site: &&Site| site.grpc.is_some_and(|it| it.to_string() == endpoint);
                 let node = self.nodes.iter().find(at).map(|site| site.node);
                 sight.lines.stands(from, node);
+                sight.stand = node.map(|node| seen.stands(node, self.tape.now()));
             }
             Told::Events { events, .. } => {
                 seen.events += events.len() as u64;
@@ -173,6 +178,7 @@ impl Onlooker {
             Told::Progress(_) => {}
             Told::Interrupted { .. } => {
                 sight.stands = false;
+                seen.falls(sight.stand.take(), self.tape.now());
                 seen.interruptions += 1;
             }
         }

@@ -246,6 +246,7 @@ async fn perform(
         recording,
         injuries: performance.injuries(),
         leaderships: watch.seen(),
+        casualties: watch.casualties(),
         workload,
     };
     let (record, judgement, took) = verify::judge(record, CHECK, interrupt).await?;
