@@ -10,19 +10,8 @@ use serde_json::Value;
 /// With nodes that keep no more of their logs than they must: whoever misses a few seconds is sent
 /// a snapshot.
 fn forgetful() -> Home {
-    let home = Home::with(3);
-    home.ok(&["cluster", "down"]);
-    let file = home.path().join("default/cluster.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let line = |line: &str| match line.split(" = ").next() {
-        Some("snapshot_log_bytes") => "snapshot_log_bytes = 65536".to_owned(),
-        Some("keep_entries") => "keep_entries = 10".to_owned(),
-        _ => line.to_owned(),
-    };
-    let changed: Vec<String> = text.lines().map(line).collect();
-    assert!(changed.contains(&"keep_entries = 10".to_owned()), "{text}");
-    std::fs::write(&file, changed.join("\n")).unwrap();
-    home.ok(&["cluster", "up"]);
+    let home = Home::new();
+    home.up_with(3, &["snapshot_log_bytes = 65536", "keep_entries = 10"]);
     home
 }
 
