@@ -273,6 +273,54 @@ fn a_lock_is_handed_over_and_who_gives_up_leaves_nothing() {
     });
 }
 
+/// A client asks again elsewhere while its first call is cleaned up.
+#[test]
+fn who_asks_again_with_the_same_lease_keeps_its_place() {
+    let (_home, addresses) = cluster(3);
+    runtime().block_on(async {
+        let clients = connect(&addresses).await;
+        for lease in [1, 2, 3] {
+            clients[0].grant(lease, 60).await.unwrap();
+        }
+        let waiting = |client: &Client, lease| {
+            let client = client.clone();
+            tokio::spawn(async move { client.lock("m", lease).await })
+        };
+        let held = clients[0].lock("m", 1).await.unwrap();
+        let first = waiting(&clients[1], 2);
+        until("it waits", async || (clients[0].keys("m/").await.0.len() == 2).then_some(())).await;
+        let (_, before) = clients[0].keys("m/").await;
+        let again = waiting(&clients[2], 2);
+        until("it is put anew", async || (clients[0].keys("m/").await.1 > before).then_some(()))
+            .await;
+        first.abort();
+        // Another that gave up after it has been cleaned up.
+        let other = waiting(&clients[1], 3);
+        until("another waits", async || (clients[0].keys("m/").await.0.len() == 3).then_some(()))
+            .await;
+        other.abort();
+        until("it is gone", async || {
+            (clients[0].keys("m/").await.0 == ["m/1", "m/2"]).then_some(())
+        })
+        .await;
+        clients[0].unlock(held.key).await.unwrap();
+        let again = tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap().unwrap();
+        assert_eq!(text(&again.key), "m/2");
+        assert_eq!(clients[0].keys("m/").await.0, ["m/2"]);
+
+        // Nobody waits any more: nothing is left.
+        let (first, before) = (waiting(&clients[1], 1), clients[0].keys("m/").await.1);
+        until("it waits", async || (clients[0].keys("m/").await.0.len() == 2).then_some(())).await;
+        let again = waiting(&clients[2], 1);
+        until("both wait", async || (clients[0].keys("m/").await.1 > before + 1).then_some(()))
+            .await;
+        first.abort();
+        again.abort();
+        until("they are gone", async || (clients[0].keys("m/").await.0 == ["m/2"]).then_some(()))
+            .await;
+    });
+}
+
 /// A waiter's key is deleted when it goes: also when all goes down around it.
 #[test]
 fn a_node_stops_although_somebody_waits_for_a_lock() {

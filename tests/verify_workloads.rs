@@ -112,9 +112,6 @@ fn a_follower_installs_a_snapshot_while_watches_go_on() {
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     let number = |name: &str| json["casualties"][name].as_u64().unwrap();
     assert!(number("snapshots_installed") > 0, "{json:#}");
-    // On a busy machine a pause may be longer than a watch waits: then it stood elsewhere.
-    let under_watches = number("snapshots_installed_under_watches");
-    assert!(under_watches <= number("snapshots_installed"), "{json:#}");
     assert_eq!(of(&json, "expectations", "name", "watches")["held"], "yes", "{json:#}");
 }
 
