@@ -103,12 +103,8 @@ fn mistakes_are_pointed_at_and_change_nothing() {
 
 #[test]
 fn a_protected_cluster_wants_to_be_asked_twice() {
-    let home = Home::with(3);
-    home.ok(&["cluster", "down"]);
-    let file = home.path().join("default/cluster.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("protected = false", "protected = true")).unwrap();
-    home.ok(&["cluster", "up"]);
+    let home = Home::new();
+    home.up_with(3, &["protected = true"]);
     let said = home.fails(1, &["chaos", "isolate", "1,2"]);
     assert!(said.contains("no majority") && said.contains("say --yes"), "{said}");
     home.ok(&["chaos", "isolate", "1"]);

@@ -6,22 +6,18 @@ mod kvctl_home;
 use std::collections::BTreeMap;
 
 use etcd_client::watching::{Watching, key, prefix};
-use etcd_client::{Client, cluster, runtime};
+use etcd_client::{Client, addresses, cluster, runtime};
 use futures::stream::{self, StreamExt};
+use kvctl_home::Home;
 use kvraft::grpc::pb::etcdserverpb as pb;
 
 #[test]
 fn who_does_not_read_while_twenty_thousand_puts_go_by_is_told_them_all() {
     const PUTS: usize = 20_000;
-    let (home, addresses) = cluster(1);
     // The last 10,000 revisions that are kept by themselves are not enough here.
-    let file = home.path().join("default/cluster.toml");
-    home.ok(&["cluster", "down"]);
-    let text = std::fs::read_to_string(&file).unwrap();
-    let changed = text.replace("history = \"10000\"", "history = \"all\"");
-    assert_ne!(text, changed);
-    std::fs::write(&file, changed).unwrap();
-    home.ok(&["cluster", "up"]);
+    let home = Home::new();
+    home.up_with(1, &["history = \"all\""]);
+    let addresses = addresses(&home);
     runtime().block_on(async {
         let mut stalled = Client::connect(&addresses[0]).await.watch(false).await.unwrap();
         let begun = stalled.created(prefix("k/")).await;

@@ -16,14 +16,7 @@ use crate::kvctl_home::{Home, wait_until};
 #[test]
 fn without_room_writes_are_refused_until_the_alarm_is_off() {
     let home = Home::new();
-    home.ok(&["cluster", "up", "-n", "3"]);
-    home.ok(&["cluster", "down"]);
-    let path = home.path().join("default/cluster.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let smaller = text.replace("quota = \"2GiB\"", "quota = \"256KiB\"");
-    assert_ne!(text, smaller);
-    std::fs::write(&path, smaller).unwrap();
-    home.ok(&["cluster", "up"]);
+    home.up_with(3, &["quota = \"256KiB\""]);
     let clients = clients(&home);
     let leader = of_leader(&clients);
     let follower = &clients[(leader + 1) % 3];
