@@ -241,4 +241,5 @@ struct Event {
   node       @2 :UInt64;          # 0: the cluster
   kind       @3 :Text;            # stable words: node-started, node-exited, leader-changed, …
   detail     @4 :Text;
+  fault      @5 :Text;            # JSON, of a fault that began (as far as it shows) or ended
 }

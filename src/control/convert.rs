@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use capnp::text;
 
+use super::faults::json;
 use super::types::*;
 use crate::schema::control_capnp as schema;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
@@ -348,6 +349,11 @@ impl Event {
         to.set_node(self.node.map_or(0, |id| id.0));
         to.set_kind(self.kind.as_str());
         to.set_detail(self.detail.as_str());
+        if let Some(fault) = &self.fault
+            && let Ok(fault) = serde_json::to_string(fault)
+        {
+            to.set_fault(fault.as_str());
+        }
     }
 
     /// Reads what arrived.
@@ -358,6 +364,7 @@ impl Event {
             node: somebody(from.get_node()),
             kind: text("kind", from.get_kind())?,
             detail: text("detail", from.get_detail())?,
+            fault: from.has_fault().then(|| json("fault", from.get_fault())).transpose()?,
         })
     }
 }

@@ -27,7 +27,7 @@ pub struct Receipt {
 
 type Words<'a> = capnp::Result<capnp::text::Reader<'a>>;
 
-fn json<T: serde::de::DeserializeOwned>(
+pub(super) fn json<T: serde::de::DeserializeOwned>(
     what: &'static str,
     text: Words,
 ) -> Result<T, ControlError> {

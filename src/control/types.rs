@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chaos::Fault;
 use crate::config::{Address, Durability, Transport};
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
@@ -335,7 +336,7 @@ pub struct Stopped {
 }
 
 /// Something that happened to the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Consecutive, from 1, through all the life of the cluster's directory.
     pub sequence: u64,
@@ -346,4 +347,8 @@ pub struct Event {
     /// A stable word: `node-started`, `node-exited`, `leader-changed` …
     pub kind: String,
     pub detail: String,
+    /// The fault that began, as far as it is shown, or that ended: one that was hidden is known
+    /// from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Box<Fault>>,
 }

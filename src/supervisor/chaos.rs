@@ -103,7 +103,8 @@ impl Daemon {
             return Err(why);
         }
         self.keep_harming(std::slice::from_ref(&fault));
-        self.tell(None, "fault-began", &words(&fault.shown()));
+        let shown = fault.shown();
+        self.tell_fault(&shown, "fault-began", &words(&shown));
         self.is_saved().await;
         let unheard = self.tell_faults().await;
         Ok(Begun { fault, warning, unheard })
@@ -229,10 +230,10 @@ impl Daemon {
         };
         let standing = self.standing();
         let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now, standing)).collect();
-        for it in &healed {
+        for (it, fault) in healed.iter().zip(&ended) {
             let lasted = Duration::from_millis(it.lasted_millis);
             let words = format!("fault {}: {}, healed after {lasted:?}: {it}", it.id, it.what);
-            self.tell(None, "fault-ended", &words);
+            self.tell_fault(fault, "fault-ended", &words);
         }
         self.undo(&ended).await;
         let unheard = self.tell_faults().await;
@@ -262,7 +263,7 @@ impl Daemon {
             for (fault, why) in &over {
                 let did = fault.healed(now, self.standing());
                 let words = format!("fault {}: {fault}, {why}: {did}", fault.id);
-                self.tell(None, "fault-ended", &words);
+                self.tell_fault(fault, "fault-ended", &words);
             }
             if !over.is_empty() {
                 let over: Vec<Fault> = over.into_iter().map(|(fault, _)| fault).collect();
@@ -301,7 +302,7 @@ impl Daemon {
         };
         for fault in &ended {
             let words = format!("fault {}: {fault}, ended with the cluster", fault.id);
-            self.tell(None, "fault-ended", &words);
+            self.tell_fault(fault, "fault-ended", &words);
         }
         let ids: Vec<NodeId> = self.inner.borrow().nodes.keys().copied().collect();
         ids.into_iter().for_each(|id| self.write_faults(id));

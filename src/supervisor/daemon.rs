@@ -28,7 +28,7 @@ use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
 use super::process::Process;
 use super::state::{NodeRecord, StateFile};
-use crate::chaos::FaultId;
+use crate::chaos::{Fault, FaultId};
 use crate::config::{ClusterConfig, ClusterDirectory};
 use crate::control::{NodeStatus, Role, State, Stopped};
 use crate::types::{Instant, NodeId, Term};
@@ -189,9 +189,18 @@ impl Daemon {
 
     /// Writes into the history.
     pub(super) fn tell(&self, node: Option<NodeId>, kind: &str, detail: &str) {
+        self.write_down(node, kind, detail, None);
+    }
+
+    /// Writes into the history that a fault began or ended.
+    pub(super) fn tell_fault(&self, fault: &Fault, kind: &str, detail: &str) {
+        self.write_down(None, kind, detail, Some(fault));
+    }
+
+    fn write_down(&self, node: Option<NodeId>, kind: &str, detail: &str, fault: Option<&Fault>) {
         let node_label = node.map_or("-".to_owned(), |node| node.to_string());
         tracing::info!(node = node_label, kind, "{detail}");
-        self.inner.borrow_mut().events.tell(unix_millis(), node, kind, detail);
+        self.inner.borrow_mut().events.tell(unix_millis(), node, kind, detail, fault);
         self.metrics.event(kind);
         self.touch();
     }

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use crate::chaos::Fault;
 use crate::config::ClusterDirectory;
 use crate::control::Event;
 use crate::types::NodeId;
@@ -97,8 +98,16 @@ impl EventLog {
         }
     }
 
-    /// Writes down that something happened.
-    pub fn tell(&mut self, time_millis: u64, node: Option<NodeId>, kind: &str, detail: &str) {
+    /// Writes down that something happened, to `node` or to the cluster, or that `fault` began or
+    /// ended.
+    pub fn tell(
+        &mut self,
+        time_millis: u64,
+        node: Option<NodeId>,
+        kind: &str,
+        detail: &str,
+        fault: Option<&Fault>,
+    ) {
         let mut end = detail.len().min(DETAIL_BYTES);
         while !detail.is_char_boundary(end) {
             end -= 1;
@@ -110,6 +119,7 @@ impl EventLog {
             node,
             kind: kind.to_owned(),
             detail: detail[..end].to_owned(),
+            fault: fault.cloned().map(Box::new),
         };
         if self.bytes >= self.rotate_at {
             let rotated = fs::rename(&self.path, &self.older).and_then(|()| self.reopen());
@@ -158,7 +168,7 @@ mod tests {
         let directory = ClusterDirectory::at(temporary.path()).unwrap();
         let mut log = EventLog::open(&directory).unwrap();
         for n in 1..=3 {
-            log.tell(n, Some(NodeId(n)), "node-started", &"é".repeat(2000));
+            log.tell(n, Some(NodeId(n)), "node-started", &"é".repeat(2000), None);
         }
         drop(log);
         let mut text = fs::read(directory.events()).unwrap();
@@ -166,7 +176,7 @@ mod tests {
         fs::write(directory.events(), text).unwrap();
         let mut log = EventLog::open(&directory).unwrap();
         assert_eq!(log.last(), 2, "the third was torn");
-        log.tell(4, None, "cluster-up", "");
+        log.tell(4, None, "cluster-up", "", None);
         drop(log);
         let log = EventLog::open(&directory).unwrap();
         assert_eq!(sequences(&log.after(0, 100)), [1, 2, 3]);
@@ -180,7 +190,7 @@ mod tests {
         let mut log = EventLog::open(&directory).unwrap();
         log.rotate_at = 1000;
         for n in 1..=100 {
-            log.tell(n, None, "kind", "detail");
+            log.tell(n, None, "kind", "detail", None);
         }
         assert_eq!(sequences(&log.after(0, 2)), [99, 100]);
         assert_eq!(sequences(&log.after(98, 10)), [99, 100]);

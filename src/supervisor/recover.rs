@@ -296,7 +296,7 @@ impl Recovery {
             let voters: Vec<String> =
                 self.plan.voters_after.iter().map(NodeId::to_string).collect();
             let detail = format!("from node {}; voters: {}", self.plan.chosen, voters.join(", "));
-            events.tell(now, None, "cluster-recovered", &detail);
+            events.tell(now, None, "cluster-recovered", &detail, None);
         }
         Ok(Recovered { backup, index })
     }

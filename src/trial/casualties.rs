@@ -141,7 +141,8 @@ mod tests {
         let mut casualties = Casualties::default();
         for kind in ["node-started", "leader-changed", "leader-lost", "node-started"] {
             let (node, detail) = (Some(NodeId(1)), String::new());
-            let event = Event { sequence: 1, time_millis: 0, node, kind: kind.into(), detail };
+            let event =
+                Event { sequence: 1, time_millis: 0, node, kind: kind.into(), detail, fault: None };
             casualties.happened(&event);
         }
         assert_eq!((casualties.leader_changes, casualties.node_starts), (1, 2));

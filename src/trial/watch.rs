@@ -181,6 +181,7 @@ mod tests {
             node: Some(NodeId(1)),
             kind: "node-started".to_owned(),
             detail: String::new(),
+            fault: None,
         };
         seen.events(&[event(7)]);
         seen.events(&[]);

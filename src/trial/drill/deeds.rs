@@ -34,7 +34,7 @@ pub fn deed(event: &Event, fault: &Fault, remedy: Remedy) -> Option<Deed> {
         "member-removed" => ("removed", false),
         // To let another one lead costs nobody anything.
         "leadership-transferred" => return Some(told(event, "leadership transferred", true)),
-        "fault-ended" if healed(detail) == Some(fault.id) => {
+        "fault-ended" if is_healed(event, fault.id) => {
             // What the cluster's own commands could have mended was not mended by them.
             return Some(told(event, "healed", remedy == Remedy::Heal));
         }
@@ -49,10 +49,10 @@ fn told(event: &Event, what: &str, helped: bool) -> Deed {
     Deed { time_millis: *time_millis, node: *node, what, helped }
 }
 
-/// The fault that was healed, if `detail` says so.
-fn healed(detail: &str) -> Option<FaultId> {
-    let (id, rest) = detail.strip_prefix("fault ")?.split_once(": ")?;
-    rest.contains(", healed after ").then(|| id.parse().ok().map(FaultId))?
+/// Somebody has healed it.
+fn is_healed(event: &Event, id: FaultId) -> bool {
+    let ended = event.fault.as_ref().is_some_and(|fault| fault.id == id);
+    ended && event.detail.contains(", healed after ")
 }
 
 #[cfg(test)]
@@ -76,7 +76,8 @@ mod tests {
 
     fn event(node: u64, kind: &str, detail: &str) -> Event {
         let node = Some(NodeId(node)).filter(|node| node.0 > 0);
-        Event { sequence: 1, time_millis: 5, node, kind: kind.into(), detail: detail.into() }
+        let (kind, detail) = (kind.into(), detail.into());
+        Event { sequence: 1, time_millis: 5, node, kind, detail, fault: None }
     }
 
     #[test]
@@ -88,11 +89,14 @@ mod tests {
         assert_eq!(of(&event(2, "node-started", "pid 12 (killed)"), Remedy::Node), None);
         assert_eq!(of(&event(1, "node-killed", "on request"), Remedy::Node), Some(false));
         assert_eq!(of(&event(2, "node-killed", "to stay dead"), Remedy::Node), None);
-        let heal = |id| event(0, "fault-ended", &format!("fault {id}: x, healed after 2s: no"));
+        let ended = |id, detail| {
+            let fault = Some(Box::new(Fault { id: FaultId(id), ..fault() }));
+            Event { fault, ..event(0, "fault-ended", detail) }
+        };
+        let heal = |id| ended(id, "fault 7: x, healed after 2s: no");
         assert_eq!(of(&heal(7), Remedy::Heal), Some(true));
         assert_eq!(of(&heal(7), Remedy::Node), Some(false));
         assert_eq!(of(&heal(8), Remedy::Heal), None);
-        let over = event(0, "fault-ended", "fault 7: x, its time was over: y");
-        assert_eq!(of(&over, Remedy::Heal), None);
+        assert_eq!(of(&ended(7, "fault 7: x, its time was over: y"), Remedy::Heal), None);
     }
 }

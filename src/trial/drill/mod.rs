@@ -18,7 +18,6 @@ pub mod deeds;
 pub mod exercise;
 
 use std::io::Write;
-use std::pin::pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,9 +28,9 @@ use self::exercise::Exercise;
 use super::nemesis::{Injury, heal_all_of};
 use super::run::{Setup, Trial, TrialError};
 use super::workload::Workload;
-use crate::chaos::{Fault, Injection, Who};
+use crate::chaos::{Fault, FaultId, Injection, Who};
 use crate::config::Address;
-use crate::control::{ControlError, Injected, State, SupervisorClient};
+use crate::control::{ControlError, Event, State, SupervisorClient};
 use crate::supervisor::launch::{self, Until};
 use crate::types::{NodeId, Random};
 
@@ -106,7 +105,8 @@ impl Drill {
         let mut random = Random::from_seed(plan.seed ^ u64::from_le_bytes(*b"a drill!"));
         let least = Duration::from_millis(100).min(plan.within);
         sleep(random.duration(least..plan.within + Duration::from_millis(1))).await;
-        let (supervisor, status) = persist(&plan.supervisor, async |it| it.status().await).await?;
+        let ask = async |it: &SupervisorClient| Ok((it.status().await?, last_event(it).await?));
+        let (supervisor, (status, before)) = persist(&plan.supervisor, ask).await?;
         let nodes = status.nodes.iter().filter(|node| node.state == State::Running);
         let followers: Vec<NodeId> =
             nodes.map(|node| node.node).filter(|node| Some(*node) != status.leader).collect();
@@ -122,26 +122,25 @@ impl Drill {
             by: BY.to_owned(),
             blind: true,
         };
-        let (injected, shown) = inject(&supervisor, &injection, plan.yes).await;
-        let (supervisor, fault) = match injected {
+        let (supervisor, fault) = match supervisor.inject(&injection, plan.yes).await {
             Ok(injected) => (supervisor, injected.fault),
             // It may have begun: its fault is written down before anything is done.
             Err(ControlError::Broken { .. } | ControlError::Timeout { .. }) => {
-                let faults = persist(&plan.supervisor, async |it| it.faults().await);
-                let (supervisor, faults) = faults.await?;
-                // Somebody may have ended it since.
-                let begun = faults.into_iter().find(|fault| fault.by == BY).or(shown);
+                let ask = async |it: &SupervisorClient| unanswered(it, before).await;
+                let (supervisor, fault) = persist(&plan.supervisor, ask).await?;
                 let why = || "the supervisor ended before anything went wrong".to_owned();
-                (supervisor, begun.ok_or_else(|| TrialError::NotNow(why()))?)
+                (supervisor, fault.ok_or_else(|| TrialError::NotNow(why()))?)
             }
             Err(error) => return Err(error.into()),
         };
         let (begun, on_tape) = (Instant::now(), trial.elapsed().as_nanos() as u64);
-        // What its beginning left in the history is nobody's deed.
-        let seen = match last_event(&supervisor).await {
+        let seen = match began(&supervisor, before, fault.id).await {
             Ok(seen) => seen,
             // Something is wrong from here on: a drill does not end because its supervisor did.
-            Err(_) => persist(&plan.supervisor, last_event).await?.1,
+            Err(_) => {
+                let ask = async |it: &SupervisorClient| began(it, before, fault.id).await;
+                persist(&plan.supervisor, ask).await?.1
+            }
         };
         let (noticed, deeds) = (None, Vec::new());
         let supervisor = Some(supervisor);
@@ -261,24 +260,30 @@ async fn persist<T>(
     }
 }
 
-/// Begins a fault; and the fault, if it showed before that was answered.
-async fn inject(
+/// A drill's fault of which it is not known whether it began, if it did. Somebody may have ended it
+/// since.
+async fn unanswered(
     supervisor: &SupervisorClient,
-    injection: &Injection,
-    yes: bool,
-) -> (Result<Injected, ControlError>, Option<Fault>) {
-    let mut injected = pin!(supervisor.inject(injection, yes));
-    let mut shown = None;
-    loop {
-        tokio::select! {
-            biased;
-            injected = &mut injected => return (injected, shown),
-            () = sleep(GLANCE / 4), if shown.is_none() => {
-                let faults = supervisor.faults().await.unwrap_or_default();
-                shown = faults.into_iter().find(|fault| fault.by == BY);
-            }
-        }
-    }
+    before: u64,
+) -> Result<Option<Fault>, ControlError> {
+    let in_force = supervisor.faults().await?;
+    let ended = supervisor.events(before, 1000, Duration::ZERO).await?.into_iter();
+    let ended = ended.filter(|event| event.kind == "fault-ended").filter_map(|event| event.fault);
+    Ok(in_force.into_iter().chain(ended.map(|fault| *fault)).find(|fault| fault.by == BY))
+}
+
+/// The event that tells that a fault began: what its beginning left in the history up to then is
+/// nobody's deed.
+async fn began(
+    supervisor: &SupervisorClient,
+    before: u64,
+    id: FaultId,
+) -> Result<u64, ControlError> {
+    let events = supervisor.events(before, 1000, Duration::ZERO).await?;
+    let is_it = |event: &&Event| {
+        event.kind == "fault-began" && event.fault.as_ref().is_some_and(|fault| fault.id == id)
+    };
+    Ok(events.iter().find(is_it).map_or(before, |event| event.sequence))
 }
 
 async fn last_event(supervisor: &SupervisorClient) -> Result<u64, ControlError> {
