@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request};
+use http::header::{CONTENT_TYPE, TE};
+use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -41,7 +42,7 @@ const TO_EACH: usize = 4;
 #[derive(Clone)]
 pub struct Connection {
     requests: SendRequest<Full<Bytes>>,
-    address: String,
+    authority: Authority,
 }
 
 /// Connections for so many clients, to each of `addresses` in turn.
@@ -63,7 +64,7 @@ impl Connection {
                 http2::handshake(TokioExecutor::new(), TokioIo::new(Gather(stream))).await?;
             // When it breaks, whoever waits for an answer is told.
             tokio::spawn(connection);
-            anyhow::Ok(Connection { requests, address: address.to_owned() })
+            anyhow::Ok(Connection { requests, authority: address.parse()? })
         };
         let connected = tokio::time::timeout(PATIENCE, connect).await;
         connected.with_context(|| format!("{address} does not answer"))?
@@ -106,9 +107,14 @@ impl Connection {
         A: prost::Message + Default,
     {
         let text = |error: &dyn std::fmt::Display| format!("{path}: {error}");
-        let request = Request::post(format!("http://{}{path}", self.address))
-            .header(CONTENT_TYPE, "application/grpc")
-            .header("te", "trailers")
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_static(path));
+        let uri = Uri::from_parts(parts).map_err(|error| text(&error))?;
+        let request = Request::post(uri)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+            .header(TE, HeaderValue::from_static("trailers"))
             .body(Full::new(framed(&request)?))
             .map_err(|error| text(&error))?;
         let response = self.requests.clone().send_request(request).await;

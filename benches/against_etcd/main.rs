@@ -49,6 +49,10 @@ use crate::over_grpc::OverGrpc;
 use crate::report::{Report, Times};
 use crate::system::System;
 
+/// As the nodes': what the generator spends is taken from what is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures kvraft against etcd on this machine, in interleaved rounds.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "make bench ARGS=…", no_binary_name = false)]

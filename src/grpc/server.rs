@@ -169,6 +169,8 @@ impl Server {
                 };
                 Ok::<_, Infallible>(answer.map(|body| Answer::new(body, claim, &taking)))
             }
+            // It is large, and the library moves it about.
+            .boxed_local()
         });
         let connection = hyper::server::conn::http2::Builder::new(OnThisThread)
             .timer(TokioTimer::new())

@@ -15,6 +15,11 @@
 //! themselves, because more arrives while the last one's work is done; when idle, a single request
 //! waits for nobody.
 //!
+//! Whoever rings first would have a turn nearly alone: the others' requests still lie in their
+//! sockets. So the loop, once it is woken, lets all others have their chance before it takes its
+//! turn. That costs a single request a microsecond or two, makes turns fewer and larger under load,
+//! and has a timer that fires late on a busy machine hear first of the heartbeat that came in time.
+//!
 //! A turn takes in at most `MAX_EVENTS`, so that the sockets are served in between.
 //!
 //! # The timer
@@ -132,15 +137,15 @@ impl<D: Disk> EventLoop<D> {
 
     /// Waits for something to do; whether the timer has fired.
     async fn wait(&self, timer: &mut Pin<Box<Sleep>>) -> bool {
-        if !self.inbox.is_empty() {
-            // The last turn left something over: go on, once the others have had their chance.
-            tokio::task::yield_now().await;
-            return timer.is_elapsed();
+        // Else the last turn left something over.
+        if self.inbox.is_empty() {
+            tokio::select! {
+                () = self.inbox.bell().notified() => {}
+                () = timer.as_mut() => {}
+            }
         }
-        tokio::select! {
-            () = self.inbox.bell().notified() => timer.is_elapsed(),
-            () = timer.as_mut() => true,
-        }
+        tokio::task::yield_now().await;
+        timer.is_elapsed()
     }
 
     fn turn(&self) -> Result<(), Fatal> {

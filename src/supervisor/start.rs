@@ -23,13 +23,6 @@ use crate::types::NodeId;
 /// For `kvnode init`, which writes one small file.
 const INIT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// glibc keeps few small pieces of memory at hand for a thread, by default seven of each size, and
-/// a turn of a busy node needs and returns many more. With these it spends a twelfth less of the
-/// processor on a write, and may hold 3 MiB more. Whoever says otherwise in the environment is
-/// right; another allocator does not look.
-const ALLOCATOR: &str = "GLIBC_TUNABLES";
-const PIECES_AT_HAND: &str = "glibc.malloc.tcache_count=100";
-
 impl Daemon {
     /// Begins to start `id`.
     pub(super) fn spawn(self: &Rc<Self>, id: NodeId, reason: Reason) {
@@ -79,9 +72,6 @@ impl Daemon {
         let place = self.directory.node(id);
         let mut command = Command::new(&self.kvnode);
         command.arg("run").arg("--config").arg(place.node_toml()).current_dir(place.path());
-        if std::env::var_os(ALLOCATOR).is_none() {
-            command.env(ALLOCATOR, PIECES_AT_HAND);
-        }
         let said = words_file(&place.stderr()).and_then(|file| Ok(file.metadata()?.len()));
         let spawned = detached(command, &place.stderr()).and_then(Process::of_child);
         match spawned {

@@ -24,8 +24,9 @@ Examples:
   kvctl cluster events -n 5 -o json
 
 JSON fields: schema_version, events: sequence, time_millis (Unix time), node (null: the cluster),
-kind, detail, fault (of fault-began and fault-ended, as in 'kvctl chaos status -o json'; while it
-is in force, what a drill hides stays hidden); with -f, one event a line with the same fields and schema_version")]
+kind, detail, fault (of fault-began and fault-ended, as in 'kvctl chaos status -o json'; what a
+drill hides is told when it ends); with -f, one event a line with the same fields and
+schema_version")]
 pub struct Events {
     /// Go on, until Ctrl-C
     #[arg(short, long)]

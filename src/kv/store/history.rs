@@ -61,6 +61,11 @@ pub type Position = (Revision, u32);
 /// Part of what replicas agree on: it changes only with the machine's version.
 pub const SWEEP_WITH_EACH_ENTRY: usize = 64;
 
+/// Behind all changes of a revision.
+fn end_of(revision: Revision) -> Position {
+    (revision, u32::MAX)
+}
+
 #[derive(Clone, Debug)]
 pub struct History {
     /// Nothing before it can be read. `None`: it was never compacted, which is not the same as at
@@ -181,7 +186,10 @@ impl History {
     /// The first change at the mark that may have left something.
     fn next_at_mark(&self) -> Option<(Position, Bytes)> {
         let mark = self.compacted();
-        let rest = self.cleared.max((mark, 0))..=(mark, u32::MAX);
+        if self.cleared == end_of(mark) {
+            return None;
+        }
+        let rest = self.cleared.max((mark, 0))..end_of(mark);
         self.log.range(rest).next().map(|(at, item)| (*at, item.kv.key.clone()))
     }
 
@@ -214,10 +222,12 @@ impl History {
     /// Drops at most so many versions that the changes at the mark replaced; nothing is left before
     /// it. Those that were dropped already do not count, so that it does not matter who remembers.
     fn sweep_mark(&mut self, keys: &mut Keys, mut broom: usize) {
-        while self.clears_mark
-            && broom > 0
-            && let Some((at, key)) = self.next_at_mark()
-        {
+        while self.clears_mark && broom > 0 {
+            let Some((at, key)) = self.next_at_mark() else {
+                // All that was done at a revision was done by one entry.
+                self.cleared = end_of(self.compacted());
+                return;
+            };
             let [replaced, _] = keys.forget(&key, at.0, false);
             broom -= usize::from(replaced.is_some());
             self.forget(replaced);
