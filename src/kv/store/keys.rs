@@ -1,13 +1,8 @@
-//! The keys: those that are there, each with its past, in their order; and the past of those that
+//! The keys in their order: those that are there, each with its past, and the past of those that
 //! were.
 //!
-//! # Why three maps
-//! Nearly every write is of a key that is there, nearly every read of a single one, and what either
-//! costs is mostly waiting for memory: on the way through a tree of ten thousand keys some fifteen
-//! of them are looked at, none of which was needed lately. So a key is found by its hash, and with
-//! it its past, to which all is done there. Their order stands beside that, and changes only when a
-//! key comes or goes; whoever walks along it looks up each key by its hash.
-//!
+//! # Why two maps
+//! A write finds a key and its past by one walk, and all that is done to the past is done there.
 //! Keys that are gone stand apart, so that whoever reads what is there now does not walk over them:
 //! of a queue, where keys come and go, many more may be gone than there are.
 
@@ -15,9 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::quality::RandomState;
-use imbl::shared_ptr::DefaultSharedPtr;
-use imbl::{GenericHashMap, OrdMap, OrdSet};
+use imbl::OrdMap;
 
 use super::item::Item;
 use super::past::Past;
@@ -28,10 +21,7 @@ use crate::types::Revision;
 /// All versions stand behind pointers, so that copying a node of a tree copies no value's handle.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    /// Hashed differently by every process, so that nobody can choose keys that collide; what
-    /// depends on its own order would differ between replicas.
-    there: GenericHashMap<Bytes, Standing, RandomState, DefaultSharedPtr>,
-    order: OrdSet<Bytes>,
+    there: OrdMap<Bytes, Standing>,
     /// None of them without a past.
     gone: OrdMap<Bytes, Past>,
 }
@@ -82,25 +72,18 @@ impl Keys {
 
     /// The last one that is there.
     pub fn last(&self) -> Option<&Bytes> {
-        self.order.get_max()
+        self.there.get_max().map(|(key, _)| key)
     }
 
     /// Those that are there, of a range.
     pub fn range<'s>(&'s self, range: Range<'_>) -> impl Iterator<Item = &'s Arc<Item>> + use<'s> {
-        self.standing(range).map(|(_, standing)| &standing.item)
-    }
-
-    fn standing<'s>(
-        &'s self,
-        range: Range<'_>,
-    ) -> impl Iterator<Item = (&'s Bytes, &'s Standing)> + use<'s> {
-        self.order.range::<_, [u8]>(range).filter_map(|key| self.there.get_key_value(key))
+        self.there.range::<_, [u8]>(range).map(|(_, standing)| &standing.item)
     }
 
     /// Those that are there or were, of a range.
     pub fn all<'s>(&'s self, range: Range<'_>) -> impl Iterator<Item = Versions<'s>> + use<'s> {
-        let mut there = self
-            .standing(range)
+        let there = self.there.range::<_, [u8]>(range);
+        let mut there = there
             .map(|(key, it)| Versions { key, item: Some(&it.item), past: &it.past })
             .peekable();
         let gone = self.gone.range::<_, [u8]>(range);
@@ -145,20 +128,13 @@ impl Keys {
         let past = if was_there { self.gone.remove(key) } else { None };
         let mut past = past.unwrap_or_default();
         let undone = past.forget_deletion(now.kv.mod_revision);
-        self.insert(key.clone(), Standing { item: now.clone(), past });
+        self.there.insert(key.clone(), Standing { item: now.clone(), past });
         Set { before: None, now, undone }
-    }
-
-    fn insert(&mut self, key: Bytes, standing: Standing) {
-        self.order.insert(key.clone());
-        self.there.insert(key, standing);
     }
 
     /// Takes a key away, with its past.
     pub fn take(&mut self, key: &Bytes) -> Option<Standing> {
-        let standing = self.there.remove(key)?;
-        self.order.remove(key);
-        Some(standing)
+        self.there.remove(key)
     }
 
     /// Keeps the past of a key that was taken away by this deletion.
@@ -208,7 +184,7 @@ impl Keys {
     /// Puts a key that is behind all that are there.
     pub fn restore(&mut self, item: Arc<Item>) {
         let key = item.kv.key.clone();
-        self.insert(key, Standing { item, past: Past::default() });
+        self.there.insert(key, Standing { item, past: Past::default() });
     }
 
     /// Puts a version into a key's past. It must be newer than what is there of that.
