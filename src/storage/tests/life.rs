@@ -238,7 +238,11 @@ impl Life {
                 Some(SnapshotMark { index, term: Term(self.term), configuration: members(5) })
             }
         };
-        let Some(mark) = mark.filter(|mark| mark.index.0 > self.floor) else { return };
+        // One that was received of entries to come is what they will be: of an index there are not
+        // two that differ.
+        let is_one = |it: &SnapshotMark| !self.under_way.contains_key(&it.index);
+        let mark = mark.filter(|mark| mark.index.0 > self.floor && is_one(mark));
+        let Some(mark) = mark else { return };
         if !matches!(what, Snapshot::ReceiveNew { .. }) {
             self.floor = mark.index.0;
         }
