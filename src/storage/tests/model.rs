@@ -68,7 +68,7 @@ proptest! {
     }
 }
 
-/// Found by the test above, once in some ten thousand lives, and no fault of the log's: the snapshot
+/// Found by the test above, once in some ten thousand lives, and no fault of the log's: a snapshot
 /// of entry 8 was received before that entry was, and another of it afterwards.
 #[test]
 fn of_one_index_two_snapshots_are_never_received() {
