@@ -17,8 +17,8 @@
 //!
 //! Whoever rings first would have a turn nearly alone: the others' requests still lie in their
 //! sockets. So the loop, once it is woken, lets all others have their chance before it takes its
-//! turn. That costs a single request a microsecond or two, makes turns fewer and larger under load,
-//! and has a timer that fires late on a busy machine hear first of the heartbeat that came in time.
+//! turn. It costs one more look at the sockets, and makes turns fewer and larger under load; and a
+//! timer that fires late on a busy machine comes after the heartbeat that arrived in time.
 //!
 //! A turn takes in at most `MAX_EVENTS`, so that the sockets are served in between.
 //!
