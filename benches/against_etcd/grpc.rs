@@ -1,19 +1,19 @@
 //! etcd's API over gRPC, as a load generator speaks it: the same code and the same kind of
 //! connections to etcd and to kvraft.
 //!
-//! It stands right on hyper, without a library's layers for balancing and retrying: what the
-//! generator spends is taken from the machine that is measured, and makes every ratio smaller.
+//! It stands right on the HTTP/2 library, without layers for balancing, retrying or a task for each
+//! request: what the generator spends is taken from the machine that is measured, and makes every
+//! ratio smaller.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::RecvStream;
+use h2::client::SendRequest;
 use http::header::{CONTENT_TYPE, TE};
 use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Request};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use kvraft::client::load::Target;
 use kvraft::grpc::Gather;
 use kvraft::grpc::pb::etcdserverpb as pb;
@@ -35,13 +35,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One byte of "not compressed", four of length.
 const PREFIX: usize = 5;
 
+/// Bytes that a server may send ahead: as much as hyper's clients allow.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
+
 /// Connections to each member that all clients share: gRPC interleaves their requests.
 const TO_EACH: usize = 4;
 
 /// An HTTP/2 connection; many requests may be under way in it.
 #[derive(Clone)]
 pub struct Connection {
-    requests: SendRequest<Full<Bytes>>,
+    requests: SendRequest<Bytes>,
     authority: Authority,
 }
 
@@ -60,8 +64,11 @@ impl Connection {
         let connect = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let (requests, connection) =
-                http2::handshake(TokioExecutor::new(), TokioIo::new(Gather(stream))).await?;
+            let (requests, connection) = h2::client::Builder::new()
+                .initial_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .handshake(Gather(stream))
+                .await?;
             // When it breaks, whoever waits for an answer is told.
             tokio::spawn(connection);
             anyhow::Ok(Connection { requests, authority: address.parse()? })
@@ -106,26 +113,45 @@ impl Connection {
         Q: prost::Message,
         A: prost::Message + Default,
     {
-        let text = |error: &dyn std::fmt::Display| format!("{path}: {error}");
+        let message = framed(&request)?;
+        let answer = self.send(path, message).await.map_err(|error| format!("{path}: {error}"))?;
+        let message = received(answer).await.map_err(|error| format!("{path}: {error}"))?;
+        A::decode(&message[..]).map_err(|error| format!("{path}: {error}"))
+    }
+
+    /// Sends a message to a method; what is answered.
+    async fn send(&self, path: &'static str, message: Bytes) -> Result<Response<RecvStream>> {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static(path));
-        let uri = Uri::from_parts(parts).map_err(|error| text(&error))?;
-        let request = Request::post(uri)
+        let request = Request::post(Uri::from_parts(parts)?)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
             .header(TE, HeaderValue::from_static("trailers"))
-            .body(Full::new(framed(&request)?))
-            .map_err(|error| text(&error))?;
-        let response = self.requests.clone().send_request(request).await;
-        let (head, body) = response.map_err(|error| text(&error))?.into_parts();
-        let body = body.collect().await.map_err(|error| text(&error))?;
-        refusal(body.trailers().unwrap_or(&head.headers))
-            .map_or(Ok(()), |refused| Err(text(&refused)))?;
-        let bytes = body.to_bytes();
-        let message = bytes.get(PREFIX..).ok_or_else(|| text(&"an answer without a message"))?;
-        A::decode(message).map_err(|error| text(&error))
+            .body(())?;
+        let mut requests = self.requests.clone().ready().await?;
+        let (response, mut body) = requests.send_request(request, false)?;
+        body.send_data(message, true)?;
+        Ok(response.await?)
     }
+}
+
+/// The message that an answer carries.
+async fn received(answer: Response<RecvStream>) -> Result<Bytes> {
+    let (head, mut body) = answer.into_parts();
+    let mut whole = Bytes::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece?;
+        body.flow_control().release_capacity(piece.len())?;
+        // Nearly all come in one.
+        whole = if whole.is_empty() { piece } else { [whole, piece].concat().into() };
+    }
+    let trailers = body.trailers().await?;
+    if let Some(refused) = refusal(trailers.as_ref().unwrap_or(&head.headers)) {
+        bail!(refused);
+    }
+    ensure!(whole.len() >= PREFIX, "an answer without a message");
+    Ok(whole.split_off(PREFIX))
 }
 
 /// A message as gRPC puts it into a body.

@@ -58,7 +58,8 @@
 //! know no more can read it; of version 3 in form 2; from then on in form 3.
 //!
 //! A part is closed when the next record would make it longer than wished; a record that is longer
-//! by itself has a part of its own, in pieces if it is longer than any part may be.
+//! by itself has a part of its own, in pieces if it is longer than any part may be. A part of the
+//! past is closed when so many keys have been looked at, too, and may hold nothing then.
 
 pub(super) mod records;
 
@@ -94,6 +95,10 @@ pub(super) const FORM_WITH_HISTORY: u16 = 2;
 
 /// Of a machine that knows its members.
 pub(super) const FORM_WITH_ROSTER: u16 = 3;
+
+/// Keys that are looked at for one part of the past: most may have none, and to make a part must not
+/// take long.
+pub(super) const KEYS_FOR_PAST: usize = 16 << 10;
 
 /// Before a part's body.
 pub(super) const PART_HEADER: usize = 8 + 8 + 1;
@@ -288,12 +293,26 @@ impl MachineSnapshot {
 
     /// The versions of the past after `after`, as many as fit; nothing if there are none.
     fn past(&mut self, after: Option<(Bytes, Revision)>) -> Option<Bytes> {
-        let mut body = empty_part();
-        let past = self.machine.store.past_after(after);
-        let last = self.fill(&mut body, past.map(|item| &item.kv));
-        let last = last.map(|item| (item.key.clone(), item.mod_revision));
+        let (mut body, mut last, mut keys, form) = (empty_part(), None, 0, self.form());
+        for (key, item) in self.machine.store.past_after(after) {
+            let Some(item) = item else {
+                keys += 1;
+                if keys == KEYS_FOR_PAST {
+                    last = Some((key, Revision(u64::MAX)));
+                    break;
+                }
+                continue;
+            };
+            if last.is_some() && body.len() + item_bytes(&item.kv, form) > self.part_bytes {
+                break;
+            }
+            put_item(&mut body, &item.kv, form);
+            last = Some((key, item.kv.mod_revision));
+        }
+        let last = last.map(|(key, revision)| (Bytes::copy_from_slice(key), revision));
+        let is_all = last.is_none();
         self.next = last.map_or(Next::Changes(None), |last| Next::Past(Some(last)));
-        (body.len() > PART_HEADER).then(|| self.part(PAST, &mut body))
+        (!is_all).then(|| self.part(PAST, &mut body))
     }
 
     /// Writes as many of the items as fit; the last of them.

@@ -42,11 +42,10 @@
 //! deletion, is the only one at the mark that no watch can see, because it is in no log. (What a
 //! put set can be read all the same.)
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
+use imbl::Vector;
 
 use super::item::Item;
 use super::keys::{Keys, Set};
@@ -71,7 +70,8 @@ pub struct History {
     /// Nothing before it can be read. `None`: it was never compacted, which is not the same as at
     /// zero, although all can be read then, too: etcd takes one compaction at zero.
     compacted: Option<Revision>,
-    log: OrdMap<Position, Arc<Item>>,
+    /// In the order of their positions: it grows at its end alone, and is swept at its beginning.
+    log: Vector<(Position, Arc<Item>)>,
     /// Versions in the past of all keys, deletions among them.
     past: u64,
     /// From version 4 on: what the changes at the mark replaced is rubbish, too.
@@ -88,7 +88,7 @@ pub struct History {
 impl History {
     /// Of a store whose past, up to here, is not known.
     pub fn since(compacted: Option<Revision>) -> History {
-        let (log, past) = (OrdMap::new(), 0);
+        let (log, past) = (Vector::new(), 0);
         let (clears_mark, cleared) = (false, Position::default());
         let (bytes, digest) = (0, Digest::default());
         History { compacted, log, past, clears_mark, cleared, bytes, digest }
@@ -157,7 +157,7 @@ impl History {
 
     fn append(&mut self, at: Position, item: Arc<Item>) {
         self.digest.add(hash::of_change(item.hash, at.1));
-        self.log.insert(at, item);
+        self.log.push_back((at, item));
     }
 
     /// From now on nothing before `at` can be read. `now` is the store's revision.
@@ -174,12 +174,12 @@ impl History {
 
     /// Where the changes begin that the broom has left.
     pub fn first_change(&self) -> Option<Position> {
-        self.log.get_min().map(|(at, _)| *at)
+        self.log.front().map(|(at, _)| *at)
     }
 
     /// Whether there is anything left to be swept.
     pub fn has_rubbish(&self) -> bool {
-        let before = self.log.get_min().is_some_and(|((it, _), _)| *it < self.compacted());
+        let before = self.first_change().is_some_and(|(it, _)| it < self.compacted());
         before || (self.clears_mark && self.next_at_mark().is_some())
     }
 
@@ -189,14 +189,14 @@ impl History {
         if self.cleared == end_of(mark) {
             return None;
         }
-        let rest = self.cleared.max((mark, 0))..end_of(mark);
-        self.log.range(rest).next().map(|(at, item)| (*at, item.kv.key.clone()))
+        let next = self.log_from(self.cleared.max((mark, 0))).next();
+        next.filter(|(at, _)| at.0 == mark).map(|(at, item)| (*at, item.kv.key.clone()))
     }
 
     /// How much the next entry sweeps. A transaction, a lease or a range that is deleted may make
     /// any number of changes at once: with a fixed number the broom could fall behind for ever.
     fn broom(&self) -> usize {
-        let newest = self.log.get_max().map_or(0, |((_, sub), _)| *sub as usize + 1);
+        let newest = self.log.last().map_or(0, |((_, sub), _)| *sub as usize + 1);
         SWEEP_WITH_EACH_ENTRY.max(newest.saturating_mul(2))
     }
 
@@ -205,13 +205,12 @@ impl History {
     pub fn sweep(&mut self, keys: &mut Keys) {
         let broom = self.broom();
         for _ in 0..broom {
-            let Some((at, _)) = self.log.get_min() else { return };
-            let at = *at;
+            let Some(at) = self.first_change() else { return };
             if at.0 >= self.compacted() {
                 self.sweep_mark(keys, broom);
                 return;
             }
-            let Some(item) = self.log.remove(&at) else { return };
+            let Some((at, item)) = self.log.pop_front() else { return };
             self.digest.remove(hash::of_change(item.hash, at.1));
             // Earlier ones went with earlier changes.
             let forgotten = keys.forget(&item.kv.key, at.0, item.is_tombstone());
@@ -236,14 +235,20 @@ impl History {
     }
 
     /// The changes behind this one, or all that are kept.
-    pub fn log_after(&self, at: Option<Position>) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
-        let lower = at.map_or(Bound::Unbounded, Bound::Excluded);
-        self.log.range((lower, Bound::Unbounded))
+    pub fn log_after(&self, at: Option<Position>) -> impl Iterator<Item = &(Position, Arc<Item>)> {
+        let first = at.map_or(0, |at| self.place(at).map_or_else(|next| next, |there| there + 1));
+        self.log.focus().narrow(first..).into_iter()
     }
 
     /// The changes from this one on.
-    pub fn log_from(&self, at: Position) -> impl Iterator<Item = (&Position, &Arc<Item>)> {
-        self.log.range(at..)
+    pub fn log_from(&self, at: Position) -> impl Iterator<Item = &(Position, Arc<Item>)> {
+        let first = self.place(at).unwrap_or_else(|next| next);
+        self.log.focus().narrow(first..).into_iter()
+    }
+
+    /// Where in the log a change is, or else where the next one behind it is.
+    fn place(&self, at: Position) -> Result<usize, usize> {
+        self.log.binary_search_by(|(it, _)| it.cmp(&at))
     }
 
     pub fn digest(&self) -> Digest {
@@ -253,7 +258,7 @@ impl History {
     /// The digest computed afresh, in time proportional to all that is kept.
     pub fn recompute_digest(&self, keys: &Keys) -> Digest {
         let mut digest = Digest::default();
-        keys.past_after(None).for_each(|item| {
+        keys.past_after(None).filter_map(|(_, item)| item).for_each(|item| {
             digest.add(hash::of_past(hash::of_item(&item.kv)));
         });
         self.log.iter().for_each(|(at, item)| {
@@ -269,7 +274,7 @@ impl History {
 
     /// Puts back a change, behind all that are there.
     pub fn restore_change(&mut self, at: Position, item: Arc<Item>) -> Result<(), &'static str> {
-        let next = match self.log.get_max() {
+        let next = match self.log.last() {
             Some((last, _)) if last.0 == at.0 => last.1.checked_add(1),
             Some((last, _)) if last.0 > at.0 => None,
             // The broom stops between any two changes, be they of one revision: it may have taken

@@ -6,12 +6,14 @@
 //! Keys that are gone stand apart, so that whoever reads what is there now does not walk over them:
 //! of a queue, where keys come and go, many more may be gone than there are.
 
+use std::borrow::Borrow;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
+use super::inline_key::InlineKey;
 use super::item::Item;
 use super::past::Past;
 use crate::types::Revision;
@@ -21,9 +23,9 @@ use crate::types::Revision;
 /// All versions stand behind pointers, so that copying a node of a tree copies no value's handle.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    there: OrdMap<Bytes, Standing>,
+    there: OrdMap<InlineKey, Standing>,
     /// None of them without a past.
-    gone: OrdMap<Bytes, Past>,
+    gone: OrdMap<InlineKey, Past>,
 }
 
 /// A key that is there.
@@ -36,7 +38,7 @@ pub struct Standing {
 /// A key that is there or was.
 #[derive(Clone, Copy)]
 pub struct Versions<'a> {
-    pub key: &'a Bytes,
+    pub key: &'a [u8],
     pub item: Option<&'a Arc<Item>>,
     pub past: &'a Past,
 }
@@ -67,12 +69,12 @@ impl Keys {
     }
 
     pub fn get(&self, key: &Bytes) -> Option<&Arc<Item>> {
-        self.there.get(key).map(|standing| &standing.item)
+        self.there.get(&key[..]).map(|standing| &standing.item)
     }
 
     /// The last one that is there.
     pub fn last(&self) -> Option<&Bytes> {
-        self.there.get_max().map(|(key, _)| key)
+        self.there.get_max().map(|(_, standing)| &standing.item.kv.key)
     }
 
     /// Those that are there, of a range.
@@ -84,10 +86,11 @@ impl Keys {
     pub fn all<'s>(&'s self, range: Range<'_>) -> impl Iterator<Item = Versions<'s>> + use<'s> {
         let there = self.there.range::<_, [u8]>(range);
         let mut there = there
-            .map(|(key, it)| Versions { key, item: Some(&it.item), past: &it.past })
+            .map(|(key, it)| Versions { key: key.borrow(), item: Some(&it.item), past: &it.past })
             .peekable();
         let gone = self.gone.range::<_, [u8]>(range);
-        let mut gone = gone.map(|(key, past)| Versions { key, item: None, past }).peekable();
+        let mut gone =
+            gone.map(|(key, past)| Versions { key: key.borrow(), item: None, past }).peekable();
         std::iter::from_fn(move || match (there.peek(), gone.peek()) {
             (Some(one), Some(other)) if other.key < one.key => gone.next(),
             (Some(_), _) => there.next(),
@@ -96,13 +99,12 @@ impl Keys {
     }
 
     /// One key, if it is there or was.
-    pub fn versions(&self, key: &Bytes) -> Option<Versions<'_>> {
-        let there = self.there.get_key_value(key);
-        let there = there.map(|(key, it)| Versions { key, item: Some(&it.item), past: &it.past });
-        there.or_else(|| {
-            let (key, past) = self.gone.get_key_value(key)?;
-            Some(Versions { key, item: None, past })
-        })
+    pub fn versions(&self, key: &[u8]) -> Option<Versions<'_>> {
+        if let Some((key, it)) = self.there.get_key_value(key) {
+            return Some(Versions { key: key.borrow(), item: Some(&it.item), past: &it.past });
+        }
+        let (key, past) = self.gone.get_key_value(key)?;
+        Some(Versions { key: key.borrow(), item: None, past })
     }
 
     /// Sets a key to what `make` makes of what it is. What it was goes to its past, if it is to
@@ -114,7 +116,7 @@ impl Keys {
         has_past: bool,
         make: impl FnOnce(Option<&Item>) -> Arc<Item>,
     ) -> Set {
-        if let Some(Standing { item, past }) = self.there.get_mut(key) {
+        if let Some(Standing { item, past }) = self.there.get_mut(&key[..]) {
             let now = make(Some(item));
             let before = std::mem::replace(item, now.clone());
             if has_past && before.kv.mod_revision < now.kv.mod_revision {
@@ -124,22 +126,22 @@ impl Keys {
         }
         let now = make(None);
         // To look first costs less than to make room for a change that there will not be.
-        let was_there = self.gone.contains_key(key);
-        let past = if was_there { self.gone.remove(key) } else { None };
+        let was_there = self.gone.contains_key(&key[..]);
+        let past = if was_there { self.gone.remove(&key[..]) } else { None };
         let mut past = past.unwrap_or_default();
         let undone = past.forget_deletion(now.kv.mod_revision);
-        self.there.insert(key.clone(), Standing { item: now.clone(), past });
+        self.there.insert(key.into(), Standing { item: now.clone(), past });
         Set { before: None, now, undone }
     }
 
     /// Takes a key away, with its past.
     pub fn take(&mut self, key: &Bytes) -> Option<Standing> {
-        self.there.remove(key)
+        self.there.remove(&key[..])
     }
 
     /// Keeps the past of a key that was taken away by this deletion.
     pub fn bury(&mut self, Standing { item, mut past }: Standing, deletion: Arc<Item>) {
-        let key = deletion.kv.key.clone();
+        let key = InlineKey::from(&deletion.kv.key);
         if item.kv.mod_revision < deletion.kv.mod_revision {
             past.push(item);
         }
@@ -159,43 +161,48 @@ impl Keys {
             let deletion = if is_deletion { past.forget_deletion(revision) } else { None };
             [replaced, deletion]
         };
-        if let Some(standing) = self.there.get_mut(key) {
+        if let Some(standing) = self.there.get_mut(&key[..]) {
             return forget(&mut standing.past);
         }
-        let Some(past) = self.gone.get_mut(key) else { return [None, None] };
+        let Some(past) = self.gone.get_mut(&key[..]) else { return [None, None] };
         let forgotten = forget(past);
         if past.is_empty() {
-            self.gone.remove(key);
+            self.gone.remove(&key[..]);
         }
         forgotten
     }
 
-    /// Every version of the past behind this one, or all, by keys and revisions.
+    /// Every version of the past behind this one, or all, by keys and revisions, each with its key;
+    /// behind those of a key, and be there none, nothing: it has been looked at.
     pub fn past_after(
         &self,
         after: Option<(Bytes, Revision)>,
-    ) -> impl Iterator<Item = &Arc<Item>> + '_ {
+    ) -> impl Iterator<Item = (&[u8], Option<&Arc<Item>>)> + '_ {
         let (key, revision) = after.unwrap_or_default();
         let rest = self.all((Bound::Included(&key), Bound::Unbounded));
-        rest.flat_map(|versions| versions.past.iter())
-            .skip_while(move |item| item.kv.key == key && item.kv.mod_revision <= revision)
+        rest.flat_map(|Versions { key, past, .. }| {
+            past.iter().map(Some).chain([None]).map(move |item| (key, item))
+        })
+        .skip_while(move |(of, item)| {
+            *of == key && item.is_some_and(|item| item.kv.mod_revision <= revision)
+        })
     }
 
     /// Puts a key that is behind all that are there.
     pub fn restore(&mut self, item: Arc<Item>) {
-        let key = item.kv.key.clone();
+        let key = InlineKey::from(&item.kv.key);
         self.there.insert(key, Standing { item, past: Past::default() });
     }
 
     /// Puts a version into a key's past. It must be newer than what is there of that.
     pub fn restore_past(&mut self, item: Arc<Item>) -> Result<(), &'static str> {
-        let (key, revision) = (item.kv.key.clone(), item.kv.mod_revision);
-        let past = match self.there.get_mut(&key) {
+        let (key, revision) = (&item.kv.key, item.kv.mod_revision);
+        let past = match self.there.get_mut(&key[..]) {
             Some(standing) if standing.item.kv.mod_revision <= revision => {
                 return Err("the past of a key is newer than the key");
             }
             Some(standing) => &mut standing.past,
-            None => self.gone.entry(key).or_default(),
+            None => self.gone.entry(key.into()).or_default(),
         };
         if past.last().is_some_and(|last| last.kv.mod_revision >= revision) {
             return Err("the past is out of order");

@@ -13,6 +13,7 @@
 //! ```
 
 mod history;
+mod inline_key;
 mod item;
 mod keys;
 mod lease;

@@ -72,6 +72,14 @@ impl Past {
 
     /// Takes out the last version before `revision`, which another took the place of there.
     pub fn forget_before(&mut self, revision: Revision) -> Option<Arc<Item>> {
+        // Nearly always it is the oldest.
+        if let Past::Many(items) = self
+            && let (Some(first), Some(second)) = (items.get(0), items.get(1))
+            && first.kv.mod_revision < revision
+            && second.kv.mod_revision >= revision
+        {
+            return self.remove_first();
+        }
         let before = Revision(revision.0.checked_sub(1)?);
         let last = self.at(before)?.kv.mod_revision;
         self.remove(last)
@@ -84,20 +92,38 @@ impl Past {
     }
 
     fn remove(&mut self, revision: Revision) -> Option<Arc<Item>> {
-        if let Past::Many(items) = self {
-            let place = items.binary_search_by(|item| item.kv.mod_revision.cmp(&revision));
-            let removed = items.remove(place.ok()?);
-            if let (1, Some(only)) = (items.len(), items.front()) {
-                *self = Past::One(only.clone());
+        match self {
+            Past::Many(items) => {
+                let place = items.binary_search_by(|item| item.kv.mod_revision.cmp(&revision));
+                let removed = items.remove(place.ok()?);
+                self.shrink();
+                Some(removed)
             }
-            return Some(removed);
+            Past::One(item) if item.kv.mod_revision == revision => self.remove_first(),
+            Past::One(_) | Past::None => None,
         }
-        match std::mem::take(self) {
-            Past::One(item) if item.kv.mod_revision == revision => Some(item),
-            other => {
-                *self = other;
-                None
+    }
+
+    fn remove_first(&mut self) -> Option<Arc<Item>> {
+        match self {
+            Past::Many(items) => {
+                let first = items.pop_front();
+                self.shrink();
+                first
             }
+            Past::One(_) | Past::None => match std::mem::take(self) {
+                Past::One(item) => Some(item),
+                Past::None | Past::Many(_) => None,
+            },
+        }
+    }
+
+    /// Of more than one, one has gone.
+    fn shrink(&mut self) {
+        if let Past::Many(items) = self
+            && items.len() == 1
+        {
+            *self = items.pop_front().map_or(Past::None, Past::One);
         }
     }
 }

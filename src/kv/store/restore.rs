@@ -129,11 +129,11 @@ impl Store {
         Some(item).filter(|item| item.kv.mod_revision == revision)
     }
 
-    /// The versions of the past behind this one, or all.
+    /// See [`Keys::past_after`](super::keys::Keys::past_after).
     pub fn past_after(
         &self,
         at: Option<(Bytes, Revision)>,
-    ) -> impl Iterator<Item = &Arc<Item>> + '_ {
+    ) -> impl Iterator<Item = (&[u8], Option<&Arc<Item>>)> + '_ {
         self.keys.past_after(at)
     }
 }

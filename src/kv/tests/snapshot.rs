@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kv::limits::{SESSION_LIMITS, SessionLimits};
-use crate::kv::snapshot::{MAX_PART_BYTES, PART_BYTES};
+use crate::kv::snapshot::{KEYS_FOR_PAST, MAX_PART_BYTES, PART_BYTES};
 use crate::kv::version::LATEST_VERSION;
 use crate::types::NodeId;
 
@@ -179,6 +179,25 @@ fn parts_are_as_small_as_was_wished_unless_one_item_is_larger() {
     assert!(parts.iter().filter(|part| part.len() > PART_BYTES).count() == 1);
     assert!((7..12).contains(&parts.len()), "{}", parts.len());
     assert_eq!(restored(&parts).unwrap().state_hash(), machine.state_hash());
+}
+
+/// Else the node that makes it would stand still for as long as it takes to walk over all keys.
+#[test]
+fn a_part_of_the_past_looks_at_a_bounded_number_of_keys() {
+    let mut machine = machine_after(&[], true);
+    let last = 2 * KEYS_FOR_PAST;
+    let mut set = |number: usize| {
+        apply(&mut machine, &alone(put(&format!("{number:06}"), "")));
+    };
+    (0..=last).for_each(&mut set);
+    [0, last, last].into_iter().for_each(&mut set);
+    let parts: Vec<_> = machine.snapshot().collect();
+    let header = 8 + 8 + 1;
+    let past: Vec<_> = parts.iter().filter(|part| part[header - 1] == 7).collect();
+    assert_eq!(past.len(), 3, "one for each so many keys, and one for the last key");
+    assert_eq!(past[1].len(), header, "keys without a past leave nothing");
+    let back = restored(&parts).unwrap();
+    assert_eq!(back.recompute_state_hash(), machine.state_hash());
 }
 
 #[test]
