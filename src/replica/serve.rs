@@ -116,7 +116,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             return refused(Refused::Busy { retry_after_millis: RETRY_AFTER_MILLIS }, message);
         }
         let checked = match request {
-            Request::Write { command } => Command::decode(command)
+            Request::Write { command } => Command::glimpse(command)
                 .map_err(|error| error.to_string())
                 .and_then(|command| {
                     command.validate().map_err(|error| error.to_string()).map(|()| command)

@@ -118,16 +118,29 @@ impl Command {
         Command::decode_for(bytes, LATEST_VERSION)
     }
 
+    /// The same, for one that is looked at and dropped: what is long in it stays in `bytes`.
+    pub fn glimpse(bytes: &Bytes) -> Result<Command, DecodeError> {
+        Command::decode_with(bytes, LATEST_VERSION, |part| bytes.slice_ref(part))
+    }
+
     /// The same, as a program would find it that knows no later version of the machine than this:
     /// what began later is of an unknown kind to it, be it whole or broken.
     pub(super) fn decode_for(bytes: &[u8], version: u16) -> Result<Command, DecodeError> {
+        Command::decode_with(bytes, version, copy)
+    }
+
+    fn decode_with(
+        bytes: &[u8],
+        version: u16,
+        take: impl Fn(data::Reader<'_>) -> Bytes,
+    ) -> Result<Command, DecodeError> {
         decode("command", bytes, MAX_REQUEST_BYTES, |message| {
             let root = message.get_root::<schema::command::Reader<'_>>()?;
             if root.get_version() != COMMAND_VERSION {
                 return Err(DecodeError::UnknownVersion { found: root.get_version() }.into());
             }
             let session = decode_session(root.get_session())?;
-            Ok(Command { session, operation: decode_operation(root, version)? })
+            Ok(Command { session, operation: decode_operation(root, version, take)? })
         })
     }
 }
@@ -197,14 +210,19 @@ fn encode_operation(operation: &Operation, mut root: schema::command::Builder<'_
     }
 }
 
-fn decode_operation(root: schema::command::Reader<'_>, version: u16) -> Result<Operation, Failure> {
+/// `take` makes a key or a value of a put, which nearly all operations are.
+fn decode_operation(
+    root: schema::command::Reader<'_>,
+    version: u16,
+    take: impl Fn(data::Reader<'_>) -> Bytes,
+) -> Result<Operation, Failure> {
     use schema::command::Which;
     use schema::compare_and_swap::expected;
     let with_a_past = version >= KEYS_HAVE_A_PAST;
     Ok(match root.which()? {
         Which::Put(put) => {
             let put = put?;
-            Operation::Put { key: copy(put.get_key()?), value: copy(put.get_value()?) }
+            Operation::Put { key: take(put.get_key()?), value: take(put.get_value()?) }
         }
         Which::Delete(delete) => Operation::Delete { key: copy(delete?.get_key()?) },
         Which::CompareAndSwap(swap) => {

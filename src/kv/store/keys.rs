@@ -112,25 +112,26 @@ impl Keys {
     /// transaction nobody can ever have read.
     pub fn set(
         &mut self,
-        key: &Bytes,
+        key: Bytes,
         has_past: bool,
-        make: impl FnOnce(Option<&Item>) -> Arc<Item>,
+        make: impl FnOnce(Bytes, Option<&Item>) -> Arc<Item>,
     ) -> Set {
         if let Some(Standing { item, past }) = self.there.get_mut(&key[..]) {
-            let now = make(Some(item));
+            let now = make(key, Some(item));
             let before = std::mem::replace(item, now.clone());
             if has_past && before.kv.mod_revision < now.kv.mod_revision {
                 past.push(before.clone());
             }
             return Set { before: Some(before), now, undone: None };
         }
-        let now = make(None);
         // To look first costs less than to make room for a change that there will not be.
         let was_there = self.gone.contains_key(&key[..]);
         let past = if was_there { self.gone.remove(&key[..]) } else { None };
         let mut past = past.unwrap_or_default();
+        let name = InlineKey::from(&key);
+        let now = make(key, None);
         let undone = past.forget_deletion(now.kv.mod_revision);
-        self.there.insert(key.into(), Standing { item: now.clone(), past });
+        self.there.insert(name, Standing { item: now.clone(), past });
         Set { before: None, now, undone }
     }
 

@@ -222,17 +222,16 @@ impl Store {
     /// Sets a key; whether it existed.
     fn set(&mut self, changes: &mut Changes, key: Bytes, value: Bytes, lease: LeaseId) -> bool {
         let (mod_revision, sub) = self.next_change(changes);
-        let set = self.keys.set(&key, self.history.is_some(), |before| {
+        let set = self.keys.set(key, self.history.is_some(), |key, before| {
             let before = before.map(|before| &before.kv);
             let create_revision = before.map_or(mod_revision, |before| before.create_revision);
             let version = before.map_or(0, |before| before.version) + 1;
-            let key = key.clone();
             Item::new(KeyValue { key, value, create_revision, mod_revision, version, lease })
         });
         let Set { before, now, .. } = &set;
         self.digest.add(now.hash);
         self.bytes += now.bytes();
-        self.leaves(before.as_deref(), lease, &key);
+        self.leaves(before.as_deref(), lease, &now.kv.key);
         let existed = before.is_some();
         if let Some(history) = &mut self.history {
             history.note_set(set, sub);
