@@ -21,6 +21,7 @@ use crate::grpc::watch::{Hub, Source};
 use crate::grpc::{Backend, Identity, SnapshotBytes};
 use crate::kv::{Answer, Machine, Query};
 use crate::replica::{Consistency, Order, OrderResult, Refused, ReplicaStatus, Request, Response};
+use crate::rpc::Seldom;
 use crate::storage::Disk;
 use crate::types::{LeaseId, NodeId, Revision, Term};
 
@@ -34,6 +35,8 @@ pub struct GrpcBackend<D: Disk> {
     pub metrics: Rc<ClientMetrics>,
     pub identity: Rc<Identity>,
     pub hub: Rc<Hub>,
+    /// About writes that nobody knows the fate of.
+    pub complaint: Rc<Seldom>,
 }
 
 impl<D: Disk + 'static> Backend for GrpcBackend<D> {
@@ -46,13 +49,14 @@ impl<D: Disk + 'static> Backend for GrpcBackend<D> {
             Request::Lease { .. } => Kind::Lease,
         };
         let asked = self.desk.ask(&self.share, request, timeout);
-        let metrics = Rc::clone(&self.metrics);
+        let (metrics, complaint) = (Rc::clone(&self.metrics), Rc::clone(&self.complaint));
         let answered = async move {
             let response = match asked {
                 Ok(answer) => answer.await,
                 Err(response) => response,
             };
             metrics.answered(kind, &response, began.elapsed());
+            explain(&response, &complaint);
             response
         };
         answered.boxed_local()
@@ -133,6 +137,16 @@ impl<D: Disk + 'static> Backend for GrpcBackend<D> {
 
     fn hub(&self) -> &Rc<Hub> {
         &self.hub
+    }
+}
+
+/// A client of etcd's API hears "request timed out" for several reasons: here is which.
+fn explain(response: &Response, complaint: &Seldom) {
+    if let Response::Unknown(why) | Response::Refused { why: Refused::TimedOut, message: why } =
+        response
+        && let Some(held_back) = complaint.speak()
+    {
+        tracing::warn!(held_back, "a client of etcd's API hears \"request timed out\": {why}");
     }
 }
 

@@ -345,6 +345,7 @@ async fn serve_grpc<D: Disk + 'static>(
     let operators = node.operators.clone();
     let reads = Rc::new(Reads::new(desk.clone()));
     let asking = spawn(reads.clone().run());
+    let complaint = Rc::new(complaints());
     let backends: Backends = Rc::new(move || {
         Rc::new(GrpcBackend {
             desk: desk.clone(),
@@ -355,6 +356,7 @@ async fn serve_grpc<D: Disk + 'static>(
             metrics: metrics.clone(),
             identity: identity.clone(),
             hub: hub.clone(),
+            complaint: complaint.clone(),
         })
     });
     let registry = node.registry.clone();
