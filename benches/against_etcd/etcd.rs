@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use kvraft::retention::Retention;
 use tokio::task::JoinSet;
 
 use crate::grpc::{self, Connection};
@@ -60,11 +61,14 @@ impl System for Etcd {
         Etcd::start_with(members, place, &[]).await
     }
 
-    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Etcd> {
-        let further = [
-            ("--auto-compaction-mode", "revision"),
-            ("--auto-compaction-retention", &revisions.to_string()),
-        ];
+    async fn start_keeping(members: usize, place: &Path, kept: Retention) -> Result<Etcd> {
+        let (mode, retention) = match kept {
+            Retention::All => return Etcd::start(members, place).await,
+            Retention::Revisions(revisions) => ("revision", revisions.to_string()),
+            Retention::Time(time) => ("periodic", format!("{}ms", time.as_millis())),
+        };
+        let further =
+            [("--auto-compaction-mode", mode), ("--auto-compaction-retention", &retention)];
         Etcd::start_with(members, place, &further).await
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use futures::StreamExt;
 use kvraft::client::load;
+use kvraft::retention::Retention;
 use kvraft::types::Random;
 use serde_json::json;
 
@@ -22,8 +23,8 @@ const BETWEEN_COMPACTIONS: u64 = 10_000;
 
 pub async fn run(options: &Options, place: &tempfile::TempDir, report: &mut Report) -> Result<()> {
     let members = options.members.iter().copied().min().unwrap_or(3);
-    let ours = OverGrpc::start_forgetting(members, place.path(), KEPT).await?;
-    let etcd = Etcd::start_forgetting(members, place.path(), KEPT).await?;
+    let ours = OverGrpc::start_keeping(members, place.path(), Retention::Revisions(KEPT)).await?;
+    let etcd = Etcd::start_keeping(members, place.path(), Retention::Revisions(KEPT)).await?;
     write(&ours, options).await.context("kvraft")?;
     write(&etcd, options).await.context("etcd")?;
     let (a, b) = (ours.memory().await?, etcd.memory().await?);

@@ -40,6 +40,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use kvraft::retention::Retention;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::etcd::Etcd;
@@ -77,6 +78,10 @@ pub struct Options {
     rounds: usize,
     #[arg(long, default_value_t = 10_000)]
     keys: u64,
+    /// What both keep of the past while they are driven: `all`, or so many revisions. By default
+    /// each does as it is shipped: etcd keeps all, kvraft 10,000 revisions.
+    #[arg(long)]
+    keep: Option<Retention>,
     #[arg(long, default_value_t = 256)]
     value_bytes: usize,
     /// How often to measure from nothing to the first acknowledged write; 0: not at all.

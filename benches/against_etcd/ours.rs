@@ -75,12 +75,12 @@ impl System for Ours {
         Ok(ours)
     }
 
-    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Ours> {
+    async fn start_keeping(members: usize, place: &Path, kept: Retention) -> Result<Ours> {
         let ours = Ours::start(members, place).await?;
         kvctl(ours.home.path(), &["cluster", "down"])?;
         let file = ours.home.path().join(NAME).join("cluster.toml");
         let mut config = ClusterConfig::read(&file)?;
-        config.storage.history = Retention::Revisions(revisions);
+        config.storage.history = kept;
         fs::write(&file, config.to_commented_toml())?;
         kvctl(ours.home.path(), &["cluster", "up"])?;
         Ok(ours)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kvraft::retention::Retention;
 
 use crate::grpc::{self, Connection};
 use crate::ours::Ours;
@@ -30,8 +31,8 @@ impl System for OverGrpc {
         Ok(OverGrpc(Ours::start(members, place).await?))
     }
 
-    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<OverGrpc> {
-        Ok(OverGrpc(Ours::start_forgetting(members, place, revisions).await?))
+    async fn start_keeping(members: usize, place: &Path, kept: Retention) -> Result<OverGrpc> {
+        Ok(OverGrpc(Ours::start_keeping(members, place, kept).await?))
     }
 
     fn started_in(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvraft::client::load::Report as Measured;
+use kvraft::retention::Retention;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, Span};
@@ -164,6 +165,10 @@ impl Report {
             "{} keys, {} B values, {} interleaved rounds of {} s; medians, and the range of ops/s",
             options.keys, options.value_bytes, options.rounds, options.seconds
         );
+        match options.keep {
+            Some(kept) => println!("of the past both keep {kept}"),
+            None => println!("of the past etcd keeps all, kvraft {}", Retention::default()),
+        }
     }
 
     pub fn comparison(&mut self, comparison: Comparison) {
@@ -253,6 +258,7 @@ impl Report {
             "machine": self.machine,
             "keys": options.keys, "value_bytes": options.value_bytes,
             "seconds_per_round": options.seconds, "rounds": options.rounds,
+            "both_keep": options.keep,
             "comparisons": self.comparisons, "times": self.times, "memory": self.memory,
             "forgetting": self.forgetting, "many_keys": self.many_keys, "watchers": self.watchers,
         });

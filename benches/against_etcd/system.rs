@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use kvraft::client::load::Target;
+use kvraft::retention::Retention;
 
 /// A store that also swaps.
 pub trait Swap {
@@ -29,8 +30,8 @@ pub trait System: Sized {
     /// Starts a new cluster under `place`; returns once it has acknowledged a write.
     async fn start(members: usize, place: &Path) -> Result<Self>;
 
-    /// The same, and by itself it keeps the last so many revisions and no more.
-    async fn start_forgetting(members: usize, place: &Path, revisions: u64) -> Result<Self>;
+    /// The same, and of the past it keeps so much and no more.
+    async fn start_keeping(members: usize, place: &Path, kept: Retention) -> Result<Self>;
 
     /// How long [`System::start`] took from the first spawned process to the acknowledgement.
     fn started_in(&self) -> Duration;

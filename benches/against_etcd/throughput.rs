@@ -1,6 +1,7 @@
 //! Operations per second, and how long one takes: interleaved rounds on clusters of one size.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
@@ -25,8 +26,8 @@ pub async fn run<O: System>(
     if options.ops.is_empty() || options.clients.is_empty() {
         return Ok(());
     }
-    let ours = O::start(members, place.path()).await?;
-    let etcd = Etcd::start(members, place.path()).await?;
+    let ours = start::<O>(options, members, place.path()).await?;
+    let etcd = start::<Etcd>(options, members, place.path()).await?;
     let mut workload = Workload {
         mix: Mix::Put,
         clients: 64,
@@ -64,6 +65,13 @@ pub async fn run<O: System>(
     }
     ours.stop().await?;
     etcd.stop().await
+}
+
+async fn start<S: System>(options: &Options, members: usize, place: &Path) -> Result<S> {
+    match options.keep {
+        Some(kept) => S::start_keeping(members, place, kept).await,
+        None => S::start(members, place).await,
+    }
 }
 
 /// Writes every key once.
