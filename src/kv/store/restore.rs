@@ -129,7 +129,8 @@ impl Store {
         Some(item).filter(|item| item.kv.mod_revision == revision)
     }
 
-    /// See [`Keys::past_after`](super::keys::Keys::past_after).
+    /// Every version of the past behind this one, or all, each with its key; and behind those of a
+    /// key, be there none, nothing.
     pub fn past_after(
         &self,
         at: Option<(Bytes, Revision)>,
