@@ -96,8 +96,8 @@ pub(super) const FORM_WITH_HISTORY: u16 = 2;
 /// Of a machine that knows its members.
 pub(super) const FORM_WITH_ROSTER: u16 = 3;
 
-/// Keys that are looked at for one part of the past: most may have none, and to make a part must not
-/// take long.
+/// Keys that are looked at for one part of the past: most may have none, and to make a part must
+/// not take long.
 pub(super) const KEYS_FOR_PAST: usize = 16 << 10;
 
 /// Before a part's body.
