@@ -35,7 +35,7 @@ pub struct GrpcBackend<D: Disk> {
     pub metrics: Rc<ClientMetrics>,
     pub identity: Rc<Identity>,
     pub hub: Rc<Hub>,
-    /// About writes that nobody knows the fate of.
+    /// About requests whose client hears that they timed out.
     pub complaint: Rc<Seldom>,
 }
 

@@ -3,8 +3,7 @@
 //! # Why not a handle
 //! On its way to a key, a walk compares a dozen others. Behind handles each lies somewhere else,
 //! and nearly each comparison waits for memory; here those of one node of the tree lie beside each
-//! other. And a node that must be copied, because a snapshot holds it too, is copied as it is,
-//! without a look at what its handles point to.
+//! other.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
