@@ -77,7 +77,7 @@ impl System for Etcd {
     }
 
     async fn connections(&self, clients: usize) -> Result<Vec<Connection>> {
-        grpc::connections(&self.addresses(), clients).await
+        grpc::connections(self.addresses(), self.leader().await?, clients).await
     }
 
     async fn pids(&self) -> Result<Vec<u32>> {

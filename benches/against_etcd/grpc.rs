@@ -49,8 +49,14 @@ pub struct Connection {
     authority: Authority,
 }
 
-/// Connections for so many clients, to each of `addresses` in turn.
-pub async fn connections(addresses: &[String], clients: usize) -> Result<Vec<Connection>> {
+/// Connections for so many clients, to each of `addresses` in turn. The leader's comes first: what
+/// a single client asks then takes the same way in both systems, whoever was elected.
+pub async fn connections(
+    mut addresses: Vec<String>,
+    leader: usize,
+    clients: usize,
+) -> Result<Vec<Connection>> {
+    addresses.rotate_left(leader);
     let mut connections = Vec::new();
     for address in addresses.iter().cycle().take(clients.min(TO_EACH * addresses.len())) {
         connections.push(Connection::open(address).await?);

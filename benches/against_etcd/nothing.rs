@@ -57,7 +57,7 @@ impl Nothing {
 
     pub async fn connections(&self, clients: usize) -> Result<Vec<Connection>> {
         let addresses: Vec<_> = self.servers.iter().map(|it| it.address.clone()).collect();
-        grpc::connections(&addresses, clients).await
+        grpc::connections(addresses, 0, clients).await
     }
 }
 

@@ -40,7 +40,10 @@ impl System for OverGrpc {
     }
 
     async fn connections(&self, clients: usize) -> Result<Vec<Connection>> {
-        grpc::connections(&self.addresses().await?, clients).await
+        let status = self.0.status().await?;
+        let leads = status.nodes.iter().position(|node| Some(node.node) == status.leader);
+        let leader = leads.context("a cluster that is ready has a leader")?;
+        grpc::connections(self.addresses().await?, leader, clients).await
     }
 
     async fn pids(&self) -> Result<Vec<u32>> {
