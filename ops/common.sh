@@ -54,27 +54,42 @@ need_build_tools() {
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
+# unpack PLACE PACKAGE...: Debian's packages, unpacked there and not installed: installing some
+# would start a service on its usual ports.
+unpack() {
+    local place=$1 package
+    shift
+    have apt-get || die "please install $* (this system has no apt-get)"
+    say "fetching $*"
+    mkdir -p "$place"
+    fetch() (cd "$place" && rm -f ./*.deb && apt-get -qq download "$@" >&2)
+    fetch "$@" 2>/dev/null || {
+        apt update
+        fetch "$@"
+    } || die "could not fetch Debian's packages: $*"
+    for package in "$place"/*.deb; do dpkg-deb -x "$package" "$place"; done
+}
+
 # need_etcd: a real one, and its etcdctl, named by ETCD and ETCDCTL: tests and benchmarks ask it what
-# they ask ours. If need be Debian's packages are unpacked beside our own build, and not installed:
-# installing would start a service on etcd's ports.
+# they ask ours.
 need_etcd() {
     local place=${CARGO_TARGET_DIR:-$root/target}/etcd
     PATH="$PATH:$place/usr/bin"
-    if ! have "${ETCD:-etcd}" || ! have "${ETCDCTL:-etcdctl}"; then
-        have apt-get || die "etcd and etcdctl are missing; install them, or name them: ETCD, ETCDCTL"
-        say "fetching etcd-server and etcd-client"
-        mkdir -p "$place"
-        fetch() (cd "$place" && rm -f ./*.deb && apt-get -qq download etcd-server etcd-client >&2)
-        fetch 2>/dev/null || {
-            apt update
-            fetch
-        } || die "could not fetch Debian's packages etcd-server and etcd-client"
-        local package
-        for package in "$place"/*.deb; do dpkg-deb -x "$package" "$place"; done
-    fi
+    have "${ETCD:-etcd}" && have "${ETCDCTL:-etcdctl}" || unpack "$place" etcd-server etcd-client
     ETCD=$(command -v "${ETCD:-etcd}")
     ETCDCTL=$(command -v "${ETCDCTL:-etcdctl}")
     export ETCD ETCDCTL PATH
+}
+
+# need_prometheus: a real one, and its promtool, named by PROMETHEUS and PROMTOOL: tests let it read
+# what we show.
+need_prometheus() {
+    local place=${CARGO_TARGET_DIR:-$root/target}/prometheus
+    PATH="$PATH:$place/usr/bin"
+    have "${PROMETHEUS:-prometheus}" && have "${PROMTOOL:-promtool}" || unpack "$place" prometheus
+    PROMETHEUS=$(command -v "${PROMETHEUS:-prometheus}")
+    PROMTOOL=$(command -v "${PROMTOOL:-promtool}")
+    export PROMETHEUS PROMTOOL PATH
 }
 
 # need_component BINARY NAME: a part of the Rust toolchain that a minimal install leaves out.

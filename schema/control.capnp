@@ -141,6 +141,9 @@ interface Supervisor {
                                   # none named: all
   faults     @11 () -> (faults :Text);
 
+  # A trial of this cluster has ended with this verdict: for its history and its metrics.
+  judged     @12 (verdict :Text) -> (refused :Text);
+
   enum Action {
     start   @0;                   # also: try a crash-looping node again
     stop    @1;                   # SIGTERM, then SIGKILL after a grace; stays down

@@ -45,6 +45,9 @@ use crate::museum::Bugs;
 use crate::types::{Instant, LogIndex, NodeId, Seq, Term, Ticket};
 
 pub mod raft;
+mod role;
+
+pub use role::Role;
 
 /// A consensus algorithm as a deterministic value. See the [module](self) for the contract.
 /// It can be copied, compared, hashed and written down, its generator included, so that a life can
@@ -467,34 +470,8 @@ pub struct PeerStatus {
     pub state: &'static str,
     /// When it last answered.
     pub last_heard: Option<Instant>,
-}
-
-/// What a node is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    Follower,
-    /// It asks whether it could win an election.
-    PreCandidate,
-    Candidate,
-    Leader,
-    Learner,
-}
-
-impl Role {
-    /// Whether it stands for election, or is about to.
-    pub fn is_candidate(self) -> bool {
-        matches!(self, Role::PreCandidate | Role::Candidate)
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Role::Follower => "follower",
-            Role::PreCandidate => "pre-candidate",
-            Role::Candidate => "candidate",
-            Role::Leader => "leader",
-            Role::Learner => "learner",
-        })
-    }
+    /// Entries were sent in so many messages that it has not answered yet; so many bytes of them.
+    pub in_flight: (usize, usize),
+    /// Since when, at least, it lacks an entry that the leader has; `None`: it has them all.
+    pub behind_since: Option<Instant>,
 }

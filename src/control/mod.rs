@@ -23,12 +23,14 @@
 mod client;
 mod convert;
 mod faults;
+mod judged;
 mod orders;
 mod types;
 
 pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
 pub use convert::ControlError;
 pub use faults::{Injected, Receipt};
+pub use judged::Judged;
 pub use orders::{
     MAX_CHANGES, MAX_CHUNK, SnapshotClient, SnapshotFacts, order_timeout, read_changes,
     write_outcome,

@@ -7,8 +7,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::client_metrics::{ClientMetrics, Kind};
 use super::desk::{Desk, Share, refused};
-use super::metrics::{ClientMetrics, Kind};
 use crate::replica::{Consistency, Refused, Request, Response};
 use crate::rpc::client::{self, Hello};
 use crate::schema::client_capnp::client as schema;

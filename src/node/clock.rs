@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::chaos;
@@ -74,4 +75,10 @@ impl Clock {
         }
         self.shown.set(shown);
     }
+}
+
+/// Time since some moment that does not change, for measuring.
+pub fn time_passed() -> Duration {
+    static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    ORIGIN.elapsed()
 }

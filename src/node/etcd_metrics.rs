@@ -91,9 +91,9 @@ impl EtcdMetrics {
         Ok(EtcdMetrics { figures, meter, led: std::cell::Cell::new(None) })
     }
 
-    /// The disk's syncs took so long.
-    pub fn synced(&self, syncs: &[Duration]) {
-        syncs.iter().for_each(|took| self.figures.fsync.observe(took.as_secs_f64()));
+    /// A sync of the disk took so long.
+    pub fn synced(&self, took: Duration) {
+        self.figures.fsync.observe(took.as_secs_f64());
     }
 
     /// Somebody leads, or nobody does.

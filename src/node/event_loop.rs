@@ -170,13 +170,13 @@ impl<D: Disk> EventLoop<D> {
             replica.handle(now, Event::Elapsed);
         }
         let outputs = replica.finish_turn(now)?;
-        let (commits, syncs) = (replica.take_commit_latencies(), replica.take_sync_times());
+        let samples = replica.take_samples();
         if let Some(machine) = replica.state() {
             self.hub.moved(machine.revision());
         }
         let leader = replica.leader();
         drop(replica);
-        self.metrics.turn(events as u64, &commits, &syncs, leader);
+        self.metrics.turn(events as u64, &samples, leader);
         self.hand_out(outputs);
         Ok(())
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
+use super::client_metrics::{ClientMetrics, Kind};
 use super::desk::{Desk, Share, refused};
-use super::metrics::{ClientMetrics, Kind};
 use super::operator_desk::OperatorDesk;
 use super::reads::Reads;
 use super::snapshot_file::SnapshotFile;

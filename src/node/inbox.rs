@@ -43,13 +43,14 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Puts in what a peer delivered.
-    pub fn deliver(&self, from: NodeId, messages: Vec<PeerMessage<Message>>) {
+    /// Puts in what a peer delivered; about how many bytes it is.
+    pub fn deliver(&self, from: NodeId, messages: Vec<PeerMessage<Message>>) -> usize {
         let bytes: usize = messages.iter().map(peer::size).sum();
         self.peer_bytes.set(self.peer_bytes.get() + bytes);
         let messages = messages.into_iter().map(|message| Event::Peer { from, message });
         self.events.borrow_mut().extend(messages);
         self.bell.notify_one();
+        bytes
     }
 
     /// Waits until there is room for what a peer delivers.

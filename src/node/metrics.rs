@@ -8,111 +8,21 @@
 //! first event on; those of a peer exist from when it is a member.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::etcd_metrics::EtcdMetrics;
+use super::link_metrics::LinkMetrics;
+use super::peer_server::Received;
 use super::peers::Peers;
 use crate::consensus::Role;
 use crate::consensus::raft::Message;
 use crate::grpc::Meter;
-use crate::kv::Answer;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
-use crate::replica::{PeerMessage, Refused, ReplicaStatus, Response};
+use crate::replica::{PeerMessage, ReplicaStatus, Samples};
 use crate::rpc::ServerCounters;
-use crate::types::NodeId;
-
-/// What a client asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Write,
-    Read,
-    StaleRead,
-    Lease,
-    /// It could not be read.
-    Invalid,
-}
-
-const KINDS: [&str; 5] = ["write", "read", "stale_read", "lease", "invalid"];
-
-const OUTCOMES: [&str; 10] = [
-    "ok",
-    "unknown",
-    "no_leader",
-    "busy",
-    "invalid",
-    "no_space",
-    "timed_out",
-    "stopping",
-    "disagreement",
-    "repairing",
-];
-
-/// Where `ok` stands among them.
-const OK: usize = 0;
-
-fn outcome(response: &Response) -> usize {
-    match response {
-        Response::Written(_) | Response::Answer(_) | Response::Member(_) => OK,
-        Response::Unknown(_) => 1,
-        Response::Refused { why, .. } => match why {
-            Refused::NoLeader { .. } => 2,
-            Refused::Busy { .. } => 3,
-            Refused::Invalid => 4,
-            Refused::NoSpace => 5,
-            Refused::TimedOut => 6,
-            Refused::Stopping => 7,
-            Refused::Disagreement => 8,
-            Refused::Repairing => 9,
-        },
-    }
-}
-
-/// Clients' requests.
-#[derive(Debug)]
-pub struct ClientMetrics {
-    requests: Vec<Vec<IntCounter>>,
-    durations: Vec<Histogram>,
-}
-
-impl ClientMetrics {
-    pub fn new(registry: &Registry) -> Result<ClientMetrics, MetricError> {
-        let requests = registry.counters(
-            "kvraft_client_requests_total",
-            "Requests of clients that were answered, by kind and outcome.",
-            &["kind", "outcome"],
-        )?;
-        let durations = registry.histograms(
-            "kvraft_client_request_duration_seconds",
-            "From a client's request to its answer.",
-            &["kind"],
-            &LATENCY_BUCKETS,
-        )?;
-        Ok(ClientMetrics {
-            requests: KINDS
-                .iter()
-                .map(|kind| OUTCOMES.map(|it| requests.with_label_values(&[kind, it])).into())
-                .collect(),
-            durations: KINDS.map(|kind| durations.with_label_values(&[kind])).into(),
-        })
-    }
-
-    /// A request was answered.
-    pub fn answered(&self, kind: Kind, response: &Response, took: Duration) {
-        self.ended(kind, outcome(response), took);
-    }
-
-    /// A query was answered, or not.
-    pub fn looked(&self, kind: Kind, looked: &Result<Option<Answer>, Response>, took: Duration) {
-        self.ended(kind, looked.as_ref().map_or_else(outcome, |_| OK), took);
-    }
-
-    fn ended(&self, kind: Kind, outcome: usize, took: Duration) {
-        self.requests[kind as usize][outcome].inc();
-        self.durations[kind as usize].observe(took.as_secs_f64());
-    }
-}
+use crate::storage::Times;
+use crate::types::{Instant, NodeId};
 
 /// Declares a struct of metrics, each registered under its name with its help.
 macro_rules! metrics {
@@ -121,10 +31,10 @@ macro_rules! metrics {
     }) => {
         $(#[$doc])*
         #[derive(Debug)]
-        struct $struct { $($field: $type,)* }
+        pub struct $struct { $($field: $type,)* }
 
         impl $struct {
-            fn new(registry: &Registry) -> Result<$struct, MetricError> {
+            pub fn new(registry: &Registry) -> Result<$struct, MetricError> {
                 Ok($struct { $($field: registry.$make($name, $help $(, $extra)*)?,)* })
             }
         }
@@ -156,8 +66,8 @@ metrics! {
             "1 while this leader hands its leadership over.");
         elections_started: IntCounter = counter("kvraft_elections_started_total",
             "Elections that this node started.");
-        elections_won: IntCounter = counter("kvraft_elections_won_total",
-            "Elections that this node won.");
+        elections: IntCounterVec = counters("kvraft_elections_total",
+            "Elections that this node started and that have ended, by outcome.", &["outcome"]);
         proposals: IntCounterVec = counters("kvraft_proposals_total",
             "Writes offered to consensus here, by outcome.", &["outcome"]);
         relayed: IntCounter = counter("kvraft_requests_relayed_total",
@@ -169,7 +79,22 @@ metrics! {
             "From a write's proposal to its being applied, on the leader.", &LATENCY_BUCKETS);
         fsync: Histogram = histogram("kvraft_log_fsync_duration_seconds",
             "Time the disk took to make a group of writes durable.", &LATENCY_BUCKETS);
+        append: Histogram = histogram("kvraft_log_append_duration_seconds",
+            "Time the system took to accept a group of writes, before its fsync.",
+            &LATENCY_BUCKETS);
+        appended: IntCounter = counter("kvraft_log_appended_bytes_total",
+            "Bytes of groups of writes made durable.");
+        groups: IntCounter = counter("kvraft_log_groups_total",
+            "Groups of writes made durable: each one fsync.");
+        persists: IntCounter = counter("kvraft_log_persists_total",
+            "Writes of consensus made durable; divided by groups, how much an fsync carries.");
+        corrupt: IntCounter = counter("kvraft_log_corrupt_records_total",
+            "Entries that could not be read at the start of this process, and had to be repaired.");
+        missing: IntGauge = gauge("kvraft_log_repair_missing_entries",
+            "Damaged entries that nobody has supplied yet; the node takes no part before.");
         log_bytes: IntGauge = gauge("kvraft_log_bytes", "Bytes that the log takes on the disk.");
+        apply: Histogram = histogram("kvraft_apply_duration_seconds",
+            "Time the state machine took to apply what was committed together.", &LATENCY_BUCKETS);
         segments: IntGauge = gauge("kvraft_log_segments", "Segments of the log.");
         disk_full: IntGauge = gauge("kvraft_disk_full",
             "1 while the disk is full and writes are refused.");
@@ -235,47 +160,8 @@ metrics! {
     }
 }
 
-metrics! {
-    /// Of the links to and from the other members, and of the sockets.
-    LinkFigures {
-        match_index: IntGaugeVec = gauges("kvraft_peer_match_index",
-            "On a leader: last entry durable on the peer; else 0.", &["peer"]);
-        lag: IntGaugeVec = gauges("kvraft_peer_lag_entries",
-            "On a leader: entries that the peer is behind; else 0.", &["peer"]);
-        connected: IntGaugeVec = gauges("kvraft_peer_connected",
-            "1 while messages to the peer are taken.", &["peer"]);
-        sent: IntCounterVec = counters("kvraft_peer_sent_messages_total",
-            "Messages sent to the peer.", &["peer"]);
-        sent_bytes: IntCounterVec = counters("kvraft_peer_sent_bytes_total",
-            "Bytes sent to the peer, about.", &["peer"]);
-        received: IntCounterVec = counters("kvraft_peer_received_messages_total",
-            "Messages received from the peer.", &["peer"]);
-        dropped: IntCounterVec = counters("kvraft_peer_dropped_messages_total",
-            "Messages to the peer dropped: the queue was full, or nobody listened.", &["peer"]);
-        failures: IntCounterVec = counters("kvraft_peer_connection_failures_total",
-            "Connections to the peer that failed or ended.", &["peer"]);
-        queued: IntGaugeVec = gauges("kvraft_peer_queued_bytes",
-            "Bytes waiting to be sent to the peer.", &["peer"]);
-        faulted: IntCounterVec = counters("kvraft_link_fault_messages_total",
-            "Messages to the peer that a fault met, by what it did.", &["peer", "effect"]);
-        faults: IntGaugeVec = gauges("kvraft_link_fault_active",
-            "1 while an injected fault is in force on the link to the peer.", &["peer"]);
-        refused_batches: IntCounter = counter("kvraft_peer_batches_refused_total",
-            "Batches refused: malformed, or not for this node.");
-        unroutable: IntCounter = counter("kvraft_peer_messages_unroutable_total",
-            "Messages to somebody who is no member or has no address.");
-        rejected: IntCounter = counter("kvraft_peer_messages_rejected_total",
-            "Messages that no correct member sends.");
-        open: IntGaugeVec = gauges("kvraft_connections",
-            "Open connections, by socket.", &["socket"]);
-        accepted: IntCounterVec = counters("kvraft_connections_accepted_total",
-            "Connections accepted, by socket.", &["socket"]);
-        refused: IntCounterVec = counters("kvraft_connections_refused_total",
-            "Connections closed because too many were open, by socket.", &["socket"]);
-        malformed: IntCounterVec = counters("kvraft_connections_malformed_total",
-            "Connections ended because of what they sent, by socket.", &["socket"]);
-    }
-}
+/// How elections end.
+const ELECTIONS: [&str; 2] = ["won", "lost"];
 
 const ROLES: [Role; 5] =
     [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader, Role::Learner];
@@ -291,18 +177,20 @@ pub struct NodeMetrics {
     node: NodeFigures,
     snapshot: SnapshotFigures,
     lease: LeaseFigures,
-    link: LinkFigures,
+    link: LinkMetrics,
     etcd: EtcdMetrics,
 }
 
 /// What is looked at when somebody asks.
 pub struct Seen<'a> {
+    /// The node's time.
+    pub now: Instant,
     pub status: &'a ReplicaStatus,
     pub ready: bool,
     /// Bytes, if there is one.
     pub quota: Option<u64>,
     pub peers: &'a Peers,
-    pub received: &'a std::collections::BTreeMap<NodeId, u64>,
+    pub received: &'a std::collections::BTreeMap<NodeId, Received>,
     pub refused_batches: u64,
     pub sockets: &'a [(&'static str, Rc<ServerCounters>)],
 }
@@ -319,28 +207,42 @@ impl NodeMetrics {
             node: NodeFigures::new(registry)?,
             snapshot: SnapshotFigures::new(registry)?,
             lease: LeaseFigures::new(registry)?,
-            link: LinkFigures::new(registry)?,
+            link: LinkMetrics::new(registry)?,
         };
         for outcome in ["accepted", "refused"] {
             metrics.node.proposals.with_label_values(&[outcome]);
+        }
+        for outcome in ELECTIONS {
+            metrics.node.elections.with_label_values(&[outcome]);
         }
         Ok(metrics)
     }
 
     /// A turn of the event loop ended.
-    pub fn turn(
-        &self,
-        events: u64,
-        commits: &[Duration],
-        syncs: &[Duration],
-        leader: Option<NodeId>,
-    ) {
-        self.etcd.synced(syncs);
+    pub fn turn(&self, events: u64, samples: &Samples, leader: Option<NodeId>) {
+        let node = &self.node;
+        node.turns.inc();
+        node.events.inc_by(events);
         self.etcd.led_by(leader);
-        self.node.turns.inc();
-        self.node.events.inc_by(events);
-        commits.iter().for_each(|took| self.node.commit.observe(took.as_secs_f64()));
-        syncs.iter().for_each(|took| self.node.fsync.observe(took.as_secs_f64()));
+        samples.commits.iter().for_each(|took| node.commit.observe(took.as_secs_f64()));
+        samples.applies.iter().for_each(|took| node.apply.observe(took.as_secs_f64()));
+        for Times { write, sync } in &samples.writes {
+            write.iter().for_each(|took| node.append.observe(took.as_secs_f64()));
+            if let Some(took) = sync {
+                node.fsync.observe(took.as_secs_f64());
+                self.etcd.synced(*took);
+            }
+        }
+    }
+
+    /// Measures by peer how long messages take.
+    pub fn delivery(&self) -> &HistogramVec {
+        self.link.delivery()
+    }
+
+    /// The log was opened, and so many of its entries could not be read.
+    pub fn found_corrupt(&self, entries: usize) {
+        self.node.corrupt.inc_by(entries as u64);
     }
 
     /// A message goes to a peer.
@@ -364,21 +266,8 @@ impl NodeMetrics {
         self.refresh_node(seen);
         self.refresh_snapshots(seen.status);
         self.refresh_leases(seen.status);
-        self.refresh_peers(seen);
+        self.link.refresh(seen);
         self.etcd.refresh(seen.status, seen.quota, seen.peers);
-        catch_up(&self.link.refused_batches, seen.refused_batches);
-        catch_up(&self.link.unroutable, seen.peers.unroutable());
-        for (socket, counters) in seen.sockets {
-            self.link.open.with_label_values(&[socket]).set(counters.open.get() as i64);
-            let totals = [
-                (&self.link.accepted, &counters.accepted),
-                (&self.link.refused, &counters.refused),
-                (&self.link.malformed, &counters.malformed),
-            ];
-            for (metric, total) in totals {
-                catch_up(&metric.with_label_values(&[socket]), total.get());
-            }
-        }
     }
 
     fn refresh_node(&self, Seen { status, ready, .. }: &Seen<'_>) {
@@ -417,11 +306,18 @@ impl NodeMetrics {
         catch_up(&proposals("accepted"), counted.proposals_accepted);
         catch_up(&proposals("refused"), counted.proposals_refused);
         catch_up(&node.elections_started, core.elections_started);
-        catch_up(&node.elections_won, core.elections_won);
+        let running = u64::from(core.role == Role::Candidate);
+        let lost = core.elections_started.saturating_sub(core.elections_won + running);
+        for (outcome, total) in ELECTIONS.iter().zip([core.elections_won, lost]) {
+            catch_up(&node.elections.with_label_values(&[outcome]), total);
+        }
+        catch_up(&node.appended, log.group_bytes);
+        catch_up(&node.groups, log.groups);
+        catch_up(&node.persists, log.persists);
+        node.missing.set(status.repair.as_ref().map_or(0, |repair| repair.missing as i64));
         catch_up(&node.relayed, counted.relayed);
         catch_up(&node.applied, counted.entries_applied);
         catch_up(&node.dropped_for_space, counted.dropped_for_space);
-        catch_up(&self.link.rejected, counted.peers_rejected);
     }
 
     fn refresh_snapshots(&self, status: &ReplicaStatus) {
@@ -443,38 +339,5 @@ impl NodeMetrics {
         catch_up(&figures.revoked, counted.leases_revoked);
         catch_up(&figures.renewed, counted.leases_renewed);
         catch_up(&figures.expired, counted.leases_expired);
-    }
-
-    fn refresh_peers(&self, seen: &Seen<'_>) {
-        let core = &seen.status.consensus;
-        for (id, link) in seen.peers.links() {
-            let label: &[&str] = &[&id.to_string()];
-            let progress = core.peers.get(&id);
-            let matched = progress.map_or(0, |progress| progress.match_index.0);
-            let lag = progress.map_or(0, |_| core.last_index.0.saturating_sub(matched));
-            let figures = &self.link;
-            figures.match_index.with_label_values(label).set(matched as i64);
-            figures.lag.with_label_values(label).set(lag as i64);
-            figures.connected.with_label_values(label).set(link.connected.get().into());
-            figures.queued.with_label_values(label).set(link.queued_bytes() as i64);
-            let received = seen.received.get(&id).copied().unwrap_or(0);
-            let totals = [
-                (&figures.sent, link.sent_messages.get()),
-                (&figures.sent_bytes, link.sent_bytes.get()),
-                (&figures.received, received),
-                (&figures.dropped, link.dropped()),
-                (&figures.failures, link.failures.get()),
-            ];
-            for (metric, total) in totals {
-                catch_up(&metric.with_label_values(label), total);
-            }
-        }
-        for (id, policy, counters) in seen.peers.faults() {
-            let peer = id.to_string();
-            self.link.faults.with_label_values(&[&peer]).set((!policy.is_empty()).into());
-            for (effect, total) in counters.by_effect() {
-                catch_up(&self.link.faulted.with_label_values(&[peer.as_str(), effect]), total);
-            }
-        }
     }
 }

@@ -31,6 +31,7 @@
 //!   go on could break a promise; the others carry on without it.
 //! - *A log that cannot be used*: exit code 78, and a supervisor does not try again.
 
+pub mod client_metrics;
 pub mod client_server;
 pub mod clock;
 pub mod control_server;
@@ -42,6 +43,7 @@ pub mod faults;
 pub mod grpc_backend;
 pub mod inbox;
 mod init;
+pub mod link_metrics;
 mod lock;
 mod log_file;
 pub mod metrics;

@@ -16,6 +16,7 @@
 //! Overtaking is harmless: a heartbeat asks only about what its receiver surely has.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::consensus::raft::Message;
 use crate::replica::PeerMessage;
@@ -47,23 +48,34 @@ pub struct Take {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     limits: OutgoingLimits,
-    urgent: VecDeque<(usize, PeerMessage<Message>)>,
-    bulk: VecDeque<(usize, PeerMessage<Message>)>,
+    urgent: VecDeque<Measured>,
+    bulk: VecDeque<Measured>,
     bytes: usize,
     dropped: u64,
 }
 
-/// A message, and about how many bytes it takes: measured once, on its way out.
+/// A message, about how many bytes it takes, measured once, and when it was ready to go. (How long
+/// it takes from there counts what a fault holds back, too.)
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub size: usize,
+    pub since: Instant,
     pub message: PeerMessage<Message>,
 }
 
 impl From<PeerMessage<Message>> for Measured {
     fn from(message: PeerMessage<Message>) -> Measured {
-        Measured { size: peer::size(&message), message }
+        Measured { size: peer::size(&message), since: Instant::now(), message }
     }
+}
+
+/// What is sent at once.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub bytes: usize,
+    /// When the first of it was ready; `None`: it is empty.
+    pub since: Option<Instant>,
+    pub messages: Vec<PeerMessage<Message>>,
 }
 
 /// A reply to a relayed request that is no larger does not wait behind entries: a client waits for
@@ -71,7 +83,7 @@ impl From<PeerMessage<Message>> for Measured {
 const SMALL_REPLY: usize = 1024;
 
 /// Whether a message is small, and others wait for it.
-pub fn is_urgent(Measured { size, message }: &Measured) -> bool {
+pub fn is_urgent(Measured { size, message, .. }: &Measured) -> bool {
     match message {
         PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => entries.is_empty(),
         PeerMessage::Consensus(Message::InstallSnapshot { .. }) => false,
@@ -95,46 +107,44 @@ impl Outgoing {
 
     /// Puts in a message, and makes room for it if need be.
     pub fn push(&mut self, measured: Measured) {
-        let urgent = is_urgent(&measured);
-        let Measured { size, message } = measured;
-        self.bytes += size;
-        if urgent {
-            self.urgent.push_back((size, message));
-        } else {
-            self.bulk.push_back((size, message));
+        self.bytes += measured.size;
+        match is_urgent(&measured) {
+            true => self.urgent.push_back(measured),
+            false => self.bulk.push_back(measured),
         }
         while self.len() > 1
             && (self.len() > self.limits.messages || self.bytes > self.limits.bytes)
         {
             let oldest = self.bulk.pop_front().or_else(|| self.urgent.pop_front());
-            self.gone(oldest.map_or(0, |(size, _)| size));
+            self.gone(oldest.map_or(0, |message| message.size));
         }
     }
 
     /// Takes what is to be sent next, oldest first, the urgent before the rest.
-    pub fn take(&mut self, limit: Take) -> (usize, Vec<PeerMessage<Message>>) {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+    pub fn take(&mut self, limit: Take) -> Taken {
+        let mut taken = Taken::default();
         let queues = [&mut self.urgent, &mut self.bulk];
         for queue in queues.into_iter().take(if limit.urgent_only { 1 } else { 2 }) {
-            while let Some((size, _)) = queue.front() {
-                let full = batch.len() >= limit.messages || bytes + size > limit.bytes;
-                if full && !batch.is_empty() {
+            while let Some(Measured { size, .. }) = queue.front() {
+                let messages = taken.messages.len();
+                let full = messages >= limit.messages || taken.bytes + size > limit.bytes;
+                if full && messages > 0 {
                     break;
                 }
-                let Some((size, message)) = queue.pop_front() else { break };
-                bytes += size;
-                batch.push(message);
+                let Some(Measured { size, since, message }) = queue.pop_front() else { break };
+                taken.bytes += size;
+                taken.since = Some(taken.since.map_or(since, |first| first.min(since)));
+                taken.messages.push(message);
             }
         }
-        self.bytes -= bytes;
-        (bytes, batch)
+        self.bytes -= taken.bytes;
+        taken
     }
 
     /// Nobody is there to send to: entries that wait will be stale by the time somebody is.
     pub fn drop_bulk(&mut self) {
-        while let Some((size, _)) = self.bulk.pop_front() {
-            self.gone(size);
+        while let Some(message) = self.bulk.pop_front() {
+            self.gone(message.size);
         }
     }
 
@@ -198,8 +208,8 @@ mod tests {
         queue.push(entries(2, 10).into());
         queue.push(vote(2).into());
         let urgent = queue.take(Take { urgent_only: true, messages: 1, ..ALL });
-        assert_eq!(urgent.1, [vote(1)]);
-        assert_eq!(queue.take(ALL).1, [vote(2), entries(1, 10), entries(2, 10)]);
+        assert_eq!(urgent.messages, [vote(1)]);
+        assert_eq!(queue.take(ALL).messages, [vote(2), entries(1, 10), entries(2, 10)]);
         assert!(queue.is_empty());
         assert_eq!(queue.bytes(), 0);
     }
@@ -213,7 +223,7 @@ mod tests {
             queue.push(entries(index, 1000).into());
             assert!(queue.bytes() <= 10_000);
         }
-        let (_, left) = queue.take(ALL);
+        let left = queue.take(ALL).messages;
         assert_eq!(left.first(), Some(&vote(1)));
         assert_eq!(left.last(), Some(&entries(1000, 1000)));
         assert_eq!(queue.dropped() as usize, 1001 - left.len());
@@ -224,7 +234,7 @@ mod tests {
         let limits = OutgoingLimits { messages: 3, bytes: 1 << 20 };
         let mut queue = Outgoing::with_limits(limits);
         (1..=5).for_each(|term| queue.push(vote(term).into()));
-        assert_eq!(queue.take(ALL).1, [vote(3), vote(4), vote(5)]);
+        assert_eq!(queue.take(ALL).messages, [vote(3), vote(4), vote(5)]);
     }
 
     #[test]
@@ -232,8 +242,8 @@ mod tests {
         let mut queue = Outgoing::default();
         queue.push(entries(1, 5000).into());
         queue.push(entries(2, 5000).into());
-        let (bytes, batch) = queue.take(Take { bytes: 100, ..ALL });
-        assert_eq!(batch, [entries(1, 5000)]);
-        assert!(bytes > 5000);
+        let taken = queue.take(Take { bytes: 100, ..ALL });
+        assert_eq!(taken.messages, [entries(1, 5000)]);
+        assert!(taken.bytes > 5000);
     }
 }

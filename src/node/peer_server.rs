@@ -23,6 +23,14 @@ const MAX_REMEMBERED: usize = 64;
 /// Who sent a batch that cannot be read.
 const UNNAMED: NodeId = NodeId(0);
 
+/// What came from a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    pub messages: u64,
+    /// About.
+    pub bytes: u64,
+}
+
 /// One for the node; connections share it.
 #[derive(Debug)]
 pub struct PeerServer {
@@ -32,7 +40,7 @@ pub struct PeerServer {
     peers: Rc<RefCell<Peers>>,
     refused: Cell<u64>,
     logged: RefCell<BTreeSet<NodeId>>,
-    received: RefCell<BTreeMap<NodeId, u64>>,
+    received: RefCell<BTreeMap<NodeId, Received>>,
 }
 
 impl PeerServer {
@@ -64,8 +72,8 @@ impl PeerServer {
         self.refused.get()
     }
 
-    /// Messages received from each peer.
-    pub fn received(&self) -> BTreeMap<NodeId, u64> {
+    /// What came from each peer.
+    pub fn received(&self) -> BTreeMap<NodeId, Received> {
         self.received.borrow().clone()
     }
 
@@ -86,11 +94,11 @@ impl PeerServer {
         Ok(())
     }
 
-    /// How many messages came from `peer`; none for yet another stranger.
-    fn count_of(&self, peer: NodeId) -> Option<u64> {
+    /// What came from `peer`; none for yet another stranger.
+    fn count_of(&self, peer: NodeId) -> Option<Received> {
         let received = self.received.borrow();
         let known = received.get(&peer).copied();
-        known.or((received.len() < MAX_REMEMBERED).then_some(0))
+        known.or((received.len() < MAX_REMEMBERED).then(Received::default))
     }
 
     fn refuse(&self, from: NodeId, why: String) -> capnp::Error {
@@ -115,10 +123,12 @@ impl schema::Server for PeerServer {
         self.check(&batch).map_err(|why| self.refuse(batch.from, why))?;
         self.peers.borrow().heard_of(batch.from);
         self.inbox.room().await;
-        if let Some(count) = self.count_of(batch.from) {
-            self.received.borrow_mut().insert(batch.from, count + batch.messages.len() as u64);
+        let (from, messages) = (batch.from, batch.messages.len() as u64);
+        let bytes = self.inbox.deliver(from, batch.messages) as u64;
+        if let Some(Received { messages: before, bytes: of }) = self.count_of(from) {
+            let received = Received { messages: before + messages, bytes: of + bytes };
+            self.received.borrow_mut().insert(from, received);
         }
-        self.inbox.deliver(batch.from, batch.messages);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use prometheus::HistogramVec;
 use tokio::task::AbortHandle;
 
 use super::outgoing::{Measured, is_urgent};
@@ -53,19 +54,21 @@ pub struct Peers {
     policies: BTreeMap<NodeId, Policy>,
     /// Messages to somebody who is no member, or has no address.
     unroutable: u64,
+    delivery: HistogramVec,
 }
 
 impl Peers {
     /// Nobody yet. `random` is what the links' faults are drawn from, `strangers` where those are
-    /// whom the configuration does not know.
+    /// whom the configuration does not know, `delivery` measures by peer how long messages take.
     pub fn new(
         cluster: ClusterId,
         own: NodeId,
         random: Random,
         strangers: BTreeMap<NodeId, Address>,
+        delivery: HistogramVec,
     ) -> Peers {
         let (peers, policies) = (BTreeMap::new(), BTreeMap::new());
-        Peers { cluster, own, random, peers, strangers, policies, unroutable: 0 }
+        Peers { cluster, own, random, peers, strangers, policies, unroutable: 0, delivery }
     }
 
     /// The members are now these. Wants a `LocalSet`.
@@ -89,7 +92,8 @@ impl Peers {
     }
 
     fn start(&mut self, to: NodeId, address: Address) -> Peer {
-        let link = Rc::new(PeerLink::default());
+        let delivery = self.delivery.with_label_values(&[to.to_string()]);
+        let link = Rc::new(PeerLink::measured_by(delivery));
         let sender = Sender {
             link: link.clone(),
             cluster: self.cluster,

@@ -9,15 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{AbortHandle, LocalSet};
 use tracing_subscriber::EnvFilter;
 
+use super::client_metrics::ClientMetrics;
 use super::client_server::ClientServer;
-use super::clock::Clock;
+use super::clock::{Clock, time_passed};
 use super::control_server::ControlServer;
 use super::desk::{Desk, DeskLimits};
 use super::event_loop::{DiskBell, EventLoop, complaints};
 use super::faults::{Faults, read_table, unix_millis};
 use super::grpc_backend::{Changes, GrpcBackend};
 use super::inbox::Inbox;
-use super::metrics::{ClientMetrics, NodeMetrics, Seen};
+use super::metrics::{NodeMetrics, Seen};
 use super::operator_desk::OperatorDesk;
 use super::order_metrics::OrderMetrics;
 use super::peer_server::PeerServer;
@@ -187,14 +188,16 @@ fn open(
     }
     let (registry, meter) = (Registry::new("kvnode")?, Rc::new(Meter::new()));
     let random = Random::from_seed(rand::random());
-    let peers = Peers::new(config.cluster, config.node, random, config.join_addresses());
+    let metrics = NodeMetrics::new(&registry, config.node, meter.clone())?;
+    metrics.found_corrupt(report.damaged.len());
+    let (strangers, delivery) = (config.join_addresses(), metrics.delivery().clone());
+    let peers = Peers::new(config.cluster, config.node, random, strangers, delivery);
     let peers = Rc::new(RefCell::new(peers));
     let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());
     let replica = Rc::new(RefCell::new(replica));
     let window = Rc::new(Window { replica, clock, config: config.clone(), faults: faults.clone() });
     let changes = Rc::new(Changes { window: window.clone() });
-    let metrics = NodeMetrics::new(&registry, config.node, meter.clone())?;
     Ok(Node {
         window,
         hub: Rc::new(Hub::new(changes, HubOptions::default())),
@@ -235,6 +238,7 @@ fn options(config: &NodeConfig) -> Options {
         retention: config.history,
         quota: config.quota,
         announcement: Some(announcement(config)),
+        stopwatch: Some(time_passed),
         ..Options::new(config.cluster, consensus)
     }
 }
@@ -416,6 +420,7 @@ impl<D: Disk> Observed for Observer<D> {
     fn refresh(&self) {
         let status = self.window.status();
         self.metrics.refresh(&Seen {
+            now: self.window.clock.now(),
             ready: readiness(&status).is_ok(),
             status: &status,
             quota: match self.window.config.quota {

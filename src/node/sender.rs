@@ -21,16 +21,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use prometheus::Histogram;
 use tokio::sync::Notify;
 
-use super::outgoing::{Measured, Outgoing, Take};
+use super::outgoing::{Measured, Outgoing, Take, Taken};
 use crate::config::Address;
-use crate::consensus::raft::Message;
-use crate::replica::PeerMessage;
 use crate::rpc::{Connection, Limits, Seldom, connect, peer};
 use crate::schema::peer_capnp::peer as schema;
 use crate::types::{ClusterId, NodeId};
@@ -70,12 +69,19 @@ pub struct PeerLink {
     pub sent_messages: Cell<u64>,
     pub sent_bytes: Cell<u64>,
     pub failures: Cell<u64>,
+    /// Seconds from a message's being ready to the peer's having taken it in.
+    delivery: Option<Histogram>,
 }
 
 impl PeerLink {
     /// A link whose queue has bounds of its own.
     pub fn with_queue(queue: Outgoing) -> PeerLink {
         PeerLink { queue: RefCell::new(queue), ..PeerLink::default() }
+    }
+
+    /// A link whose deliveries are measured by `delivery`.
+    pub fn measured_by(delivery: Histogram) -> PeerLink {
+        PeerLink { delivery: Some(delivery), ..PeerLink::default() }
     }
 
     /// Puts a message into the queue.
@@ -157,16 +163,19 @@ impl<'s> Conversation<'s> {
     /// Speaks until the conversation ends; the reason in words.
     async fn run(mut self, connection: &mut Connection) -> String {
         let link = &self.sender.link;
-        let mut under_way = FuturesUnordered::from_iter([self.deliver(0, Vec::new())]);
+        let mut under_way = FuturesUnordered::from_iter([self.deliver(Taken::default())]);
         loop {
-            while let Some((bytes, batch)) = self.next_batch(under_way.len()) {
-                self.bytes_under_way += bytes;
-                under_way.push(self.deliver(bytes, batch));
+            while let Some(batch) = self.next_batch(under_way.len()) {
+                self.bytes_under_way += batch.bytes;
+                under_way.push(self.deliver(batch));
             }
             tokio::select! {
                 Some(returned) = under_way.next() => match returned {
-                    Ok(bytes) => {
+                    Ok((bytes, since)) => {
                         self.bytes_under_way -= bytes;
+                        if let (Some(since), Some(delivery)) = (since, &link.delivery) {
+                            delivery.observe(since.elapsed().as_secs_f64());
+                        }
                         self.window = WINDOW;
                         if !link.connected.replace(true) {
                             tracing::info!(peer = %self.sender.to, "connected");
@@ -181,32 +190,31 @@ impl<'s> Conversation<'s> {
     }
 
     /// What to send now, if there is anything and it may be under way.
-    fn next_batch(&self, under_way: usize) -> Option<(usize, Vec<PeerMessage<Message>>)> {
+    fn next_batch(&self, under_way: usize) -> Option<Taken> {
         if under_way > self.window {
             return None;
         }
         let urgent_only = under_way == self.window || self.bytes_under_way >= WINDOW_BYTES;
         let limit = Take { messages: peer::MAX_MESSAGES, bytes: MAX_BATCH_BYTES, urgent_only };
-        let (bytes, batch) = self.sender.link.queue.borrow_mut().take(limit);
-        (!batch.is_empty()).then_some((bytes, batch))
+        let batch = self.sender.link.queue.borrow_mut().take(limit);
+        (!batch.messages.is_empty()).then_some(batch)
     }
 
     /// Sends a batch now; the future is its return.
     fn deliver(
         &self,
-        bytes: usize,
-        batch: Vec<PeerMessage<Message>>,
-    ) -> impl Future<Output = Result<usize, String>> + use<> {
+        Taken { bytes, since, messages }: Taken,
+    ) -> impl Future<Output = Result<(usize, Option<Instant>), String>> + use<> {
         let Sender { link, cluster, from, to, .. } = self.sender;
         let mut request = deliver_request(&self.client, bytes);
         let route = (*cluster, *from, *to);
-        peer::write_batch(route, batch.iter(), request.get().init_batch());
-        link.sent_messages.set(link.sent_messages.get() + batch.len() as u64);
+        peer::write_batch(route, messages.iter(), request.get().init_batch());
+        link.sent_messages.set(link.sent_messages.get() + messages.len() as u64);
         link.sent_bytes.set(link.sent_bytes.get() + bytes as u64);
         let returned = tokio::time::timeout(DELIVER_DEADLINE, request.send().promise);
         async move {
             match returned.await {
-                Ok(Ok(_)) => Ok(bytes),
+                Ok(Ok(_)) => Ok((bytes, since)),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("a message was not taken within {DELIVER_DEADLINE:?}")),
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::link_metrics::LinkMetrics;
 use super::outgoing::{Measured, Outgoing, OutgoingLimits};
 use super::peers::Peers;
 use super::sender::{PeerLink, Sender};
@@ -13,6 +14,7 @@ use crate::config::Address;
 use crate::consensus::raft::Message;
 use crate::consensus::{Configuration, Entry, Payload};
 use crate::link::Policy;
+use crate::observe::Registry;
 use crate::replica::PeerMessage;
 use crate::rpc::{Listener, Stream, listen, peer};
 use crate::schema::peer_capnp;
@@ -164,11 +166,17 @@ fn a_connection_begins_with_saying_who_is_there() {
     });
 }
 
+fn peers(strangers: BTreeMap<NodeId, Address>) -> Peers {
+    let registry = Registry::new("kvtest").unwrap();
+    let delivery = LinkMetrics::new(&registry).unwrap().delivery().clone();
+    Peers::new(CLUSTER, US, Random::from_seed(1), strangers, delivery)
+}
+
 #[test]
 fn nothing_passes_a_link_that_is_cut() {
     local(async {
         let fixture = fixture();
-        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), BTreeMap::new());
+        let mut peers = peers(BTreeMap::new());
         peers.reconcile(&Configuration {
             voters: [US, THEM].into(),
             addresses: [(THEM, fixture.address.to_string())].into(),
@@ -198,7 +206,7 @@ fn nothing_passes_a_link_that_is_cut() {
 fn whoever_is_no_member_any_more_is_not_spoken_to() {
     local(async {
         let fixture = fixture();
-        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), BTreeMap::new());
+        let mut peers = peers(BTreeMap::new());
         let both = Configuration {
             voters: [US, THEM].into(),
             addresses: [(THEM, fixture.address.to_string())].into(),
@@ -220,7 +228,7 @@ fn a_stranger_whose_place_is_written_down_is_answered_until_the_log_knows_better
     local(async {
         let (before, after) = (fixture(), fixture());
         let strangers = BTreeMap::from([(THEM, before.address.clone())]);
-        let mut peers = Peers::new(CLUSTER, US, Random::from_seed(1), strangers);
+        let mut peers = peers(strangers);
         // As of a node that joins: its log is empty.
         peers.reconcile(&Configuration::default());
         assert_eq!(peers.links().count(), 0, "nobody is called before there is something to say");

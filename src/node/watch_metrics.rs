@@ -66,7 +66,7 @@ mod tests {
         let metrics = WatchMetrics::new(&registry).unwrap();
         metrics.refresh(&HubFigures { watches: 3, feeds: 2, behind: 1, events: 4 });
         metrics.refresh(&HubFigures { watches: 5, feeds: 2, behind: 0, events: 7 });
-        let text = String::from_utf8(registry.render().unwrap()).unwrap();
+        let text = registry.render().unwrap();
         for line in [
             "kvraft_watch_watches 5",
             "kvraft_watch_streams 2",

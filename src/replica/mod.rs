@@ -40,6 +40,7 @@ mod recorder;
 pub mod repair;
 mod request;
 mod running;
+mod samples;
 mod serve;
 pub mod snapshots;
 mod status;
@@ -47,13 +48,12 @@ mod step;
 pub mod supply;
 pub mod upgrade;
 
-use std::time::Duration;
-
 pub use members::{MemberOrder, MemberRefusal, MemberResult};
 pub use message::*;
 pub use observe::Observation;
 pub use recorder::Recorder;
 pub use request::*;
+pub use samples::{Samples, Stopwatch};
 pub use status::*;
 
 use crate::consensus::{Config, Consensus};
@@ -90,6 +90,8 @@ pub struct Options {
     pub announcement: Option<Announcement>,
     /// What the program brings to the state machine.
     pub machine: MachineOptions,
+    /// What work is measured with. Nothing depends on what it says; a simulation has none.
+    pub stopwatch: Option<Stopwatch>,
 }
 
 impl Options {
@@ -107,6 +109,7 @@ impl Options {
             quota: Quota::default(),
             announcement: None,
             machine: MachineOptions::default(),
+            stopwatch: None,
         }
     }
 
@@ -301,15 +304,9 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         self.running().is_some_and(Running::is_handing_over)
     }
 
-    /// How long writes proposed here took until they were applied, since this was last asked; the
-    /// first few thousand of them.
-    pub fn take_commit_latencies(&mut self) -> Vec<Duration> {
-        self.running_mut().map(Running::take_commit_latencies).unwrap_or_default()
-    }
-
-    /// How long the disk's syncs took, since this was last asked; the last few hundred of them.
-    pub fn take_sync_times(&mut self) -> Vec<Duration> {
-        self.running_mut().map(Running::take_sync_times).unwrap_or_default()
+    /// What was measured since this was last asked.
+    pub fn take_samples(&mut self) -> Samples {
+        self.running_mut().map(Running::take_samples).unwrap_or_default()
     }
 
     /// From now on, changes are noted.

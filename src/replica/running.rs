@@ -1,7 +1,6 @@
 //! A replica that takes part: core, log and state machine composed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::announcing::Announcing;
@@ -18,6 +17,7 @@ use super::supply::{Lending, Reader};
 use super::upgrade::Upgrade;
 use super::{
     Event, Fatal, Observation, Options, Output, PeerMessage, Recorder, ReplicaStatus, Response,
+    Samples, Stopwatch,
 };
 use crate::consensus::{Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes};
 use crate::kv::{Machine, MachineOptions};
@@ -64,7 +64,8 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) membership: Membership,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
-    pub(super) commit_latencies: Vec<Duration>,
+    pub(super) samples: Samples,
+    pub(super) stopwatch: Option<Stopwatch>,
     pub(super) failure: Option<Fatal>,
     /// Of a replica that a checker observes; see [`Observation`].
     pub(super) observations: Option<Vec<Observation<C>>>,
@@ -75,7 +76,7 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) recorder: Option<Box<dyn Recorder<C>>>,
 }
 
-/// Samples of commit latency kept until somebody takes them.
+/// Samples of a kind kept until somebody takes them.
 pub(super) const MAX_SAMPLES: usize = 4096;
 
 impl<C: Consensus, D: Disk> Running<C, D> {
@@ -128,7 +129,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             membership: Membership::starting_at(now),
             bugs,
             counters: Counters::default(),
-            commit_latencies: Vec::new(),
+            samples: Samples::default(),
+            stopwatch: options.stopwatch,
             failure: None,
             observations: None,
             reads: VecDeque::new(),
@@ -234,15 +236,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         self.log.room()
     }
 
-    /// How long writes proposed here took until they were applied, since this was last asked; the
-    /// first few thousand of them.
-    pub fn take_commit_latencies(&mut self) -> Vec<Duration> {
-        std::mem::take(&mut self.commit_latencies)
-    }
-
-    /// How long the disk's syncs took, since this was last asked; the last few hundred of them.
-    pub fn take_sync_times(&mut self) -> Vec<Duration> {
-        self.log.take_sync_times()
+    pub fn take_samples(&mut self) -> Samples {
+        Samples { writes: self.log.take_times(), ..std::mem::take(&mut self.samples) }
     }
 
     pub fn end_record(&mut self, now: Instant) {

@@ -375,9 +375,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             match &outcome {
                 Some(outcome) if proposed_in == term => {
                     if let Some(pending) = self.pending.get(ticket)
-                        && self.commit_latencies.len() < MAX_SAMPLES
+                        && self.samples.commits.len() < MAX_SAMPLES
                     {
-                        self.commit_latencies.push(now.since(pending.arrived));
+                        self.samples.commits.push(now.since(pending.arrived));
                     }
                     self.finish(
                         ticket,

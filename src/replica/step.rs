@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::running::MAX_SAMPLES;
 use super::supply::Reader;
 use super::{Fatal, Observation, Output, PeerMessage, Running, pending};
 use crate::consensus::{Consensus, Effect, Entry, Input, Payload, Persist};
@@ -177,6 +178,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             return None;
         }
         let last = entries.last()?.index;
+        let begun = self.stopwatch.map(|time| time());
         for entry in entries {
             self.apply_one(now, entry);
             if let Some(to) = self.machine.outgrown() {
@@ -184,6 +186,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 self.failure.get_or_insert(Fatal::Outgrown { to, supports });
                 return None;
             }
+        }
+        if let (Some(time), Some(begun)) = (self.stopwatch, begun)
+            && self.samples.applies.len() < MAX_SAMPLES
+        {
+            self.samples.applies.push(time().saturating_sub(begun));
         }
         self.answer_reads_up_to(now, last);
         Some(last)

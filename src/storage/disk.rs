@@ -85,8 +85,16 @@ pub struct OperationId(pub u64);
 pub struct Completion {
     pub id: OperationId,
     pub result: Result<Outcome, DiskError>,
-    /// How long the sync took, if one was made and the disk has a clock.
-    pub sync_time: Option<Duration>,
+    pub times: Times,
+}
+
+/// How long the parts of a write took that is synced, if the disk has a clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Until the system had the bytes.
+    pub write: Option<Duration>,
+    /// From then on, until they were durable.
+    pub sync: Option<Duration>,
 }
 
 /// A disk; see the [module](self) for its rules.

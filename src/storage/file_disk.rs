@@ -40,7 +40,7 @@ use crate::config::Durability;
 use crate::types::Random;
 
 use super::disk::{
-    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome, Times,
 };
 
 /// Operations that may wait; beyond it, submitting blocks. The log keeps three under way.
@@ -169,7 +169,7 @@ impl Disk for FileDisk {
             Err(TryRecvError::Disconnected) => {
                 let id = self.under_way.pop_front()?;
                 let result = Err(self.thread_ended("go on with".to_owned()));
-                Some(Completion { id, result, sync_time: None })
+                Some(Completion { id, result, times: Times::default() })
             }
         }
     }

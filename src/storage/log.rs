@@ -34,7 +34,7 @@ use crate::types::{Instant, LogIndex, Seq, Term};
 
 use super::background::Lane;
 use super::contents::Contents;
-use super::disk::{Completion, Disk, DiskErrorKind, Operation};
+use super::disk::{Completion, Disk, DiskErrorKind, Operation, Times};
 use super::error::LogError;
 use super::figures::{configuration_cost, entry_cost};
 use super::format::{Identity, MARK_LEN, record_len};
@@ -49,8 +49,8 @@ use super::writer;
 
 /// How long after a refusal for want of space the log tries again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Sync times kept for whoever collects them.
-const MAX_SYNC_TIMES: usize = 1024;
+/// Times of writes kept for whoever collects them.
+const MAX_TIMES: usize = 1024;
 /// Reads that may wait; a core has a few outstanding at most.
 const MAX_READS: usize = 1024;
 
@@ -135,7 +135,7 @@ pub struct SegmentLog<D: Disk> {
     pub(super) events: Vec<LogEvent>,
     pub(super) now: Instant,
     pub(super) counts: LogStatus,
-    sync_times: VecDeque<Duration>,
+    times: Vec<Times>,
     pub(super) failed: Option<LogError>,
 }
 
@@ -238,7 +238,7 @@ impl<D: Disk> SegmentLog<D> {
             events: Vec::new(),
             now: Instant::default(),
             counts: LogStatus::default(),
-            sync_times: VecDeque::new(),
+            times: Vec::new(),
             failed: None,
         };
         Ok((log, recovered))
@@ -371,12 +371,9 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn completed(&mut self, completion: Completion) -> Result<(), LogError> {
-        if let Some(time) = completion.sync_time {
-            self.counts.syncs += 1;
-            if self.sync_times.len() == MAX_SYNC_TIMES {
-                self.sync_times.pop_front();
-            }
-            self.sync_times.push_back(time);
+        self.counts.syncs += u64::from(completion.times.sync.is_some());
+        if completion.times != Times::default() && self.times.len() < MAX_TIMES {
+            self.times.push(completion.times);
         }
         let id = completion.id;
         if self.reading.as_ref().is_some_and(|reading| reading.waits_for(id)) {
@@ -445,10 +442,10 @@ impl<D: Disk> SegmentLog<D> {
         [ready, idle, retry].into_iter().flatten().min()
     }
 
-    /// The times of the syncs since the last call, oldest first; the last
-    /// thousand or so if there were more.
-    pub fn take_sync_times(&mut self) -> Vec<Duration> {
-        self.sync_times.drain(..).collect()
+    /// How long the writes since the last call took, oldest first; the first thousand or so if
+    /// there were more.
+    pub fn take_times(&mut self) -> Vec<Times> {
+        std::mem::take(&mut self.times)
     }
 
     /// The disk beneath, for whoever wants to look at it or break it.

@@ -28,7 +28,7 @@ mod content;
 use content::Content;
 
 use super::disk::{
-    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome, Times,
 };
 
 /// What a drive writes wholly or not at all.
@@ -304,7 +304,7 @@ impl State {
         let result = self.perform(&operation);
         // Without power, there is nobody to hear of it.
         if !self.is_off() {
-            self.completions.push_back(Completion { id, result, sync_time: None });
+            self.completions.push_back(Completion { id, result, times: Times::default() });
         }
         true
     }

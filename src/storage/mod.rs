@@ -49,7 +49,7 @@ mod writer;
 mod tests;
 
 pub use disk::{
-    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+    Completion, Disk, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome, Times,
 };
 pub use error::LogError;
 pub use file_disk::{Ailment, FileDisk, FileView};

@@ -104,6 +104,7 @@ impl Daemon {
         }
         self.keep_harming(std::slice::from_ref(&fault));
         let shown = fault.shown();
+        self.metrics.injected(&shown);
         self.tell_fault(&shown, "fault-began", &words(&shown));
         self.is_saved().await;
         let unheard = self.tell_faults().await;

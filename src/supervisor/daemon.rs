@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant as Moment;
 
-use super::events::EventLog;
+use super::events::{EventLog, KINDS};
 use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
 use super::process::Process;
@@ -198,6 +198,7 @@ impl Daemon {
     }
 
     fn write_down(&self, node: Option<NodeId>, kind: &str, detail: &str, fault: Option<&Fault>) {
+        debug_assert!(KINDS.contains(&kind), "{kind} is missing among the kinds of events");
         let node_label = node.map_or("-".to_owned(), |node| node.to_string());
         tracing::info!(node = node_label, kind, "{detail}");
         self.inner.borrow_mut().events.tell(unix_millis(), node, kind, detail, fault);

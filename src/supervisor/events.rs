@@ -28,6 +28,43 @@ const FILE_BYTES: u64 = 1 << 20;
 /// Bytes of one event's detail: a node's last words can be long.
 const DETAIL_BYTES: usize = 2048;
 
+/// Everything that an event can be about.
+pub const KINDS: [&str; 33] = [
+    "cluster-down",
+    "cluster-going-down",
+    "cluster-recovered",
+    "cluster-up",
+    "fault-began",
+    "fault-ended",
+    "leader-changed",
+    "leader-lost",
+    "leadership-transferred",
+    "log-corrupted",
+    "member-added",
+    "member-joining",
+    "member-promoted",
+    "member-removed",
+    "node-adopted",
+    "node-crash-looping",
+    "node-exited",
+    "node-killed",
+    "node-not-started",
+    "node-paused",
+    "node-responsive",
+    "node-resumed",
+    "node-running",
+    "node-started",
+    "node-stopped",
+    "node-unresponsive",
+    "snapshot-taken",
+    "supervisor-replaced",
+    "supervisor-started",
+    "supervisor-stopped",
+    "trial-unknown",
+    "trial-valid",
+    "trial-violation",
+];
+
 /// The history.
 #[derive(Debug)]
 pub struct EventLog {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::leader::Unmet;
 use crate::chaos::{Fault, FaultId, Injection};
-use crate::control::{Action, MAX_GRACE};
+use crate::control::{Action, Judged, MAX_GRACE};
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
 
@@ -239,6 +239,19 @@ impl supervisor::Server for Control {
                 (0..).zip(&still).for_each(|(at, id)| unheard.set(at, id.0));
             }
             Err(why) => results.set_refused(&why),
+        }
+        Ok(())
+    }
+
+    async fn judged(
+        self: Rc<Self>,
+        params: supervisor::JudgedParams,
+        mut results: supervisor::JudgedResults,
+    ) -> Result<(), capnp::Error> {
+        let text = params.get()?.get_verdict()?.to_str()?;
+        let judged = serde_json::from_str::<Judged>(text).map_err(|error| error.to_string());
+        if let Err(why) = judged.and_then(|judged| self.0.judged(&judged)) {
+            results.get().set_refused(format!("this is no verdict: {why}").as_str());
         }
         Ok(())
     }

@@ -3,10 +3,14 @@
 use std::rc::Rc;
 
 use super::daemon::{Daemon, Inner, Node};
+use crate::chaos::Fault;
 use crate::config::Address;
-use crate::control::{ClusterStatus, NodeState, Retired, Standing, State};
+use crate::control::{ClusterStatus, Judged, NodeState, Retired, Standing, State};
 use crate::observe::{Observed, VERSION};
 use crate::types::NodeId;
+
+/// Of what a trial found violated, so many are named in the history.
+const MAX_VIOLATIONS: usize = 8;
 
 impl Daemon {
     /// There is a leader, and every node that should run is ready.
@@ -63,6 +67,24 @@ impl Daemon {
         }
     }
 
+    /// A trial of this cluster has ended. The error says why what it says makes no sense.
+    pub(super) fn judged(&self, judged: &Judged) -> Result<(), String> {
+        let Judged { verdict, seed, operations, violations } = judged;
+        let kind = match verdict.as_str() {
+            "valid" => "trial-valid",
+            "violation" => "trial-violation",
+            "unknown" => "trial-unknown",
+            other => return Err(format!("no trial ends with `{other}`")),
+        };
+        let mut detail = format!("seed {seed}, {operations} operations");
+        for (what, count) in violations.iter().take(MAX_VIOLATIONS) {
+            detail.push_str(&format!(", {what} violated ({count})"));
+        }
+        self.metrics.judged(judged);
+        self.tell(None, kind, &detail);
+        Ok(())
+    }
+
     fn node_state(&self, inner: &Inner, id: NodeId, node: &Node) -> Option<NodeState> {
         let record = inner.state.nodes.get(&id)?;
         let place = self.directory.node(id);
@@ -106,7 +128,8 @@ pub(super) struct Seen(pub Rc<Daemon>);
 
 impl Observed for Seen {
     fn refresh(&self) {
-        self.0.metrics.refresh(&self.0.status());
+        let faults: Vec<_> = self.0.faults().iter().map(Fault::shown).collect();
+        self.0.metrics.refresh(&self.0.status(), &faults);
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -7,6 +7,7 @@ pub mod keeper;
 pub mod places;
 pub mod tell;
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use super::interrupt::Interrupt;
 use super::output::{self, Progress};
 use super::units;
 use super::{Global, cluster, reach};
+use crate::control::Judged;
+use crate::scenario::Held;
 use crate::supervisor::launch::{self, Start, Until};
 use crate::trial::nemesis::table::{self, Row};
 use crate::trial::{
     Judgement, Kind, Reads, Record, Setup, Statistics, Trial, TrialError, Verdict, Workload, report,
 };
-use crate::verify::judge::Limits;
+use crate::verify::judge::{self, Limits};
 
 /// Break the cluster at random while clients use it, and prove what held
 ///
@@ -214,11 +217,37 @@ pub async fn run(global: &Global, command: Verify) -> Outcome {
         interrupted,
     };
     told.print(global)?;
+    // For the cluster's history and metrics; one that is gone has neither.
+    if let Ok(supervisor) = cluster::supervisor(global).await
+        && let Err(error) = supervisor.judged(&judged(&record, &judgement)).await
+    {
+        output::warn(format!("the cluster's history does not hold the verdict: {error}"));
+    }
     Ok(match judgement.verdict {
         Verdict::Valid => 0,
         Verdict::Violation => Exit::Violated as u8,
         Verdict::Unknown => Exit::Undecided as u8,
     })
+}
+
+/// The verdict as the supervisor is told it.
+fn judged(record: &Record, judgement: &Judgement) -> Judged {
+    let mut violations = BTreeMap::<String, u64>::new();
+    for subject in &judgement.subjects {
+        if let judge::Judged::Violated(violation) = &subject.verdict {
+            *violations.entry(violation.property.name().to_owned()).or_default() += 1;
+        }
+    }
+    let broken = record.expectations.iter().filter(|it| it.held == Held::No).count() as u64;
+    if broken > 0 {
+        violations.insert("expectation".to_owned(), broken);
+    }
+    Judged {
+        verdict: judgement.verdict.name().to_owned(),
+        seed: record.seed,
+        operations: record.history().operations.len() as u64,
+        violations,
+    }
 }
 
 /// Looks on until the time is over, or the cluster gone; true if somebody wanted it to end before.

@@ -65,6 +65,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::Sending;
+use crate::consensus::PeerStatus;
 use crate::types::{Instant, LogIndex};
 
 /// A leader's view of one follower.
@@ -179,6 +180,26 @@ impl Progress {
     /// short enough, and this one is not too long already (it may have died since).
     pub fn has_caught_up(&self, now: Instant, limit: std::time::Duration) -> bool {
         self.catching_up.done && now.since(self.catching_up.since) <= limit
+    }
+
+    /// As others may see it; `last` is the leader's last entry.
+    ///
+    /// What it lacks it has lacked since the round under way began, which is to bring it what was
+    /// there already. A heartbeat's answer begins a round, too: of a follower that had everything,
+    /// no more than one interval of theirs is counted too much.
+    pub fn status(&self, last: LogIndex) -> PeerStatus {
+        let in_flight = match &self.state {
+            State::Replicate(in_flight) => (in_flight.messages.len(), in_flight.bytes),
+            State::Probe { .. } | State::Snapshot(_) => (0, 0),
+        };
+        PeerStatus {
+            match_index: self.match_index,
+            next_index: self.next_index,
+            state: self.state_name(),
+            last_heard: self.last_heard,
+            in_flight,
+            behind_since: (self.match_index < last).then_some(self.catching_up.since),
+        }
     }
 
     /// The snapshot that is being sent, if one is.

@@ -271,7 +271,7 @@ impl Consensus for Raft {
             durable_index: self.durability.index,
             snapshot_index: self.log.snapshot().index,
             configuration: self.log.configuration().clone(),
-            peers: leader.map(Leader::peers).unwrap_or_default(),
+            peers: leader.map(|l| l.peers(self.log.last_index())).unwrap_or_default(),
             pending_reads: leader.map_or(self.questions.pending(), |l| l.reads.pending()),
             transfer_to: leader.and_then(|l| l.transfer.as_ref()).map(|transfer| transfer.to),
             uncommitted_bytes: leader.map_or(0, |leader| leader.proposed_bytes),
@@ -287,14 +287,8 @@ impl Consensus for Raft {
 }
 
 impl Leader {
-    fn peers(&self) -> BTreeMap<NodeId, PeerStatus> {
-        let view = |progress: &Progress| PeerStatus {
-            match_index: progress.match_index,
-            next_index: progress.next_index,
-            state: progress.state_name(),
-            last_heard: progress.last_heard,
-        };
-        self.progress.iter().map(|(id, progress)| (*id, view(progress))).collect()
+    fn peers(&self, last: LogIndex) -> BTreeMap<NodeId, PeerStatus> {
+        self.progress.iter().map(|(id, progress)| (*id, progress.status(last))).collect()
     }
 }
 

@@ -10,7 +10,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::super::disk::{Completion, Disk, DiskError, FileName, Operation, OperationId, Outcome};
+use super::super::disk::{
+    Completion, Disk, DiskError, FileName, Operation, OperationId, Outcome, Times,
+};
 use super::{describe, list_files};
 
 /// A view of a directory: what would change something is taken for done, and not done.
@@ -68,7 +70,7 @@ impl Disk for FileView {
         let id = OperationId(self.next_id);
         self.next_id += 1;
         let result = self.perform(&operation);
-        self.completions.push_back(Completion { id, result, sync_time: None });
+        self.completions.push_back(Completion { id, result, times: Times::default() });
         id
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::super::disk::{
-    Completion, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome,
+    Completion, DiskError, DiskErrorKind, FileName, Operation, OperationId, Outcome, Times,
 };
 use super::{Ailment, describe, list_files};
 use crate::config::Durability;
@@ -56,8 +56,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Performs one operation.
     pub(super) fn perform(&mut self, id: OperationId, operation: Operation) -> Completion {
-        let mut sync_time = None;
-        let result = self.try_perform(&operation, &mut sync_time).map_err(|failure| {
+        let mut times = Times::default();
+        let result = self.try_perform(&operation, &mut times).map_err(|failure| {
             let path = operation.file().map(|file| self.directory.join(file));
             let file = path.as_deref().unwrap_or(&self.directory).display().to_string();
             match failure {
@@ -69,13 +69,13 @@ impl Worker {
             }
         });
         // `operation` ends here, before the completion is sent: its bytes are the log's again.
-        Completion { id, result, sync_time }
+        Completion { id, result, times }
     }
 
     fn try_perform(
         &mut self,
         operation: &Operation,
-        sync_time: &mut Option<Duration>,
+        times: &mut Times,
     ) -> Result<Outcome, Failure> {
         // A write that is to be synced is held up in between: what is written and not synced is
         // what a slow disk has most of.
@@ -101,12 +101,14 @@ impl Worker {
                 }
             }
             Operation::Write { file, offset, bytes, sync } => {
+                let begun = sync.then(Instant::now);
                 self.write(file, *offset, bytes)?;
-                if *sync {
-                    *sync_time = self.sync(file)?;
+                if let Some(begun) = begun {
+                    times.write = Some(begun.elapsed());
+                    times.sync = self.sync(file)?;
                 }
             }
-            Operation::Sync { file } => *sync_time = self.sync(file)?,
+            Operation::Sync { file } => times.sync = self.sync(file)?,
             Operation::SyncDirectory => {
                 if self.durability != Durability::None {
                     self.handle.sync_all().map_err(Failure::Sync)?;
