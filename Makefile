@@ -7,13 +7,16 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down test soak museum fuzz watch-tests clients bench bench-housekeeping docs help
+.PHONY: install up down ops test soak museum fuzz watch-tests clients bench bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
 
 up: ## Start five nodes (N=5) with sample data, and show what to try next
 	@bash ops/up.sh
+
+ops: ## Prometheus beside them, with alerts and dashboards (ARGS="--windows short")
+	@bash ops/ops.sh $(ARGS)
 
 down: ## Stop them; their data stays
 	@bash ops/down.sh

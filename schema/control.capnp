@@ -144,6 +144,9 @@ interface Supervisor {
   # A trial of this cluster has ended with this verdict: for its history and its metrics.
   judged     @12 (verdict :Text) -> (refused :Text);
 
+  # Prometheus and Grafana beside the cluster; order and status are JSON.
+  ops        @13 (order :Text) -> (status :Text, refused :Text);
+
   enum Action {
     start   @0;                   # also: try a crash-looping node again
     stop    @1;                   # SIGTERM, then SIGKILL after a grace; stays down

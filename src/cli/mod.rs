@@ -35,6 +35,7 @@ mod lock;
 mod log;
 mod member;
 mod node;
+mod ops;
 mod output;
 mod put;
 mod reach;
@@ -187,6 +188,9 @@ pub enum Command {
     Replay(replay::Replay),
     Check(check::Check),
     Verify(verify::Verify),
+    /// Prometheus and Grafana beside the cluster, with alerts and dashboards
+    #[command(subcommand)]
+    Ops(ops::Ops),
     Doctor(doctor::Doctor),
     Defrag(defrag::Defrag),
     /// Show and take off the alarms that keep the cluster from writing
@@ -253,6 +257,7 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Replay(command) => replay::run(global, command).await,
         Command::Check(command) => check::run(global, command).await,
         Command::Verify(command) => verify::run(global, command).await,
+        Command::Ops(command) => ops::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Defrag(command) => defrag::run(global, command).await,
         Command::Alarm(command) => alarm::run(global, command).await,

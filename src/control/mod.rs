@@ -24,6 +24,7 @@ mod client;
 mod convert;
 mod faults;
 mod judged;
+mod ops;
 mod orders;
 mod types;
 
@@ -31,6 +32,7 @@ pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
 pub use convert::ControlError;
 pub use faults::{Injected, Receipt};
 pub use judged::Judged;
+pub use ops::{OpsOrder, OpsStatus, SideCarState, SideCarStatus, Windows};
 pub use orders::{
     MAX_CHANGES, MAX_CHUNK, SnapshotClient, SnapshotFacts, order_timeout, read_changes,
     write_outcome,

@@ -26,6 +26,7 @@ use tokio::time::Instant as Moment;
 use super::events::{EventLog, KINDS};
 use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
+use super::ops::{Beside, SideCar};
 use super::process::Process;
 use super::state::{NodeRecord, StateFile};
 use crate::chaos::{Fault, FaultId};
@@ -61,6 +62,8 @@ pub(super) struct Inner {
     /// Faults of which not everything is done yet that they do to processes; and for each, the
     /// nodes that another fault did not let go meanwhile only because this one wants them.
     pub beginning: BTreeMap<FaultId, BTreeSet<NodeId>>,
+    /// What stands beside the cluster, or is on its way out.
+    pub side_cars: BTreeMap<SideCar, Beside>,
     pub leader: Option<NodeId>,
     pub term: Term,
     pub events: EventLog,
@@ -138,6 +141,7 @@ impl Daemon {
             nodes: nodes.collect(),
             state,
             beginning: BTreeMap::new(),
+            side_cars: BTreeMap::new(),
             leader: None,
             term: Term(0),
             events,

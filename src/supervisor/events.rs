@@ -29,7 +29,7 @@ const FILE_BYTES: u64 = 1 << 20;
 const DETAIL_BYTES: usize = 2048;
 
 /// Everything that an event can be about.
-pub const KINDS: [&str; 33] = [
+pub const KINDS: [&str; 35] = [
     "cluster-down",
     "cluster-going-down",
     "cluster-recovered",
@@ -56,7 +56,9 @@ pub const KINDS: [&str; 33] = [
     "node-started",
     "node-stopped",
     "node-unresponsive",
+    "port-changed",
     "snapshot-taken",
+    "stale-state",
     "supervisor-replaced",
     "supervisor-started",
     "supervisor-stopped",

@@ -22,7 +22,8 @@
 //!
 //! [`lifecycle`], then [`process`] and [`state`], then `daemon`, which carries out, and `run`, its
 //! life from lock to end; [`launch`] is how others start it and talk to it. `leader` and
-//! `membership` are what it does for a cluster as a whole: who leads it, and who is in it.
+//! `membership` are what it does for a cluster as a whole: who leads it, and who is in it; [`ops`]
+//! what it lets stand beside it.
 
 mod act;
 pub mod backup;
@@ -37,6 +38,7 @@ mod membership;
 mod metrics;
 mod node_faults;
 pub mod offline;
+pub mod ops;
 mod poll;
 pub mod process;
 pub mod receipt;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ops::{SideCar, files::Places};
 use super::process::{self, Identity};
 use super::run::{DaemonError, lock};
 use super::state::StateFile;
@@ -50,6 +51,9 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
     for id in ids {
         found.extend(process::running("kvnode", &directory.node(id).node_toml())?);
     }
+    for which in SideCar::ALL {
+        found.extend(process::running(which.name(), &Places::of(directory).config(which))?);
+    }
     left.processes = found.iter().map(|identity| identity.pid).collect();
     gone_is_fine(sockets(directory.path(), &mut left.sockets))?;
     match lock(directory) {
@@ -60,6 +64,8 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
     }
     if let Some(state) = state {
         let mut ports = vec![state.http];
+        let ops = state.ops.as_ref();
+        ports.extend(SideCar::ALL.iter().filter_map(|it| Some(ops?.record(*it)?.at)));
         for (_, node) in state.live() {
             ports.push(node.http);
             ports.extend(node.grpc);

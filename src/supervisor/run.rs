@@ -34,6 +34,7 @@ use super::act::remove_sockets;
 use super::daemon::{Daemon, Phase};
 use super::events::EventLog;
 use super::metrics::Metrics;
+use super::ops::SideCar;
 use super::process::{self, Identity, Process};
 use super::server::Control;
 use super::spawn::{NoProgram, program};
@@ -154,6 +155,10 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     tasks.spawn_local(daemon.clone().keep_time());
     tasks.spawn_local(daemon.clone().keep_state());
     tasks.spawn_local(daemon.clone().keep_faults());
+    tasks.spawn_local(daemon.clone().keep_targets());
+    for which in SideCar::ALL {
+        tasks.spawn_local(daemon.clone().keep_side_car(which));
+    }
     let ids: Vec<_> = daemon.inner.borrow().nodes.keys().copied().collect();
     ids.into_iter().for_each(|id| daemon.begin_asking(id));
     daemon.adopted_have_answered().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::leader::Unmet;
 use crate::chaos::{Fault, FaultId, Injection};
-use crate::control::{Action, Judged, MAX_GRACE};
+use crate::control::{Action, Judged, MAX_GRACE, OpsOrder};
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
 
@@ -252,6 +252,23 @@ impl supervisor::Server for Control {
         let judged = serde_json::from_str::<Judged>(text).map_err(|error| error.to_string());
         if let Err(why) = judged.and_then(|judged| self.0.judged(&judged)) {
             results.get().set_refused(format!("this is no verdict: {why}").as_str());
+        }
+        Ok(())
+    }
+
+    async fn ops(
+        self: Rc<Self>,
+        params: supervisor::OpsParams,
+        mut results: supervisor::OpsResults,
+    ) -> Result<(), capnp::Error> {
+        let order = serde_json::from_str::<OpsOrder>(params.get()?.get_order()?.to_str()?);
+        let done = match order {
+            Ok(order) => self.0.order_ops(order).await,
+            Err(error) => Err(format!("this is no order: {error}")),
+        };
+        match done {
+            Ok(status) => results.get().set_status(json(&status).as_str()),
+            Err(why) => results.get().set_refused(&why),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::chaos::Chaos;
+use super::ops::Ops;
 use super::process::Identity;
 use crate::config::{
     Address, ClusterConfig, ClusterDirectory, Member, Members, NodeConfig, NodeDirectory,
@@ -47,6 +48,9 @@ pub struct StateFile {
     /// Faults on purpose.
     #[serde(default)]
     pub(super) chaos: Chaos,
+    /// What stands beside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ops: Option<Ops>,
 }
 
 /// What is known of one node. A record is kept for ever: its number is never given to another.
@@ -164,9 +168,14 @@ impl Ports {
     }
 }
 
+/// A port that nobody has.
+pub(super) fn free_port() -> Result<SocketAddr, StateError> {
+    Ports::default().next()
+}
+
 /// Whether somebody else took this port while we did not use it. Connections of its last life that
 /// linger do not count: the standard library binds with SO_REUSEADDR, as the nodes do.
-fn is_taken(address: SocketAddr) -> bool {
+pub(super) fn is_taken(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
@@ -191,6 +200,7 @@ impl StateFile {
             http: ports.next()?,
             nodes,
             chaos: Chaos::default(),
+            ops: None,
         })
     }
 
