@@ -25,8 +25,8 @@ pub enum Ops {
 
 /// Start Prometheus beside the cluster, with its alerts; and Grafana, if it is there
 ///
-/// Both are programs of their own, and are found on the PATH. The supervisor starts them, sees to it
-/// that they run, and ends them with the cluster; with its next start they come back, their data
+/// Both are programs of their own, and are found on the PATH. The supervisor starts them, sees to
+/// it that they run, and ends them with the cluster; with its next start they come back, their data
 /// with them. Prometheus asks every node and the supervisor once a second, and follows the members
 /// as they change. Grafana has the data source and the dashboards from the start.
 ///
@@ -112,8 +112,9 @@ impl Up {
             Some(named) => found(named).ok_or_else(|| no_program(named))?,
             None => found(Path::new("prometheus")).ok_or_else(|| {
                 Failure::usage(
-                    "there is no `prometheus` on the PATH: install Debian's package prometheus, or \
-                     name the program with --prometheus; from kvraft's sources, `make ops` does all",
+                    "there is no `prometheus` on the PATH: install Debian's package prometheus, \
+                     or name the program with --prometheus; `make ops`, in kvraft's sources, does \
+                     all of it",
                 )
             })?,
         };

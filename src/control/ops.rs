@@ -85,8 +85,8 @@ impl SideCarState {
 }
 
 impl SupervisorClient {
-    /// Carries out `order`, and says how things stand then: what is to run answers by then, or there
-    /// is a problem.
+    /// Carries out `order`, and says how things stand then: what is to run answers by then, or
+    /// there is a problem.
     pub async fn ops(&self, order: &OpsOrder) -> Result<OpsStatus, ControlError> {
         let mut request = self.supervisor().ops_request();
         request.get().set_order(serde_json::to_string(order).unwrap_or_default().as_str());

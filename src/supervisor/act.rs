@@ -171,7 +171,7 @@ impl Daemon {
             stopped.extend(self.stop_all(&group, grace).await);
         }
         self.no_start_under_way().await;
-        self.ops_are_gone().await;
+        self.end_ops().await;
         stopped.sort_by_key(|stopped| stopped.node);
         self.clean_up();
         self.forget_faults();

@@ -139,6 +139,8 @@ impl Metrics {
 
     /// Copies what is kept elsewhere; `faults` are those in force, as others may see them.
     pub fn refresh(&self, status: &ClusterStatus, faults: &[Fault]) {
+        // Whoever was removed is not shown for ever.
+        self.node_state.reset();
         self.nodes.set(status.nodes.len() as i64);
         self.ready.set(i64::from(status.ready));
         for node in &status.nodes {
@@ -155,7 +157,6 @@ impl Metrics {
     }
 
     fn refresh_faults(&self, status: &ClusterStatus, faults: &[Fault]) {
-        // Whoever was removed is not shown for ever.
         self.fault_active.reset();
         let ids: Vec<String> = status.nodes.iter().map(|node| node.node.to_string()).collect();
         let links: BTreeSet<String> = ids

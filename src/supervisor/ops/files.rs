@@ -8,7 +8,8 @@
 //! ```
 //!
 //! All of it but `data` is written anew with each order, since the program that writes it may be a
-//! newer one; the targets also whenever the members change.
+//! newer one. The targets are always there, whenever the members change anew, and nobody when the
+//! cluster goes down: somebody else's Prometheus may read them, too.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,8 @@ const DASHBOARDS: [(&str, &str); 5] = [
     ("chaos.json", include_str!("../../../dashboards/chaos.json")),
 ];
 
-/// Everybody is on one machine here, and what is broken on purpose is over in seconds: so Prometheus
-/// looks more often than the example in `ops/prometheus`, which has the same two jobs.
+/// Everybody is on one machine here, and what is broken on purpose is over in seconds: so it looks
+/// more often than the example in `ops/prometheus`, which has the same two jobs.
 const CONFIG: &str = "\
 global:
   scrape_interval: 1s
@@ -59,6 +60,13 @@ pub struct Places {
 pub struct Target {
     pub targets: [String; 1],
     pub labels: Labels,
+}
+
+/// All who are to be asked; nobody, when the cluster is down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    pub nodes: Vec<Target>,
+    pub supervisor: Vec<Target>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -152,13 +160,12 @@ impl Places {
         replace_file(&self.config(SideCar::Grafana), ini.as_bytes())
     }
 
-    /// Whom to ask: the nodes, and the supervisor.
-    pub fn write_targets(&self, nodes: &[Target], supervisor: &Target) -> io::Result<()> {
+    /// Whom to ask.
+    pub fn write_targets(&self, Targets { nodes, supervisor }: &Targets) -> io::Result<()> {
         let place = self.ops.join("prometheus/targets");
         create(&place)?;
-        let (nodes, supervisor) = (serde_json::to_vec_pretty(nodes)?, [supervisor]);
-        replace_file(&place.join("nodes.json"), &nodes)?;
-        replace_file(&place.join("supervisor.json"), &serde_json::to_vec_pretty(&supervisor)?)
+        replace_file(&place.join("nodes.json"), &serde_json::to_vec_pretty(nodes)?)?;
+        replace_file(&place.join("supervisor.json"), &serde_json::to_vec_pretty(supervisor)?)
     }
 }
 

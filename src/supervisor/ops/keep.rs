@@ -18,7 +18,7 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::files::{Labels, Places, Target};
+use super::files::{Labels, Places, Target, Targets};
 use super::{Ops, Record, SideCar, probe};
 use crate::control::{OpsOrder, OpsStatus, SideCarState, SideCarStatus};
 use crate::supervisor::daemon::{Daemon, Inner, Phase};
@@ -107,8 +107,6 @@ impl Daemon {
     fn begin_ops(&self, ops: Ops) -> io::Result<()> {
         let places = Places::of(&self.directory);
         places.write(&ops)?;
-        let (nodes, supervisor) = self.targets();
-        places.write_targets(&nodes, &supervisor)?;
         let mut inner = self.inner.borrow_mut();
         for which in SideCar::ALL {
             if ops.record(which).is_some() {
@@ -134,7 +132,7 @@ impl Daemon {
     }
 
     /// Waits until none runs that is not to.
-    pub(in crate::supervisor) async fn ops_are_gone(&self) {
+    async fn ops_are_gone(&self) {
         let gone = || self.inner.borrow().side_cars.is_empty();
         self.wait_until(GRACE * 2, gone).await;
     }
@@ -159,14 +157,29 @@ impl Daemon {
     }
 
     /// Whom Prometheus is to ask.
-    fn targets(&self) -> (Vec<Target>, Target) {
+    fn targets(&self) -> Targets {
+        if self.inner.borrow().phase != Phase::Up {
+            return Targets::default();
+        }
         let (inner, cluster) = (self.inner.borrow(), self.config.name.to_string());
         let target = |at: SocketAddr, node: Option<String>| Target {
             targets: [at.to_string()],
             labels: Labels { cluster: cluster.clone(), node },
         };
         let nodes = inner.state.live().map(|(id, node)| target(node.http, Some(id.to_string())));
-        (nodes.collect(), target(inner.state.http, None))
+        Targets { nodes: nodes.collect(), supervisor: vec![target(inner.state.http, None)] }
+    }
+
+    fn write_targets(&self, targets: &Targets) {
+        if let Err(error) = Places::of(&self.directory).write_targets(targets) {
+            tracing::warn!(%error, "cannot write whom Prometheus is to ask");
+        }
+    }
+
+    /// Waits until none runs that is not to, and leaves nobody to be asked.
+    pub(in crate::supervisor) async fn end_ops(&self) {
+        self.ops_are_gone().await;
+        self.write_targets(&Targets::default());
     }
 
     /// Keeps the targets as new as the members.
@@ -175,14 +188,10 @@ impl Daemon {
         let mut written = None;
         loop {
             news.borrow_and_update();
-            let wanted = self.inner.borrow().state.ops.is_some();
             let targets = self.targets();
-            if wanted && written.as_ref() != Some(&targets) {
-                let places = Places::of(&self.directory);
-                match places.write_targets(&targets.0, &targets.1) {
-                    Ok(()) => written = Some(targets),
-                    Err(error) => tracing::warn!(%error, "cannot write Prometheus' targets"),
-                }
+            if written.as_ref() != Some(&targets) {
+                self.write_targets(&targets);
+                written = Some(targets);
             }
             if news.changed().await.is_err() {
                 return;

@@ -9,12 +9,12 @@
 //! # The rule
 //!
 //! - The programs are somebody else's, and are found on the PATH. They are started like nodes: in a
-//!   session of their own, adopted by the next supervisor, ended with the cluster, and started again
-//!   with it ([`keep`]).
+//!   session of their own, adopted by the next supervisor, ended with the cluster, and started
+//!   again with it (`keep`).
 //! - They are told whom to ask by a file that follows the members ([`files`]): Prometheus reads it
 //!   again when it changes (`file_sd`).
-//! - Rules, alerts and dashboards are the project's own, from `ops/prometheus` and `dashboards`, and
-//!   lie in this program. For rehearsals every window is a sixtieth ([`windows`]).
+//! - Rules, alerts and dashboards are the project's own, from `ops/prometheus` and `dashboards`;
+//!   they lie in this program. For rehearsals every window is a sixtieth ([`windows`]).
 //! - Like all else they listen on 127.0.0.1 only.
 
 pub mod files;
