@@ -92,6 +92,13 @@ need_prometheus() {
     export PROMETHEUS PROMTOOL PATH
 }
 
+# need_chromium: a browser, named by CHROMIUM, for the tests of the console.
+need_chromium() {
+    have "${CHROMIUM:-chromium}" || apt_install chromium
+    CHROMIUM=$(command -v "${CHROMIUM:-chromium}")
+    export CHROMIUM
+}
+
 # need_component BINARY NAME: a part of the Rust toolchain that a minimal install leaves out.
 need_component() {
     cargo "$1" --version >/dev/null 2>&1 && return

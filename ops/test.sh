@@ -6,6 +6,7 @@
 need_build_tools
 need_etcd
 need_prometheus
+need_chromium
 need_component fmt rustfmt
 need_component clippy clippy
 

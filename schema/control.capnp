@@ -87,6 +87,29 @@ struct NodeStatus {
   faultsVersion  @30 :UInt64;     # of the list of faults that it has
   lastMember     @31 :UInt64;     # the highest number that a member ever had, as far as is known
   snapshotsInstalled @32 :UInt64; # since the process began
+  links          @33 :List(LinkTraffic);
+  served         @34 :Served;
+}
+
+struct LinkTraffic {
+  # What was sent to a peer since the process began.
+  peer           @0 :UInt64;
+  connected      @1 :Bool;
+  sentMessages   @2 :UInt64;
+  sentBytes      @3 :UInt64;
+  deliveries     @4 :UInt64;      # batches that the peer has taken
+  deliveryMicros @5 :UInt64;      # how long that took, all together
+  dropped        @6 :UInt64;
+  faulted        @7 :UInt64;      # messages that a fault met
+}
+
+struct Served {
+  # Clients' requests since the process began.
+  reads          @0 :UInt64;
+  writes         @1 :UInt64;
+  failed         @2 :UInt64;
+  commits        @3 :UInt64;      # writes proposed here and applied
+  commitMicros   @4 :UInt64;      # how long that took, all together
 }
 
 struct PeerStatus {

@@ -16,6 +16,7 @@ mod child;
 mod cluster;
 mod compact;
 mod completions;
+mod console;
 mod defrag;
 mod del;
 mod doctor;
@@ -44,6 +45,7 @@ mod scan;
 mod selection;
 mod sim;
 mod snapshot;
+mod top;
 mod txn;
 mod units;
 mod verify;
@@ -191,6 +193,8 @@ pub enum Command {
     /// Prometheus and Grafana beside the cluster, with alerts and dashboards
     #[command(subcommand)]
     Ops(ops::Ops),
+    Console(console::Console),
+    Top(top::Top),
     Doctor(doctor::Doctor),
     Defrag(defrag::Defrag),
     /// Show and take off the alarms that keep the cluster from writing
@@ -258,6 +262,8 @@ async fn dispatch(global: &Global, command: Command) -> Outcome {
         Command::Check(command) => check::run(global, command).await,
         Command::Verify(command) => verify::run(global, command).await,
         Command::Ops(command) => ops::run(global, command).await,
+        Command::Console(command) => console::run(global, command).await,
+        Command::Top(command) => top::run(global, command).await,
         Command::Doctor(command) => doctor::run(global, &command).await,
         Command::Defrag(command) => defrag::run(global, command).await,
         Command::Alarm(command) => alarm::run(global, command).await,

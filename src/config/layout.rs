@@ -232,6 +232,11 @@ impl ClusterDirectory {
         self.path.join("supervisor.log")
     }
 
+    /// What whoever uses the console must know.
+    pub fn console_token(&self) -> PathBuf {
+        self.path.join("console.token")
+    }
+
     /// What happened.
     pub fn events(&self) -> PathBuf {
         self.path.join("events.jsonl")

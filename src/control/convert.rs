@@ -6,6 +6,7 @@ use std::str::FromStr;
 use capnp::text;
 
 use super::faults::json;
+use super::traffic;
 use super::types::*;
 use crate::schema::control_capnp as schema;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
@@ -122,10 +123,16 @@ impl NodeStatus {
         to.set_faults_version(self.faults_version);
         to.set_last_member(self.last_member.0);
         to.set_snapshots_installed(self.snapshots_installed);
+        let mut links = to.reborrow().init_links(self.links.len() as u32);
+        for (at, link) in (0..).zip(&self.links) {
+            link.write(links.reborrow().get(at));
+        }
+        self.served.write(to.init_served());
     }
 
     /// Reads what arrived.
     pub fn read(from: schema::node_status::Reader<'_>) -> Result<NodeStatus, ControlError> {
+        let (links, served) = traffic::read(from)?;
         let peers = from.get_peers().map_err(ControlError::malformed("peers"))?;
         let voters = from.get_voters().map_err(ControlError::malformed("voters"))?;
         let learners = from.get_learners().map_err(ControlError::malformed("learners"))?;
@@ -164,6 +171,8 @@ impl NodeStatus {
             faults_version: from.get_faults_version(),
             last_member: NodeId(from.get_last_member()),
             snapshots_installed: from.get_snapshots_installed(),
+            links,
+            served,
         })
     }
 }

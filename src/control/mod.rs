@@ -26,6 +26,7 @@ mod faults;
 mod judged;
 mod ops;
 mod orders;
+mod traffic;
 mod types;
 
 pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
@@ -37,6 +38,7 @@ pub use orders::{
     MAX_CHANGES, MAX_CHUNK, SnapshotClient, SnapshotFacts, order_timeout, read_changes,
     write_outcome,
 };
+pub use traffic::{LinkTraffic, Served};
 pub use types::{
     Action, ClusterStatus, Event, Handover, NodeState, NodeStatus, PeerStatus, Retired, Role,
     Standing, State, Stopped, Taken,

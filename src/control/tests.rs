@@ -42,6 +42,17 @@ fn report() -> NodeStatus {
         faults_version: 9,
         last_member: NodeId(6),
         snapshots_installed: 4,
+        links: vec![LinkTraffic {
+            peer: NodeId(1),
+            connected: true,
+            sent_messages: 1,
+            sent_bytes: 2,
+            deliveries: 3,
+            delivery_micros: 4,
+            dropped: 5,
+            faulted: 6,
+        }],
+        served: Served { reads: 1, writes: 2, failed: 3, commits: 4, commit_micros: 5 },
         durability: Durability::FsyncDropUnsynced,
         build: "0.1.0".into(),
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::traffic::{LinkTraffic, Served};
 use crate::chaos::Fault;
 use crate::config::{Address, Durability, Transport};
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
@@ -196,6 +197,12 @@ pub struct NodeStatus {
     /// Received from a leader, since the process began.
     #[serde(default)]
     pub snapshots_installed: u64,
+    /// To each peer, since the process began.
+    #[serde(default)]
+    pub links: Vec<LinkTraffic>,
+    /// To clients, since the process began.
+    #[serde(default)]
+    pub served: Served,
 }
 
 impl NodeStatus {

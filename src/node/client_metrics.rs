@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter};
 
+use crate::control::Served;
 use crate::kv::Answer;
 use crate::observe::{LATENCY_BUCKETS, MetricError, Registry};
 use crate::replica::{Refused, Response};
@@ -91,6 +92,19 @@ impl ClientMetrics {
     /// A query was answered, or not.
     pub fn looked(&self, kind: Kind, looked: &Result<Option<Answer>, Response>, took: Duration) {
         self.ended(kind, looked.as_ref().map_or_else(outcome, |_| OK), took);
+    }
+
+    /// Requests that were answered as asked: reads, writes; and those that were not.
+    pub fn served(&self) -> Served {
+        let ok = |kind: Kind| self.requests[kind as usize][OK].get();
+        let asked = [Kind::Write, Kind::Read, Kind::StaleRead, Kind::Lease];
+        let failed = asked.iter().flat_map(|kind| &self.requests[*kind as usize][OK + 1..]);
+        Served {
+            reads: ok(Kind::Read) + ok(Kind::StaleRead),
+            writes: ok(Kind::Write),
+            failed: failed.map(IntCounter::get).sum(),
+            ..Served::default()
+        }
     }
 
     fn ended(&self, kind: Kind, outcome: usize, took: Duration) {

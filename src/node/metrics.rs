@@ -235,6 +235,12 @@ impl NodeMetrics {
         }
     }
 
+    /// Writes proposed here and applied, and the microseconds that they took together.
+    pub fn commits(&self) -> (u64, u64) {
+        let commit = &self.node.commit;
+        (commit.get_sample_count(), (commit.get_sample_sum() * 1e6) as u64)
+    }
+
     /// Measures by peer how long messages take.
     pub fn delivery(&self) -> &HistogramVec {
         self.link.delivery()

@@ -21,6 +21,7 @@ use super::sender::{PeerLink, Sender};
 use crate::config::Address;
 use crate::consensus::Configuration;
 use crate::consensus::raft::Message;
+use crate::control::LinkTraffic;
 use crate::link::{Class, Counters, Link, Policy};
 use crate::replica::PeerMessage;
 use crate::types::{ClusterId, Instant, NodeId, Random};
@@ -174,6 +175,24 @@ impl Peers {
     /// Every peer's link.
     pub fn links(&self) -> impl Iterator<Item = (NodeId, &PeerLink)> {
         self.peers.iter().map(|(id, peer)| (*id, &*peer.link))
+    }
+
+    /// What was sent to each.
+    pub fn traffic(&self) -> Vec<LinkTraffic> {
+        let traffic = |(id, peer): (&NodeId, &Peer)| {
+            let (link, delivery) = (&peer.link, self.delivery.with_label_values(&[id.to_string()]));
+            LinkTraffic {
+                peer: *id,
+                connected: link.connected.get(),
+                sent_messages: link.sent_messages.get(),
+                sent_bytes: link.sent_bytes.get(),
+                deliveries: delivery.get_sample_count(),
+                delivery_micros: (delivery.get_sample_sum() * 1e6) as u64,
+                dropped: link.dropped(),
+                faulted: peer.faults.counters().by_effect().iter().map(|(_, count)| count).sum(),
+            }
+        };
+        self.peers.iter().map(traffic).collect()
     }
 
     /// Messages to somebody who is no member.

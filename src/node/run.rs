@@ -33,6 +33,7 @@ use super::{DirectoryLock, LogFile, NodeError};
 use crate::config::{Address, NodeConfig};
 use crate::consensus::raft::Raft;
 use crate::consensus::{Config, Lease};
+use crate::control::Served;
 use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity, Meter, MetricsPage};
 use crate::kv::Announcement;
@@ -272,9 +273,15 @@ async fn serve<D: Disk + 'static>(
     sockets.push(("peer", peer.counters()));
     servers.push(spawn(peer.run(move || peer_server.capability())));
 
-    let control = node.window.clone();
+    let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
+    let (window, peers) = (node.window.clone(), node.peers.clone());
+    let (clients, figures) = (metrics.clone(), node.metrics.clone());
     let control = Rc::new(ControlServer {
-        status: Box::new(move || control.node_status()),
+        status: Box::new(move || {
+            let (commits, commit_micros) = figures.commits();
+            let served = Served { commits, commit_micros, ..clients.served() };
+            window.node_status(peers.borrow().traffic(), served)
+        }),
         stop: node.stop.clone(),
         operators: node.operators.clone(),
         faults: node.faults.clone(),
@@ -285,7 +292,6 @@ async fn serve<D: Disk + 'static>(
     sockets.push(("control", server.counters()));
     servers.push(spawn(server.run(move || control.capability())));
 
-    let metrics = Rc::new(ClientMetrics::new(&node.registry)?);
     let requests = metrics.clone();
     let (desk, window) = (node.desk.clone(), node.window.clone());
     let client = bind(&node.config.client, "clients", MAX_CLIENTS, Limits::default()).await?;

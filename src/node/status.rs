@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::faults::Faults;
 use crate::config::NodeConfig;
 use crate::consensus::raft::Raft;
-use crate::control::{NodeStatus, PeerStatus};
+use crate::control::{LinkTraffic, NodeStatus, PeerStatus, Served};
 use crate::kv::{Answer, Query};
 use crate::observe::VERSION;
 use crate::replica::{Replica, ReplicaStatus};
@@ -70,8 +70,8 @@ impl<D: Disk> Window<D> {
         }
     }
 
-    /// For operators.
-    pub fn node_status(&self) -> NodeStatus {
+    /// For operators; with what was sent to peers, and to clients.
+    pub fn node_status(&self, links: Vec<LinkTraffic>, served: Served) -> NodeStatus {
         let status = self.status();
         let now = self.clock.now();
         let core = &status.consensus;
@@ -116,6 +116,8 @@ impl<D: Disk> Window<D> {
             faults_version: self.faults.version(),
             last_member: status.last_member,
             snapshots_installed: status.counters.snapshots_installed,
+            links,
+            served,
         }
     }
 }

@@ -22,6 +22,22 @@ const FIRST_ANSWERS: Duration = Duration::from_millis(500);
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
+    /// A person wants `action` done to `node`, or to the leader: `yes`, even if that takes away the
+    /// quorum of a protected cluster.
+    pub(super) async fn act_by_hand(
+        self: &Rc<Self>,
+        node: Option<NodeId>,
+        action: Action,
+        yes: bool,
+    ) -> Result<NodeId, String> {
+        self.may_act(node, action, yes).await?;
+        let node = self.act(node, action).await?;
+        if action == Action::Stop {
+            self.stopped_by_hand(node);
+        }
+        Ok(node)
+    }
+
     /// Does `action` to `node`, or to the leader, and returns when it is done.
     pub(super) async fn act(
         self: &Rc<Self>,

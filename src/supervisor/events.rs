@@ -187,6 +187,12 @@ impl EventLog {
         self.recent.iter().skip(skipped).take(limit).cloned().collect()
     }
 
+    /// The last `limit` events before the sequence `before`.
+    pub fn before(&self, before: u64, limit: usize) -> Vec<Event> {
+        let end = self.recent.partition_point(|event| event.sequence < before);
+        self.recent.range(end.saturating_sub(limit)..end).cloned().collect()
+    }
+
     /// A handle with which what was written can be made durable, on another thread.
     pub fn to_sync(&self) -> Option<File> {
         self.file.as_ref().and_then(|file| file.try_clone().ok())
@@ -235,6 +241,10 @@ mod tests {
         assert_eq!(sequences(&log.after(98, 10)), [99, 100]);
         assert_eq!(sequences(&log.after(50, 2)), [51, 52]);
         assert!(log.after(100, 10).is_empty());
+        assert_eq!(sequences(&log.before(4, 2)), [2, 3]);
+        assert_eq!(sequences(&log.before(2, 10)), [1]);
+        assert!(log.before(1, 10).is_empty());
+        assert_eq!(sequences(&log.before(1000, 1)), [100]);
         let size = |path: PathBuf| fs::metadata(path).unwrap().len();
         assert!(size(directory.events()) < 1200 && size(directory.older_events()) < 1200);
         drop(log);

@@ -23,11 +23,12 @@
 //! [`lifecycle`], then [`process`] and [`state`], then `daemon`, which carries out, and `run`, its
 //! life from lock to end; [`launch`] is how others start it and talk to it. `leader` and
 //! `membership` are what it does for a cluster as a whole: who leads it, and who is in it; [`ops`]
-//! what it lets stand beside it.
+//! what it lets stand beside it; [`console`] the page on which people watch and break it.
 
 mod act;
 pub mod backup;
 mod chaos;
+pub mod console;
 mod daemon;
 pub mod events;
 mod guard;

@@ -31,6 +31,7 @@ use fs2::FileExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::act::remove_sockets;
+use super::console::{Console, Token, TokenError};
 use super::daemon::{Daemon, Phase};
 use super::events::EventLog;
 use super::metrics::Metrics;
@@ -80,6 +81,8 @@ pub enum DaemonError {
     Http(#[from] HttpError),
     #[error(transparent)]
     Metric(#[from] MetricError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("cannot {what}: {source}")]
     Io { what: String, source: io::Error },
 }
@@ -142,13 +145,14 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     for (kind, detail) in told {
         daemon.tell(None, kind, &detail);
     }
+    let token = Token::read_or_make(&directory.console_token())?;
     let listener = listen(&directory.supervisor_address())?;
     let http = HttpServer::start(
         http,
         HttpLimits::default(),
         registry,
         Rc::new(Seen(daemon.clone())),
-        None,
+        Some(Rc::new(Console::new(daemon.clone(), token))),
     )?;
     bring_up(&daemon, found);
     let mut tasks = tokio::task::JoinSet::new();

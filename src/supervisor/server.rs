@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::leader::Unmet;
 use crate::chaos::{Fault, FaultId, Injection};
-use crate::control::{Action, Judged, MAX_GRACE, OpsOrder};
+use crate::control::{Judged, MAX_GRACE, OpsOrder};
 use crate::schema::control_capnp::supervisor;
 use crate::types::NodeId;
 
@@ -60,15 +60,7 @@ impl supervisor::Server for Control {
         let params = params.get()?;
         let node = somebody(params.get_node());
         let action = params.get_action()?.into();
-        let acted = match self.0.may_act(node, action, params.get_yes()).await {
-            Ok(()) => self.0.act(node, action).await,
-            Err(why) => Err(why),
-        };
-        if let Ok(node) = &acted
-            && action == Action::Stop
-        {
-            self.0.stopped_by_hand(*node);
-        }
+        let acted = self.0.act_by_hand(node, action, params.get_yes()).await;
         match acted {
             Ok(node) => results.get().set_node(node.0),
             Err(why) => results.get().set_refused(&why),

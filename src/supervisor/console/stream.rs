@@ -1,0 +1,103 @@
+//! What the page shows, sent as it changes: server-sent events.
+//!
+//! ```text
+//!   event: history   the newest events; then each new one
+//!   event: state     status and faults, at most four times a second
+//! ```
+//!
+//! Every page has a task, and a few frames of room between it and the socket. A page that does not
+//! read gets no more until there is room; the server ends a conversation that does not move.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::deeds::Told;
+use super::{dressed, json, say};
+use crate::chaos::Fault;
+use crate::control::{ClusterStatus, Event};
+use crate::observe::GuestBody;
+use crate::supervisor::daemon::{Daemon, unix_millis};
+
+/// Between two states.
+const PACE: Duration = Duration::from_millis(250);
+
+/// Without news, the state is sent again after so long: a page is to know that somebody is there.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Events at once.
+const MAX_EVENTS: usize = 200;
+
+/// Frames between a page's task and its socket.
+const ROOM: usize = 4;
+
+#[derive(Serialize)]
+struct State {
+    /// Unix time, in milliseconds.
+    now: u64,
+    cluster: ClusterStatus,
+    /// In force.
+    faults: Vec<Told<Fault>>,
+}
+
+/// Begins to send.
+pub fn begin(daemon: Rc<Daemon>) -> Response<GuestBody> {
+    let (frames, taken) = mpsc::channel(ROOM);
+    tokio::task::spawn_local(send(daemon, frames));
+    let frames = futures::stream::unfold(taken, |mut taken| async move {
+        let bytes: Bytes = taken.recv().await?;
+        Some((Ok(Frame::data(bytes)), taken))
+    });
+    dressed(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
+}
+
+/// Older events than the one that `query` names: `before=SEQUENCE`.
+pub fn history(daemon: &Daemon, query: Option<&str>) -> Response<GuestBody> {
+    let before = query.and_then(|query| query.strip_prefix("before=")?.parse::<u64>().ok());
+    match before {
+        Some(before) => {
+            json(StatusCode::OK, &daemon.inner.borrow().events.before(before, MAX_EVENTS))
+        }
+        None => say(StatusCode::BAD_REQUEST, "say before=SEQUENCE"),
+    }
+}
+
+/// Sends until the page is gone.
+async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
+    let mut news = daemon.news();
+    let mut last = 0;
+    let newest = |last| daemon.inner.borrow().events.after(last, MAX_EVENTS);
+    loop {
+        news.borrow_and_update();
+        let events: Vec<Event> = newest(last);
+        last = events.last().map_or(last, |event| event.sequence);
+        if !events.is_empty() && frames.send(frame("history", &events)).await.is_err() {
+            return;
+        }
+        if frames.send(frame("state", &state(&daemon))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(PACE).await;
+        // News or not, a page that is gone is noticed at the next frame.
+        if let Ok(Err(_)) = tokio::time::timeout(SILENCE, news.changed()).await {
+            return;
+        }
+    }
+}
+
+fn state(daemon: &Daemon) -> State {
+    let faults = daemon.faults().iter().map(Fault::shown).map(Told::from).collect();
+    State { now: unix_millis(), cluster: daemon.status(), faults }
+}
+
+fn frame(name: &str, data: &impl Serialize) -> Bytes {
+    // Our own types have no maps with odd keys: they always have their JSON, on one line.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}

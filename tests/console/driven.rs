@@ -1,0 +1,73 @@
+//! The page in a real browser, on a living cluster.
+
+use std::time::Instant;
+
+use crate::browser::Browser;
+use crate::kvctl_home::Home;
+
+fn url(home: &Home) -> String {
+    home.json(&["console"])["url"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_leader_is_paused_by_a_click_and_another_one_leads() {
+    let home = Home::with(5);
+    let mut page = Browser::open(&url(&home), (1400, 900));
+    page.until("document.querySelectorAll('[id^=node-]').length === 5");
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    let shows = home.json(&["cluster", "status"])["leader"].as_u64().unwrap();
+    page.until(&format!("document.querySelector('#leader').textContent.includes('{shows}')"));
+    // The token is not left where others may see it.
+    assert_eq!(page.evaluate("location.hash"), "");
+
+    page.click(&format!("#node-{shows}"));
+    page.click("[data-act=pause]");
+    let paused = Instant::now();
+    page.until(&format!("document.querySelector('#node-{shows}').dataset.state === 'paused'"));
+    page.until(&format!("document.querySelector('#node-{shows}').dataset.unknown === 'true'"));
+    page.until(&format!(
+        "(() => {{ const leader = document.querySelector('[data-role=leader]'); \
+         return leader && leader.id !== 'node-{shows}' && leader.dataset.unknown === 'false'; }})()"
+    ));
+    println!("another one leads in the picture after {:?}", paused.elapsed());
+    page.click(&format!("#node-{shows}"));
+    page.click("[data-act=resume]");
+    page.until(&format!("document.querySelector('#node-{shows}').dataset.state === 'running'"));
+}
+
+#[test]
+fn a_fault_is_drawn_and_its_end_comes_with_a_receipt() {
+    let home = Home::with(3);
+    let mut page = Browser::open(&url(&home), (1400, 900));
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    home.ok(&["chaos", "cut", "1-2"]);
+    page.until("document.querySelector('#link-1-2').dataset.fault === 'cut'");
+    page.until("document.querySelector('#faults [data-fault-id]')");
+    home.ok(&["chaos", "delay", "30ms", "--links", "2-3"]);
+    page.until("document.querySelector('#link-2-3').dataset.fault === 'delay'");
+    page.until("document.querySelector('#timeline').textContent.includes('delay 30ms on 2-3')");
+    page.click("#heal-all");
+    page.until("document.querySelector('#receipt').textContent.includes('committed')");
+    page.until("document.querySelector('#link-1-2').dataset.fault === 'none'");
+    assert_eq!(home.json(&["chaos", "status"])["faults"], serde_json::json!([]));
+}
+
+#[test]
+fn without_its_token_or_its_supervisor_nothing_looks_healthy() {
+    let home = Home::with(1);
+    let url = url(&home);
+    let (bare, _) = url.split_once('#').unwrap();
+    let mut page = Browser::open(bare, (400, 800));
+    page.until("document.body?.innerText.includes('kvctl console')");
+    assert_eq!(page.evaluate("document.querySelectorAll('[data-role=leader]').length"), 0);
+    drop(page);
+
+    let mut page = Browser::open(&url, (400, 800));
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    // Nothing is wider than a telephone.
+    assert_eq!(page.evaluate("document.documentElement.scrollWidth <= innerWidth"), true);
+    home.ok(&["cluster", "down"]);
+    page.until("document.querySelector('#node-1').dataset.unknown === 'true'");
+    home.ok(&["cluster", "up"]);
+    page.until("document.querySelector('#node-1').dataset.unknown === 'false'");
+}
