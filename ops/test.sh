@@ -7,6 +7,7 @@ need_build_tools
 need_etcd
 need_prometheus
 need_chromium
+have tmux || apt_install tmux
 need_component fmt rustfmt
 need_component clippy clippy
 

@@ -106,8 +106,7 @@ fn prometheus_own_linter_has_nothing_to_say() {
 #[test]
 fn faults_and_lag_are_seen_where_they_are() {
     let home = Home::with(3);
-    let status = home.json(&["cluster", "status"]);
-    let leader = status["leader"].as_u64().unwrap();
+    let leader = home.leader();
     let follower = (1..=3).find(|id| *id != leader).unwrap();
     home.ok(&["chaos", "pause", &follower.to_string()]);
     home.ok(&["put", "k", "v"]);

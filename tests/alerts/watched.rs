@@ -41,7 +41,7 @@ impl Watched {
     }
 
     pub fn leader(&self) -> u64 {
-        self.home.json(&["cluster", "status"])["leader"].as_u64().expect("a leader")
+        self.home.leader()
     }
 
     pub fn follower(&self) -> u64 {

@@ -15,7 +15,7 @@ fn the_leader_is_paused_by_a_click_and_another_one_leads() {
     let mut page = Browser::open(&url(&home), (1400, 900));
     page.until("document.querySelectorAll('[id^=node-]').length === 5");
     page.until("document.querySelectorAll('[data-role=leader]').length === 1");
-    let shows = home.json(&["cluster", "status"])["leader"].as_u64().unwrap();
+    let shows = home.leader();
     page.until(&format!("document.querySelector('#leader').textContent.includes('{shows}')"));
     // The token is not left where others may see it.
     assert_eq!(page.evaluate("location.hash"), "");

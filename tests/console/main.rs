@@ -7,4 +7,5 @@ mod http;
 mod kvctl_home;
 
 mod door;
+mod pictures;
 mod shown;

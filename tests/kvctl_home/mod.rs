@@ -99,6 +99,13 @@ impl Home {
         json
     }
 
+    /// Who leads; on a busy machine there may be an election under way.
+    pub fn leader(&self) -> u64 {
+        let leader = || self.json(&["cluster", "status"])["leader"].as_u64();
+        wait_until("nobody leads", || leader().is_some());
+        leader().unwrap_or_else(|| self.leader())
+    }
+
     /// Runs what must fail with `code`, and returns what it said of it.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let ended = self.run(arguments);

@@ -6,7 +6,7 @@ import { post } from "./net.js";
 import { faultText } from "./panels.js";
 
 const DURATIONS = [[10_000, "10 s"], [30_000, "30 s"], [null, "until healed"]];
-const NOTICE_LASTS = 6000;
+const NOTICE_LASTS = 3000;
 const MOST_NOTICES = 4;
 
 const UP = new Set(["running", "unresponsive", "starting"]);
@@ -160,6 +160,7 @@ export class Acting {
   async heal(faults) {
     const answer = await this.ask("/console/heal", { faults });
     if (!answer) return;
+    for (const old of byId("notices").querySelectorAll(".warning")) old.remove();
     receipt(answer.healed);
     unheard(answer.unheard);
   }
@@ -221,6 +222,9 @@ function unheard(nodes = []) {
 // Says something in the corner. What went well goes away by itself; what did not waits.
 export function notice(words, kind) {
   const notices = byId("notices");
+  for (const old of [...notices.children]) {
+    if (old.firstElementChild.textContent === words) old.remove();
+  }
   const element = make("p", { class: `notice ${kind}` }, make("span", {}, words));
   const button = make("button", { type: "button", "aria-label": "dismiss" }, "✕");
   button.addEventListener("click", () => element.remove());

@@ -19,6 +19,7 @@ export const linkKey = (a, b) => (a < b ? `${a}-${b}` : `${b}-${a}`);
 export function viewOf(state, now, offline) {
   const { cluster } = state;
   const nodes = cluster.nodes.map((node) => nodeView(node, cluster, now, offline));
+  align(nodes, cluster);
   return {
     now,
     offline,
@@ -56,6 +57,26 @@ function nodeView(node, cluster, now, offline) {
       last: report.last_index,
     },
   };
+}
+
+// Reports are of different moments, and under load a node would seem ahead or behind by what came
+// in between. So what the leader knows of a follower's log says where that log is beside its own.
+function align(nodes, cluster) {
+  const leader = cluster.nodes.find((node) => node.node === cluster.leader);
+  const own = nodes.find((node) => node.id === cluster.leader);
+  if (!leader?.report || !own || own.unknown) return;
+  for (const peer of leader.report.peers ?? []) {
+    const node = nodes.find(({ id }) => id === peer.node);
+    if (!node?.log || node.unknown) continue;
+    const moved = peer.match_index - node.log.durable;
+    const { applied, committed } = node.log;
+    node.log = {
+      applied: applied + moved,
+      committed: committed + moved,
+      durable: peer.match_index,
+      last: Math.max(peer.match_index, Math.min(node.log.last + moved, leader.report.last_index)),
+    };
+  }
 }
 
 // One scale for all logs: their newest entries. Who is not known does not stretch it, or a node

@@ -59,7 +59,7 @@ export class Panels {
   }
 
   faults(view) {
-    setHidden(byId("faults-panel"), view.faults.length === 0);
+    setHidden(byId("no-faults"), view.faults.length > 0);
     byId("heal-all").disabled = view.offline || view.faults.length === 0;
     this.chips.keep(view.faults.map((fault) => fault.id));
     for (const fault of view.faults) {
@@ -83,9 +83,10 @@ export function faultText(fault) {
 }
 
 function timeWords(fault, now) {
-  const lasted = span(Math.max(0, Math.floor((now - fault.since_millis) / 1000) * 1000));
+  const seconds = (time) => span(Math.max(1000, Math.round(time / 1000) * 1000));
+  const lasted = seconds(now - fault.since_millis);
   if (fault.until_millis === null || fault.until_millis === undefined) return `for ${lasted}`;
-  return `${span(Math.max(0, Math.ceil((fault.until_millis - now) / 1000) * 1000))} left`;
+  return `${seconds(fault.until_millis - now)} left`;
 }
 
 function statusWords({ offline, cluster, nodes }) {
@@ -211,11 +212,10 @@ const LASTING = [
       ? "Messages get lost. What is not acknowledged is sent again: chapter Progress."
       : null,
   ({ nodes }) => {
-    const away = nodes.filter((node) => node.unknown).length;
-    return away > 0
-      ? `${count(away)} of ${nodes.length} nodes say nothing. The others are a majority, and go ` +
-        "on: chapter Safety."
-      : null;
+    const away = nodes.filter((node) => node.unknown).map((node) => node.id);
+    if (away.length === 0) return null;
+    const who = away.length === 1 ? `Node ${away[0]} says` : `Nodes ${away.join(", ")} say`;
+    return `${who} nothing. The others are a majority, and go on: chapter Safety.`;
   },
   ({ leader }) =>
     `Node ${leader} sends every entry to all others, and commits it when a majority has it on ` +

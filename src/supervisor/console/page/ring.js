@@ -211,10 +211,12 @@ function updateLog(parts, node, { low, high, committed }) {
 // How far it is behind the one that knows of most commits; or how old all this is.
 function lagWords(node, committed) {
   if (!node.log) return "";
-  if (node.unknown) return `${span(node.age)} old`;
+  if (node.unknown) return `${ageWords(node.age)} old`;
   const lag = committed - node.log.committed;
   return lag > 0 ? `${brief(lag)} behind` : "";
 }
+
+const ageWords = (age) => (age < 60_000 ? span(age) : `${count(Math.floor(age / 60_000))} min`);
 
 const WORDS = { "pre-candidate": "asks for votes", candidate: "wants votes" };
 
@@ -268,10 +270,17 @@ function along(many, width, height, scale) {
   const ry = Math.max(1, (height - CARD.height * scale) / 2 - 20);
   const points = ellipse(rx, ry);
   const total = points.at(-1).walked;
-  return Array.from({ length: many }, (_, index) => {
-    const found = points.find((point) => point.walked >= (total * index) / many);
-    return { x: middle.x + found.x, y: middle.y + found.y };
-  });
+  const places = Array.from({ length: many }, (_, index) =>
+    points.find((point) => point.walked >= (total * index) / many));
+  const [toX, toY] = [stretch(places.map(({ x }) => x), rx), stretch(places.map(({ y }) => y), ry)];
+  return places.map(({ x, y }) => ({ x: middle.x + toX(x), y: middle.y + toY(y) }));
+}
+
+// Odd numbers of nodes leave room at one end of the ellipse: stretches them into it.
+function stretch(values, reach) {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  if (most - least < 1) return (value) => value;
+  return (value) => ((value - least) / (most - least)) * 2 * reach - reach;
 }
 
 // Points of an ellipse from its top on, each with how far it is along it.

@@ -1,0 +1,131 @@
+//! `kvctl top` in a terminal of 80 columns and 24 lines, driven by its keys.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kvctl_home::Home;
+use tempfile::TempDir;
+
+mod kvctl_home;
+
+/// A terminal in tmux, with a server of its own that ends with it.
+struct Terminal {
+    place: TempDir,
+}
+
+impl Terminal {
+    fn run(home: &Home, options: &str, environment: &str) -> Terminal {
+        let terminal = Terminal { place: TempDir::new().unwrap() };
+        let kvctl = env!("CARGO_BIN_EXE_kvctl");
+        let path = home.path().display();
+        let line = format!(
+            "{environment} KVRAFT_HOME={path} {kvctl} top {options}; echo ended with $?; sleep 60"
+        );
+        terminal.tmux(&["new-session", "-d", "-x", "80", "-y", "24", &line]);
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let output = Command::new("tmux")
+            .arg("-S")
+            .arg(self.place.path().join("socket"))
+            .args(["-f", "/dev/null"])
+            .args(arguments)
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("TMUX")
+            .stdin(Stdio::null())
+            .output()
+            .expect("tmux is Debian's package tmux");
+        let ended = kvctl_home::ended(output);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.err);
+        ended.out
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// Waits until the screen is as wanted.
+    fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let screen = self.screen();
+            if wanted(&screen) {
+                return screen;
+            }
+            assert!(Instant::now() < end, "{what}; the screen:\n{screen}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let socket = self.place.path().join("socket");
+        let _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").output();
+    }
+}
+
+/// The line of a node.
+fn line(screen: &str, node: u64) -> &str {
+    let is = |line: &&str| line.trim_start_matches(['>', ' ']).starts_with(&format!("{node} "));
+    screen.lines().find(is).unwrap_or_default()
+}
+
+#[test]
+fn the_leader_is_paused_by_a_key_and_another_one_leads() {
+    let home = Home::with(3);
+    let leader = home.leader();
+    let terminal = Terminal::run(&home, "", "");
+    let leads = format!("node {leader} leads");
+    let screen = terminal.until("nobody leads", |it| it.contains(&leads) && it.contains("ready"));
+    assert!(line(&screen, leader).contains("leader"), "{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    for word in ["no fault is in force", "BELIEVES", "LINKS", "EVENTS", "q quit"] {
+        assert!(screen.contains(word), "no {word}:\n{screen}");
+    }
+
+    terminal.press(&leader.to_string());
+    terminal.press("p");
+    terminal.until("it is not paused", |it| line(it, leader).contains("paused"));
+    terminal.until("nobody else leads", |it| {
+        let others = (1..=3).filter(|id| *id != leader);
+        others.into_iter().any(|id| it.contains(&format!("node {id} leads")))
+    });
+    terminal.press("r");
+    terminal.until("it does not go on", |it| line(it, leader).contains("running"));
+    // A fault is seen, and healed with its receipt.
+    terminal.press("i");
+    terminal.until("no fault is seen", |it| it.contains("FAULTS") && it.contains("CUT"));
+    terminal.press("h");
+    terminal.until("there is no receipt", |it| it.contains("committed, "));
+    terminal.until("the fault is still there", |it| it.contains("no fault is in force"));
+    terminal.press("?");
+    terminal.until("no keys are shown", |it| it.contains("hand the leadership to it"));
+    terminal.press("Escape");
+    terminal.press("q");
+    terminal.until("it does not end", |it| it.contains("ended with 0"));
+}
+
+#[test]
+fn without_colours_or_other_characters_it_says_the_same() {
+    let home = Home::with(1);
+    let terminal = Terminal::run(&home, "--ascii", "NO_COLOR=1 TERM=vt100");
+    let screen = terminal.until("nobody leads", |it| it.contains("node 1 leads"));
+    assert!(screen.is_ascii(), "{screen}");
+    home.ok(&["cluster", "down"]);
+    terminal.until("it looks well", |it| it.contains("UNKNOWN: no supervisor"));
+    terminal.press("C-c");
+    terminal.until("it does not end", |it| it.contains("ended with 0"));
+}
+
+#[test]
+fn it_wants_a_terminal() {
+    let home = Home::with(1);
+    let said = home.fails(2, &["top"]);
+    assert!(said.contains("wants a terminal") && said.contains("kvctl cluster status"), "{said}");
+}
