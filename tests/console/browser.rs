@@ -13,17 +13,20 @@ use tungstenite::{Message, WebSocket};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Browser {
-    process: Child,
+    _process: Process,
     socket: WebSocket<TcpStream>,
     last: u64,
     /// Its profile, which goes with it.
     _profile: TempDir,
 }
 
-impl Drop for Browser {
+/// Ends with whoever has it, also one that panics before it has a page.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -43,13 +46,14 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromium is Debian's package chromium; or name one: CHROMIUM");
+        let process = Process(process);
         let port = port(profile.path().join("DevToolsActivePort"));
         let page = page(port);
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let address = page["webSocketDebuggerUrl"].as_str().unwrap().to_owned();
         let (socket, _) = tungstenite::client(address, stream).unwrap();
-        let mut browser = Browser { process, socket, last: 0, _profile: profile };
+        let mut browser = Browser { _process: process, socket, last: 0, _profile: profile };
         browser.command("Page.enable", json!({}));
         browser.command("Page.navigate", json!({ "url": url }));
         browser

@@ -204,16 +204,18 @@ impl Daemon {
         let mut news = self.news();
         let mut pause = FIRST_PAUSE;
         loop {
-            news.borrow_and_update();
             let Some(version) = self.wanted(which) else {
-                // One that a supervisor before this one left, and that nobody wants.
+                // One that a supervisor before this one left, and that nobody wants. The look at
+                // all processes is for once, and not for every piece of news.
                 if let Ok(Some(process)) = self.side_car_that_runs(which) {
                     self.stop_side_car(&process).await;
                 }
                 self.forget_side_car(which);
                 pause = FIRST_PAUSE;
-                if news.changed().await.is_err() {
-                    return;
+                while self.wanted(which).is_none() {
+                    if news.changed().await.is_err() {
+                        return;
+                    }
                 }
                 continue;
             };
