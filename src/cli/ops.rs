@@ -42,7 +42,7 @@ JSON fields: schema_version, windows, dashboards (a directory), side_cars: name,
 pid, restarts, problem, log")]
 pub struct Up {
     /// The program [default: `prometheus` on the PATH]
-    #[arg(long, value_name = "PROGRAM", env = "PROMETHEUS")]
+    #[arg(long, value_name = "PROGRAM", env = "PROMETHEUS", hide_env_values = true)]
     pub prometheus: Option<PathBuf>,
     /// The program [default: `grafana-server` on the PATH, if there is one]
     #[arg(long, value_name = "PROGRAM")]
