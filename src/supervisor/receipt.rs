@@ -52,7 +52,9 @@ pub fn look(directory: &ClusterDirectory) -> io::Result<Leftovers> {
         found.extend(process::running("kvnode", &directory.node(id).node_toml())?);
     }
     for which in SideCar::ALL {
-        found.extend(process::running(which.name(), &Places::of(directory).config(which))?);
+        for program in which.programs() {
+            found.extend(process::running(program, &Places::of(directory).config(which))?);
+        }
     }
     left.processes = found.iter().map(|identity| identity.pid).collect();
     gone_is_fine(sockets(directory.path(), &mut left.sockets))?;

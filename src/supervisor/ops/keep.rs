@@ -272,25 +272,22 @@ impl Daemon {
 
     /// The process that is recorded, or that has the configuration among its arguments.
     fn side_car_that_runs(&self, which: SideCar) -> io::Result<Option<Process>> {
-        let (recorded, program) = {
+        let recorded = {
             let inner = self.inner.borrow();
             let record = inner.state.ops.as_ref().and_then(|ops| ops.record(which));
-            (record.and_then(|it| it.process.clone()), record.map(|it| it.program.clone()))
+            record.and_then(|it| it.process.clone())
         };
         if let Some(identity) = recorded
             && let Some(process) = Process::of_identity(&identity)?
         {
             return Ok(Some(process));
         }
-        let name = program.as_deref().and_then(|it| it.file_name()?.to_str()?.to_owned().into());
-        let name: &str = match &name {
-            Some(name) => name,
-            None => which.name(),
-        };
         let config = Places::of(&self.directory).config(which);
-        for identity in process::running(name, &config)? {
-            if let Some(process) = Process::of_identity(&identity)? {
-                return Ok(Some(process));
+        for program in which.programs() {
+            for identity in process::running(program, &config)? {
+                if let Some(process) = Process::of_identity(&identity)? {
+                    return Ok(Some(process));
+                }
             }
         }
         Ok(None)

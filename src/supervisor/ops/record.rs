@@ -26,6 +26,14 @@ impl SideCar {
         }
     }
 
+    /// What its processes are called; Grafana's start script hands over to one of another name.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            SideCar::Prometheus => &["prometheus"],
+            SideCar::Grafana => &["grafana-server", "grafana"],
+        }
+    }
+
     /// What it answers with 200 once it serves.
     pub fn readiness(self) -> &'static str {
         match self {
