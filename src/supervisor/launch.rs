@@ -200,6 +200,25 @@ pub async fn connect_or_adopt(
     }
 }
 
+/// Talks to the supervisor; if there is none and the cluster was not taken down, starts a new one,
+/// as `how` says. For whoever counts on the cluster for as long as it lasts: its own faults may just
+/// have killed every node, so that none is left to be adopted.
+pub async fn connect_or_resume(
+    directory: &ClusterDirectory,
+    how: &Start,
+) -> Result<(SupervisorClient, bool), LaunchError> {
+    match connect(directory).await {
+        Err(LaunchError::NotRunning { name }) => {
+            let state = StateFile::read(directory)?;
+            if state.is_none_or(|state| state.mode == Mode::Down) {
+                return Err(LaunchError::NotRunning { name });
+            }
+            Ok((start(directory, how).await?, true))
+        }
+        other => Ok((other?, false)),
+    }
+}
+
 fn receipt_supervisor(
     directory: &ClusterDirectory,
 ) -> Result<Option<super::process::Identity>, LaunchError> {

@@ -1,7 +1,8 @@
 //! Sees to it that there is a supervisor for as long as a run lasts.
 //!
 //! A supervisor that is killed is started again by the next command, and adopts the nodes. A run is
-//! one command for minutes, and it counts on faults that end: so it looks by itself, now and then.
+//! one command for minutes, and it counts on faults that end: so it looks by itself, now and then,
+//! and starts another even if the run's own faults have just killed every node.
 
 use std::time::Duration;
 
@@ -33,21 +34,21 @@ impl<'d> Keeper<'d> {
         self.look().await
     }
 
-    /// Looks, if it is time. False: neither a supervisor nor a node is left.
+    /// Looks, if it is time. False: the cluster was taken down.
     pub async fn look(&mut self) -> bool {
         if Instant::now() < self.next {
             return true;
         }
-        let kept = launch::connect_or_adopt(self.directory, &self.how).await;
+        let kept = launch::connect_or_resume(self.directory, &self.how).await;
         self.next = Instant::now() + GLANCE;
         match kept {
             Ok((_, false)) => true,
             Ok((_, true)) => {
-                output::note("the supervisor was gone; a new one has adopted the running nodes");
+                output::note("the supervisor was gone; a new one looks after the nodes");
                 true
             }
             Err(LaunchError::NotRunning { .. } | LaunchError::NoSuchCluster { .. }) => {
-                output::warn("the cluster is gone: neither its supervisor nor a node runs");
+                output::warn("the cluster was taken down meanwhile");
                 false
             }
             Err(error) => {

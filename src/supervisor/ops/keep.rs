@@ -220,8 +220,11 @@ impl Daemon {
                 continue;
             };
             let began = tokio::time::Instant::now();
+            // Before its start: the first words of one that ends at once are its last, too.
+            let log = Places::of(&self.directory).log(which);
+            let logged = std::fs::metadata(log).map_or(0, |it| it.len());
             let over = match self.adopt_or_start(which) {
-                Ok(process) => self.watch_side_car(which, version, &process).await,
+                Ok(process) => self.watch_side_car(which, version, &process, logged).await,
                 Err(error) => Over::Ended(format!("cannot be started: {error}")),
             };
             let Over::Ended(why) = over else { continue };
@@ -340,10 +343,16 @@ impl Daemon {
         detached(command, &places.log(which))
     }
 
-    /// Looks on until it ends, or is not wanted as it is any more and has been ended.
-    async fn watch_side_car(&self, which: SideCar, version: u64, process: &Process) -> Over {
+    /// Looks on until it ends, or is not wanted as it is any more and has been ended. Its words
+    /// begin after the first `logged` bytes of its log.
+    async fn watch_side_car(
+        &self,
+        which: SideCar,
+        version: u64,
+        process: &Process,
+        logged: u64,
+    ) -> Over {
         let log = Places::of(&self.directory).log(which);
-        let from = std::fs::metadata(&log).map_or(0, |it| it.len());
         let ready = async {
             while !self.answers(which).await {
                 tokio::time::sleep(GLANCE).await;
@@ -357,7 +366,7 @@ impl Daemon {
         tokio::select! {
             ended = process.ended() => {
                 let how = ended.map_or_else(|error| error.to_string(), |exit| exit.to_string());
-                let words = last_lines_from(&log, from, 3);
+                let words = last_lines_from(&log, logged, 3);
                 let words = if words.is_empty() { words } else { format!(": {words}") };
                 return Over::Ended(format!("ended, {how}{words}"));
             }
