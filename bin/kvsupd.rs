@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use kvraft::config::{ClusterDirectory, ClusterName, Home};
+use kvraft::config::{ClusterConfig, ClusterDirectory, ClusterName, Home};
+use kvraft::observe::log;
 use kvraft::supervisor::{Ended, Options, guard, launch, run};
 
 const EXAMPLES: &str = "\
@@ -73,15 +74,18 @@ fn supervise(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(guard(process, arguments.until, arguments.share)?);
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
-    log.with_writer(std::io::stderr).init();
     // Files and sockets of a cluster are its owner's alone, those that nodes create too.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let directory = match arguments.directory {
         Some(path) => ClusterDirectory::at(path)?,
         None => Home::from_environment()?.cluster(&arguments.name),
     };
+    // What is wrong with the configuration is said by whoever works with it, in a moment.
+    let config = ClusterConfig::read(&directory.cluster_toml());
+    let format = config.map(|config| config.log_format).unwrap_or_default();
+    let (standing, colours) = (log::Standing::nowhere(), std::io::stderr().is_terminal());
+    let subscriber = log::subscriber(format, filter, standing, std::io::stderr, colours);
+    tracing::subscriber::set_global_default(subscriber)?;
     let options = Options {
         directory: directory.clone(),
         foreground: arguments.foreground,

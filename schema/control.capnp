@@ -197,6 +197,7 @@ struct ClusterStatus {
   sinceMillis   @13 :UInt64;      # Unix time of the supervisor's own start
   retired       @14 :List(Retired);  # who was a member and is not any more
   faults        @15 :UInt32;      # injected, in force
+  slow          @16 :UInt32 = 1;  # so many times slower than it could be
 }
 
 struct Retired {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
-use super::{ClusterName, Durability, Tuned};
+use super::{ClusterName, Durability, LogFormat, Slow, Tuned};
 use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
@@ -80,6 +80,9 @@ pub struct ClusterConfig {
     /// Each node keeps a record of its core's life, for `kvctl replay`.
     #[serde(default)]
     pub record: bool,
+    /// How nodes and supervisor write their logs.
+    #[serde(default)]
+    pub log_format: LogFormat,
     #[serde(default)]
     pub timings: Timings,
     #[serde(default)]
@@ -95,6 +98,8 @@ pub struct ClusterConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timings {
+    /// So many times as long as they say.
+    pub slow: Slow,
     pub election_timeout_min_millis: u64,
     pub election_timeout_max_millis: u64,
     pub heartbeat_millis: u64,
@@ -108,6 +113,7 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Timings {
         Timings {
+            slow: Slow::default(),
             election_timeout_min_millis: 150,
             election_timeout_max_millis: 300,
             heartbeat_millis: 50,
@@ -215,6 +221,7 @@ impl ClusterConfig {
             durability: Durability::default(),
             protected: false,
             record: false,
+            log_format: LogFormat::default(),
             timings: Timings::default(),
             storage: Storage::default(),
             supervisor: Supervision::default(),
@@ -248,6 +255,7 @@ impl ClusterConfig {
                 return Err(format!("[node.{key}]: nodes are numbered 1 to {}", self.nodes));
             }
         }
+        self.timings.slow.validate()?;
         let supervisor = &self.supervisor;
         if supervisor.crash_loop_deaths == 0 {
             return Err("`crash_loop_deaths` is 0: no node could ever be restarted".into());
@@ -260,8 +268,10 @@ impl ClusterConfig {
         for node in self.node_ids() {
             let tuned = self.tuned(node);
             tuned.validate().map_err(|why| format!("node {node}: {why}"))?;
-            let (own, all) = (tuned.election_timeout_min_millis, &self.timings);
-            if own != all.election_timeout_min_millis && all.lease_clock_error_millis.is_some() {
+            let (own, all) = (self.node.get(&node.to_string()), &self.timings);
+            let other = own.and_then(|own| own.election_timeout_min_millis);
+            let other = other.filter(|own| *own != all.election_timeout_min_millis);
+            if let (Some(own), Some(_)) = (other, all.lease_clock_error_millis) {
                 return Err(format!(
                     "node {node}: its `election_timeout_min_millis` is {own}; with \
                      `lease_clock_error_millis` every node must have the same, for leases last as \
@@ -276,15 +286,20 @@ impl ClusterConfig {
     pub fn tuned(&self, node: NodeId) -> Tuned {
         let own = self.node.get(&node.to_string()).cloned().unwrap_or_default();
         let all = &self.timings;
+        let stretched = |own: Option<u64>, all| self.timings.slow.stretch(own.unwrap_or(all));
+        let heartbeat_millis = stretched(own.heartbeat_millis, all.heartbeat_millis);
         Tuned {
             durability: own.durability.unwrap_or(self.durability),
-            election_timeout_min_millis: own
-                .election_timeout_min_millis
-                .unwrap_or(all.election_timeout_min_millis),
-            election_timeout_max_millis: own
-                .election_timeout_max_millis
-                .unwrap_or(all.election_timeout_max_millis),
-            heartbeat_millis: own.heartbeat_millis.unwrap_or(all.heartbeat_millis),
+            election_timeout_min_millis: stretched(
+                own.election_timeout_min_millis,
+                all.election_timeout_min_millis,
+            ),
+            election_timeout_max_millis: stretched(
+                own.election_timeout_max_millis,
+                all.election_timeout_max_millis,
+            ),
+            heartbeat_millis,
+            link_delay_millis: all.slow.link_delay_millis(heartbeat_millis),
             lease_clock_error_millis: all.lease_clock_error_millis,
             segment_bytes: own.segment_bytes.unwrap_or(self.storage.segment_bytes),
             snapshot_log_bytes: own.snapshot_log_bytes.unwrap_or(self.storage.snapshot_log_bytes),
@@ -297,6 +312,7 @@ impl ClusterConfig {
     /// The file, with comments for the person who opens it.
     pub fn to_commented_toml(&self) -> String {
         let Timings {
+            slow: Slow(slow),
             election_timeout_min_millis,
             election_timeout_max_millis,
             heartbeat_millis,
@@ -324,8 +340,12 @@ impl ClusterConfig {
              protected = {}\n\
              # true: each node keeps the last of its core's life, for `kvctl replay`.\n\
              record = {}\n\
+             # How nodes and supervisor write their logs: text, or json (an object a line).\n\
+             log_format = \"{}\"\n\
              \n\
              [timings]\n\
+             # So many times as long as the rest says: slow motion, for people who watch.\n\
+             slow = {slow}\n\
              # An election starts after a random time from min to max without a leader.\n\
              election_timeout_min_millis = {election_timeout_min_millis}\n\
              election_timeout_max_millis = {election_timeout_max_millis}\n\
@@ -372,6 +392,7 @@ impl ClusterConfig {
             self.durability,
             self.protected,
             self.record,
+            self.log_format,
             self.storage.segment_bytes,
             self.storage.snapshot_log_bytes,
             self.storage.keep_entries,
@@ -407,6 +428,7 @@ mod tests {
         config.transport = Transport::Tcp;
         config.durability = Durability::FsyncDropUnsynced;
         config.timings.lease_clock_error_millis = Some(7);
+        config.log_format = LogFormat::Json;
         config.storage.quota = Quota::Off;
         let own = Override { heartbeat_millis: Some(20), ..Override::default() };
         config.node.insert("3".into(), own);
@@ -427,10 +449,26 @@ mod tests {
     }
 
     #[test]
+    fn in_slow_motion_all_that_nodes_do_together_takes_longer() {
+        let mut config = config();
+        config.timings.slow = Slow(20);
+        let own = Override { election_timeout_max_millis: Some(400), ..Override::default() };
+        config.node.insert("3".into(), own);
+        assert_eq!(config.validate(), Ok(()));
+        let tuned = config.tuned(NodeId(3));
+        assert_eq!(tuned.election_timeout_min_millis, 3_000);
+        assert_eq!(tuned.election_timeout_max_millis, 8_000);
+        assert_eq!((tuned.heartbeat_millis, tuned.link_delay_millis), (1_000, 200));
+        config.timings.slow = Slow(1);
+        assert_eq!(config.tuned(NodeId(1)).link_delay_millis, 0);
+    }
+
+    #[test]
     fn nonsense_is_refused_with_the_reason() {
         type Change = fn(&mut ClusterConfig);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (|it| it.nodes = 0, "from 1 to 31"),
+            (|it| it.timings.slow = Slow(0), "from 1 to 100 times"),
             (|it| it.timings.heartbeat_millis = 150, "heartbeat_millis"),
             (|it| it.timings.election_timeout_max_millis = 150, "tie"),
             (|it| it.timings.lease_clock_error_millis = Some(150), "no lease lasts"),

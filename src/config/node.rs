@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::file::{ConfigError, read_toml};
-use super::{Address, Tuned};
+use super::{Address, LogFormat, Tuned};
 use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::types::{ClusterId, NodeId};
@@ -48,6 +48,10 @@ pub struct NodeConfig {
     pub election_timeout_max_millis: u64,
     #[serde(default = "default_heartbeat")]
     pub heartbeat_millis: u64,
+    /// In slow motion, how long each message to another node is on its way, on top of what it
+    /// takes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub link_delay_millis: u64,
     /// Reads by a lease, and how far clocks may differ; without it, there are no leases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_clock_error_millis: Option<u64>,
@@ -69,6 +73,9 @@ pub struct NodeConfig {
     /// Whether it keeps a record of its core's life, for `kvctl replay`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub record: bool,
+    /// How `node.log` looks.
+    #[serde(default)]
+    pub log_format: LogFormat,
     /// Where other nodes are of which this node's log may not know yet, by number: one that joins
     /// must answer a leader of which it has never heard. Where the log knows, it counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -118,6 +125,7 @@ impl NodeConfig {
             election_timeout_min_millis: self.election_timeout_min_millis,
             election_timeout_max_millis: self.election_timeout_max_millis,
             heartbeat_millis: self.heartbeat_millis,
+            link_delay_millis: self.link_delay_millis,
             lease_clock_error_millis: self.lease_clock_error_millis,
             segment_bytes: self.segment_bytes,
             snapshot_log_bytes: self.snapshot_log_bytes,
@@ -191,6 +199,10 @@ fn default_election_max() -> u64 {
 
 fn default_heartbeat() -> u64 {
     50
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn default_segment() -> u64 {

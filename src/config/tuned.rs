@@ -11,6 +11,8 @@ pub struct Tuned {
     pub election_timeout_min_millis: u64,
     pub election_timeout_max_millis: u64,
     pub heartbeat_millis: u64,
+    /// How long each message's way takes on top, in slow motion.
+    pub link_delay_millis: u64,
     pub lease_clock_error_millis: Option<u64>,
     pub segment_bytes: u64,
     pub snapshot_log_bytes: u64,
@@ -33,6 +35,13 @@ impl Tuned {
                 "`heartbeat_millis` is {}: it must be above 0 and below the shortest election \
                  time-out ({min} ms), or followers stand for election although there is a leader",
                 self.heartbeat_millis
+            ));
+        }
+        if self.link_delay_millis * 2 >= min {
+            return Err(format!(
+                "`link_delay_millis` is {}: an answer must be back well before the shortest \
+                 election time-out ({min} ms)",
+                self.link_delay_millis
             ));
         }
         if let Some(error) = self.lease_clock_error_millis.filter(|error| *error >= min) {
@@ -62,6 +71,7 @@ impl Tuned {
         config.election_timeout_min_millis = self.election_timeout_min_millis;
         config.election_timeout_max_millis = self.election_timeout_max_millis;
         config.heartbeat_millis = self.heartbeat_millis;
+        config.link_delay_millis = self.link_delay_millis;
         config.lease_clock_error_millis = self.lease_clock_error_millis;
         config.segment_bytes = self.segment_bytes;
         config.snapshot_log_bytes = self.snapshot_log_bytes;

@@ -8,6 +8,7 @@ use capnp::text;
 use super::faults::json;
 use super::traffic;
 use super::types::*;
+use crate::config::Slow;
 use crate::schema::control_capnp as schema;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
@@ -218,6 +219,7 @@ impl ClusterStatus {
             node.write(nodes.reborrow().get(at));
         }
         to.set_faults(self.faults);
+        to.set_slow(self.slow.0);
         let mut retired = to.init_retired(self.retired.len() as u32);
         for (at, node) in (0..).zip(&self.retired) {
             let mut to = retired.reborrow().get(at);
@@ -252,6 +254,7 @@ impl ClusterStatus {
             nodes: nodes.iter().map(NodeState::read).collect::<Result<_, _>>()?,
             retired: retired.collect(),
             faults: from.get_faults(),
+            slow: Slow(from.get_slow()),
             build: text("build", from.get_build())?,
         })
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Durability, Transport};
+use crate::config::{Durability, Slow, Transport};
 use crate::schema::control_capnp as schema;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
@@ -96,6 +96,7 @@ fn cluster() -> ClusterStatus {
         }],
         retired: vec![Retired { node: NodeId(2), since_millis: 3, purged: true }],
         faults: 3,
+        slow: Slow(20),
         build: "0.1.0".into(),
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::traffic::{LinkTraffic, Served};
 use crate::chaos::Fault;
-use crate::config::{Address, Durability, Transport};
+use crate::config::{Address, Durability, Slow, Transport};
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
 /// Declares an enum whose variants have one stable word each, the same in the schema, in JSON, in
@@ -249,6 +249,8 @@ pub struct ClusterStatus {
     pub retired: Vec<Retired>,
     /// Injected faults in force.
     pub faults: u32,
+    /// How many times slower it is than it could be, for people who watch.
+    pub slow: Slow,
     /// Version of the supervisor's program.
     pub build: String,
 }

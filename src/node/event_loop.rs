@@ -37,6 +37,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
+use super::chronicle::Chronicle;
 use super::clock::Clock;
 use super::desk::Desk;
 use super::inbox::Inbox;
@@ -105,6 +106,8 @@ pub struct EventLoop<D: Disk> {
     /// Hears of what has changed, for those who watch.
     pub hub: Rc<Hub>,
     pub complaint: Seldom,
+    /// Tells in the log what happened.
+    pub chronicle: RefCell<Chronicle>,
     /// When `stop` was noticed.
     pub stopping_since: Cell<Option<TokioInstant>>,
 }
@@ -174,8 +177,9 @@ impl<D: Disk> EventLoop<D> {
         if let Some(machine) = replica.state() {
             self.hub.moved(machine.revision());
         }
-        let leader = replica.leader();
+        let (leader, place) = (replica.leader(), replica.place());
         drop(replica);
+        self.chronicle.borrow_mut().turn(place);
         self.metrics.turn(events as u64, &samples, leader);
         self.hand_out(outputs);
         Ok(())

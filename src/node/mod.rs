@@ -31,6 +31,7 @@
 //!   go on could break a promise; the others carry on without it.
 //! - *A log that cannot be used*: exit code 78, and a supervisor does not try again.
 
+pub mod chronicle;
 pub mod client_metrics;
 pub mod client_server;
 pub mod clock;

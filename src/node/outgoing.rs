@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::consensus::raft::Message;
+use crate::link::Class;
 use crate::replica::PeerMessage;
 use crate::rpc::peer;
 
@@ -82,8 +83,15 @@ pub struct Taken {
 /// it, and on a slow link it would come after its deadline.
 const SMALL_REPLY: usize = 1024;
 
+impl Measured {
+    /// How urgent it is for the link.
+    pub fn class(&self) -> Class {
+        if is_urgent(self) { Class::Control } else { Class::Bulk }
+    }
+}
+
 /// Whether a message is small, and others wait for it.
-pub fn is_urgent(Measured { size, message, .. }: &Measured) -> bool {
+fn is_urgent(Measured { size, message, .. }: &Measured) -> bool {
     match message {
         PeerMessage::Consensus(Message::AppendEntries { entries, .. }) => entries.is_empty(),
         PeerMessage::Consensus(Message::InstallSnapshot { .. }) => false,

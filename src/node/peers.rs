@@ -9,20 +9,24 @@
 //! For each peer there is a [`Sender`] task, and before it the
 //! directed link's fault policy ([`link`](crate::link)): whatever goes to a peer passes it, and
 //! nothing can sneak past a partition. The empty policy costs one branch.
+//!
+//! In slow motion, behind that policy lies a way that every message takes so and so long to go. It
+//! is no fault: nobody is told of it, and no fault takes it away.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use prometheus::HistogramVec;
 use tokio::task::AbortHandle;
 
-use super::outgoing::{Measured, is_urgent};
+use super::outgoing::Measured;
 use super::sender::{PeerLink, Sender};
 use crate::config::Address;
 use crate::consensus::Configuration;
 use crate::consensus::raft::Message;
 use crate::control::LinkTraffic;
-use crate::link::{Class, Counters, Link, Policy};
+use crate::link::{Counters, Link, Policy};
 use crate::replica::PeerMessage;
 use crate::types::{ClusterId, Instant, NodeId, Random};
 
@@ -31,8 +35,29 @@ use crate::types::{ClusterId, Instant, NodeId, Random};
 struct Peer {
     address: Address,
     faults: Link<Measured>,
+    /// In slow motion.
+    way: Option<Link<Measured>>,
     link: Rc<PeerLink>,
     task: AbortHandle,
+}
+
+impl Peer {
+    /// What comes out of the faults goes its way.
+    fn goes(&mut self, message: Measured, now: Instant) {
+        let (class, size) = (message.class(), message.size);
+        let arrived = match &mut self.way {
+            Some(way) => way.admit(message, class, size, now),
+            None => Some(message),
+        };
+        if let Some(message) = arrived {
+            self.link.push(message);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let way = self.way.as_ref().and_then(Link::next_deadline);
+        [self.faults.next_deadline(), way].into_iter().flatten().min()
+    }
 }
 
 impl Drop for Peer {
@@ -56,6 +81,8 @@ pub struct Peers {
     /// Messages to somebody who is no member, or has no address.
     unroutable: u64,
     delivery: HistogramVec,
+    /// How long a message is on its way, on top of what it takes.
+    way: Duration,
 }
 
 impl Peers {
@@ -68,8 +95,13 @@ impl Peers {
         strangers: BTreeMap<NodeId, Address>,
         delivery: HistogramVec,
     ) -> Peers {
-        let (peers, policies) = (BTreeMap::new(), BTreeMap::new());
-        Peers { cluster, own, random, peers, strangers, policies, unroutable: 0, delivery }
+        let (peers, policies, way) = (BTreeMap::new(), BTreeMap::new(), Duration::ZERO);
+        Peers { cluster, own, random, peers, strangers, policies, unroutable: 0, delivery, way }
+    }
+
+    /// The same in slow motion: every message is on its way for `way`, on top of what it takes.
+    pub fn with_way(self, way: Duration) -> Peers {
+        Peers { way, ..self }
     }
 
     /// The members are now these. Wants a `LocalSet`.
@@ -109,7 +141,17 @@ impl Peers {
         {
             tracing::error!(peer = %to, "a fault that makes no sense: {error}");
         }
-        Peer { address, faults, link, task }
+        let way = (!self.way.is_zero()).then(|| self.slow_way(to));
+        Peer { address, faults, way, link, task }
+    }
+
+    fn slow_way(&mut self, to: NodeId) -> Link<Measured> {
+        let mut way = Link::new(Random::from_seed(self.random.bits()));
+        let policy = Policy { delay: self.way, ..Policy::default() };
+        if let Err(error) = way.set_policy(policy, Instant::default()) {
+            tracing::error!(peer = %to, "no slow motion: {error}");
+        }
+        way
     }
 
     /// Hands a message to the link to `to`.
@@ -127,25 +169,29 @@ impl Peers {
             return;
         };
         let message = Measured::from(message);
-        let class = if is_urgent(&message) { Class::Control } else { Class::Bulk };
-        let size = message.size;
+        let (class, size) = (message.class(), message.size);
         if let Some(message) = peer.faults.admit(message, class, size, now) {
-            peer.link.push(message);
+            peer.goes(message, now);
         }
     }
 
     /// Lets go what links have held back until now.
     pub fn release(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
-            if peer.faults.next_deadline().is_some_and(|deadline| deadline <= now) {
-                peer.faults.due(now).for_each(|message| peer.link.push(message));
+            if peer.next_deadline().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let through: Vec<Measured> = peer.faults.due(now).collect();
+            through.into_iter().for_each(|message| peer.goes(message, now));
+            if let Some(way) = &mut peer.way {
+                way.due(now).for_each(|message| peer.link.push(message));
             }
         }
     }
 
     /// When [`Peers::release`] is wanted.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.faults.next_deadline()).min()
+        self.peers.values().filter_map(Peer::next_deadline).min()
     }
 
     /// From now on, this and nothing else is wrong with the links.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{AbortHandle, LocalSet};
 use tracing_subscriber::EnvFilter;
 
+use super::chronicle::Chronicle;
 use super::client_metrics::ClientMetrics;
 use super::client_server::ClientServer;
 use super::clock::{Clock, time_passed};
@@ -37,6 +38,7 @@ use crate::control::Served;
 use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity, Meter, MetricsPage};
 use crate::kv::Announcement;
+use crate::observe::log::{self, Standing};
 use crate::observe::{self, Guest, HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::quota::Quota;
 use crate::replica::{Options, Replica};
@@ -61,9 +63,8 @@ const MAX_OPERATORS: usize = 32;
 /// Runs the node that `config` describes, until it is told to stop or must.
 pub fn run(config: NodeConfig) -> Result<(), NodeError> {
     let _lock = DirectoryLock::take(&config.directory)?;
-    start_log(&config)?;
+    let standing = start_log(&config)?;
     tracing::info!(
-        node = %config.node,
         cluster = %config.cluster_name,
         pid = std::process::id(),
         durability = config.durability.as_str(),
@@ -73,7 +74,7 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
         tracing::info!("leaders serve reads by a lease; clocks may differ by {error} ms at most");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = LocalSet::new().block_on(&runtime, live(config));
+    let ended = LocalSet::new().block_on(&runtime, live(config, standing));
     match &ended {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!("stopped: {error}"),
@@ -81,17 +82,14 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
     ended
 }
 
-/// From here on, what is worth knowing goes to `node.log`; panics too.
-fn start_log(config: &NodeConfig) -> Result<(), NodeError> {
+/// From here on, what is worth knowing goes to `node.log`; panics too. What comes back is to be told
+/// where the node stands.
+fn start_log(config: &NodeConfig) -> Result<Standing, NodeError> {
     let path = config.directory.join("node.log");
     let file = LogFile::open(&path).map_err(|source| NodeError::LogFile { path, source })?;
     let filter = EnvFilter::try_from_env("KVRAFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(file)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_target(false)
-        .finish();
+    let standing = Standing::of(config.node);
+    let subscriber = log::subscriber(config.log_format, filter, standing.clone(), file, false);
     // Somebody who uses the library may have a subscriber already; then it hears us.
     let _ = tracing::subscriber::set_global_default(subscriber);
     let to_standard_error = std::panic::take_hook();
@@ -99,7 +97,7 @@ fn start_log(config: &NodeConfig) -> Result<(), NodeError> {
         tracing::error!("{panic}");
         to_standard_error(panic);
     }));
-    Ok(())
+    Ok(standing)
 }
 
 /// What the parts of a node share.
@@ -119,7 +117,7 @@ struct Node<D: Disk> {
     hub: Rc<Hub>,
 }
 
-async fn live(config: NodeConfig) -> Result<(), NodeError> {
+async fn live(config: NodeConfig, standing: Standing) -> Result<(), NodeError> {
     let inbox = Rc::new(Inbox::default());
     let disk_bell = DiskBell::new(inbox.bell().clone());
     let (node, complaint) = (open(config, inbox, &disk_bell)?, complaints());
@@ -139,6 +137,7 @@ async fn live(config: NodeConfig) -> Result<(), NodeError> {
         metrics: node.metrics.clone(),
         hub: node.hub.clone(),
         complaint,
+        chronicle: RefCell::new(Chronicle::new(standing)),
         stopping_since: Cell::new(None),
     };
     // A task of its own, so that a panic in it can be told from all else.
@@ -192,7 +191,8 @@ fn open(
     let metrics = NodeMetrics::new(&registry, config.node, meter.clone())?;
     metrics.found_corrupt(report.damaged.len());
     let (strangers, delivery) = (config.join_addresses(), metrics.delivery().clone());
-    let peers = Peers::new(config.cluster, config.node, random, strangers, delivery);
+    let way = Duration::from_millis(config.link_delay_millis);
+    let peers = Peers::new(config.cluster, config.node, random, strangers, delivery).with_way(way);
     let peers = Rc::new(RefCell::new(peers));
     let faults = Faults::new(table, peers.clone(), clock.clone(), ailment, inbox.clone());
     let peer_server = PeerServer::new(config.cluster, config.node, inbox.clone(), peers.clone());

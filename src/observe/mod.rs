@@ -23,6 +23,7 @@
 //! copied into gauges when somebody looks: see [`Observed::refresh`].
 
 mod http;
+pub mod log;
 mod process;
 mod registry;
 

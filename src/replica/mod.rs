@@ -254,6 +254,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
         }
     }
 
+    /// Where it stands; `None` while it [repairs](Replica::is_repairing), or has ended.
+    pub fn place(&self) -> Option<Place> {
+        self.running().map(Running::place)
+    }
+
     /// Whether it is a member without a vote, and is to remain one.
     pub fn is_learner(&self) -> bool {
         self.running().is_some_and(Running::is_learner)

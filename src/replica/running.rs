@@ -12,14 +12,16 @@ use super::orders::Orders;
 use super::pending::{self, PendingRequests, Seen};
 use super::quota::Limit;
 use super::snapshots::Snapshots;
-use super::status::Counters;
+use super::status::{Counters, Place};
 use super::supply::{Lending, Reader};
 use super::upgrade::Upgrade;
 use super::{
     Event, Fatal, Observation, Options, Output, PeerMessage, Recorder, ReplicaStatus, Response,
     Samples, Stopwatch,
 };
-use crate::consensus::{Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes};
+use crate::consensus::{
+    Checkpoint, Configuration, Consensus, Input, Proposal, Saved, SnapshotMark, ToBytes,
+};
 use crate::kv::{Machine, MachineOptions};
 use crate::museum::Bugs;
 use crate::storage::{Disk, LogError, Recovered, SegmentLog};
@@ -223,6 +225,19 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             repair: None,
             pending_requests: self.pending.count(),
             counters: self.counters,
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        let Checkpoint { role, term, commit_index, last_index, .. } = self.core.checkpoint();
+        Place {
+            role,
+            term,
+            leader: self.core.leader(),
+            commit_index,
+            last_index,
+            snapshot_index: self.snapshots.newest(),
+            snapshots_installed: self.counters.snapshots_installed,
         }
     }
 

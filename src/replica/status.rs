@@ -33,6 +33,21 @@ pub struct Counters {
     pub leases_expired: u64,
 }
 
+/// Where a replica stands in its group's history: cheap to look at, after every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub role: Role,
+    pub term: Term,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    pub commit_index: LogIndex,
+    pub last_index: LogIndex,
+    /// The last entry that the newest snapshot covers; zero without one.
+    pub snapshot_index: LogIndex,
+    /// Snapshots received and installed since its start.
+    pub snapshots_installed: u64,
+}
+
 /// A replica as others may see it.
 #[derive(Clone, Debug)]
 pub struct ReplicaStatus {

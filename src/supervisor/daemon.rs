@@ -203,8 +203,7 @@ impl Daemon {
 
     fn write_down(&self, node: Option<NodeId>, kind: &str, detail: &str, fault: Option<&Fault>) {
         debug_assert!(KINDS.contains(&kind), "{kind} is missing among the kinds of events");
-        let node_label = node.map_or("-".to_owned(), |node| node.to_string());
-        tracing::info!(node = node_label, kind, "{detail}");
+        tracing::info!(node = node.map(|node| node.0), kind, "{detail}");
         self.inner.borrow_mut().events.tell(unix_millis(), node, kind, detail, fault);
         self.metrics.event(kind);
         self.touch();

@@ -20,8 +20,8 @@ use super::receipt::{self, Leftovers};
 use super::spawn::{NoProgram, detached, last_lines, last_lines_from, program, words_file};
 use super::state::{Mode, StateError, StateFile};
 use crate::config::{
-    ClusterConfig, ClusterDirectory, ConfigError, Durability, Home, LayoutError, Transport,
-    create_file,
+    ClusterConfig, ClusterDirectory, ConfigError, Durability, Home, LayoutError, LogFormat, Slow,
+    Timings, Transport, create_file,
 };
 use crate::control::{ClusterStatus, ControlError, State, Stopped, SupervisorClient};
 
@@ -80,6 +80,8 @@ pub struct Wanted {
     pub transport: Option<Transport>,
     pub durability: Option<Durability>,
     pub record: Option<bool>,
+    pub slow: Option<Slow>,
+    pub log_format: Option<LogFormat>,
 }
 
 /// Nodes of a new cluster, unless it is said otherwise.
@@ -94,11 +96,14 @@ pub fn create(
 ) -> Result<(ClusterConfig, bool), LaunchError> {
     let directory = home.cluster(&config.name);
     let path = directory.cluster_toml();
+    let slow = wanted.slow.unwrap_or(config.timings.slow);
     let new = ClusterConfig {
         nodes: wanted.nodes.unwrap_or(config.nodes),
         transport: wanted.transport.unwrap_or(config.transport),
         durability: wanted.durability.unwrap_or(config.durability),
         record: wanted.record.unwrap_or(config.record),
+        log_format: wanted.log_format.unwrap_or(config.log_format),
+        timings: Timings { slow, ..config.timings.clone() },
         ..config.clone()
     };
     directory.check_owner()?;
@@ -155,6 +160,21 @@ fn check_wanted(
             directory.cluster_toml().display()
         );
         return differs("record =", existing.record.to_string(), record.to_string(), how);
+    }
+    if let Some(slow) = wanted.slow.filter(|it| *it != existing.timings.slow) {
+        let how = format!(
+            "set `slow = {}` in {} while it is down",
+            slow.0,
+            directory.cluster_toml().display()
+        );
+        return differs("--slow", existing.timings.slow.to_string(), slow.to_string(), how);
+    }
+    if let Some(format) = wanted.log_format.filter(|it| *it != existing.log_format) {
+        let how = format!(
+            "set `log_format = \"{format}\"` in {} while it is down",
+            directory.cluster_toml().display()
+        );
+        return differs("--log-format", existing.log_format.to_string(), format.to_string(), how);
     }
     Ok(())
 }

@@ -425,6 +425,7 @@ impl StateFile {
             election_timeout_min_millis: tuned.election_timeout_min_millis,
             election_timeout_max_millis: tuned.election_timeout_max_millis,
             heartbeat_millis: tuned.heartbeat_millis,
+            link_delay_millis: tuned.link_delay_millis,
             lease_clock_error_millis: tuned.lease_clock_error_millis,
             segment_bytes: tuned.segment_bytes,
             snapshot_log_bytes: tuned.snapshot_log_bytes,
@@ -432,6 +433,7 @@ impl StateFile {
             history: tuned.history,
             quota: tuned.quota,
             record: config.record,
+            log_format: config.log_format,
             join: self.strangers_to(node),
         })
     }

@@ -63,6 +63,7 @@ impl Daemon {
                 .collect(),
             retired: retired(&inner),
             faults: faults.try_into().unwrap_or(u32::MAX),
+            slow: self.config.timings.slow,
             build: VERSION.to_owned(),
         }
     }

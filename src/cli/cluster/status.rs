@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, Format};
 use crate::cli::units::{self, short_duration};
-use crate::config::{Address, Durability};
+use crate::config::{Address, Durability, Slow};
 use crate::control::{ClusterStatus, NodeState, Role, State};
 
 /// Show the nodes: state, role, progress, endpoints
@@ -23,6 +23,7 @@ Examples:
 
 JSON fields: schema_version, name, cluster, directory, transport, durability, supervisor_pid,
 http_address, leader, term, ready, foreground, since_millis, build, faults (injected, in force),
+slow,
 retired: node, since_millis, purged; nodes: node, state, pid, since_millis, restarts, last_exit,
 client, peer, control, http, grpc, log, adopted, next_start_millis, problem, standing (member,
 joining, leaving), progress, report (what the node itself said last: role, term, voted_for, leader,
@@ -62,12 +63,13 @@ fn print_table(status: &ClusterStatus) -> Result<(), Failure> {
         None => "no leader".to_owned(),
     };
     output::line(format!(
-        "cluster {}: {running} of {} nodes run, {leader}, {}, transport {}{}",
+        "cluster {}: {running} of {} nodes run, {leader}, {}, transport {}{}{}",
         status.name,
         status.nodes.len(),
         if status.ready { "ready" } else { "not ready" },
         status.transport.as_str(),
         durability(status.durability),
+        slow(status.slow),
     ))?;
     let head = [
         "node", "state", "role", "term", "commit", "applied", "keys", "pid", "up", "restarts",
@@ -102,6 +104,13 @@ fn durability(durability: Durability) -> String {
     match durability {
         Durability::Fsync => String::new(),
         other => format!(", DURABILITY {}", other.as_str()),
+    }
+}
+
+fn slow(slow: Slow) -> String {
+    match slow.is_real_time() {
+        true => String::new(),
+        false => format!(", in slow motion ({slow})"),
     }
 }
 

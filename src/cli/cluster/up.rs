@@ -8,7 +8,9 @@ use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{self, Format, Progress};
 use crate::cli::units::{parse_positive_duration, short_duration};
-use crate::config::{ClusterConfig, ClusterDirectory, Durability, Home, Transport};
+use crate::config::{
+    ClusterConfig, ClusterDirectory, Durability, Home, LogFormat, Slow, Transport,
+};
 use crate::control::{ClusterStatus, State, SupervisorClient};
 use crate::supervisor::launch::{self, LaunchError, Start, Until, Wanted};
 
@@ -23,6 +25,7 @@ Examples:
   kvctl cluster up -n 3 --name small
   kvctl cluster up -n 5 --transport tcp
   kvctl cluster up --record             and later: kvctl replay 3
+  kvctl cluster up --slow 20x           slow motion: watch it with `kvctl console`
   kvctl cluster up --foreground         stop it with Ctrl-C
 
 JSON fields: those of `kvctl cluster status`")]
@@ -41,6 +44,12 @@ pub struct Up {
     /// Keep a record of each node's core, for `kvctl replay` (for a new cluster)
     #[arg(long)]
     pub record: bool,
+    /// Slow motion: all that nodes do together takes so many times as long (for a new cluster)
+    #[arg(long, value_name = "TIMES")]
+    pub slow: Option<Slow>,
+    /// How nodes and supervisor write their logs (for a new cluster; without it, text)
+    #[arg(long, value_name = "text|json")]
+    pub log_format: Option<LogFormat>,
     /// Stay, and take the cluster down on Ctrl-C
     #[arg(long)]
     pub foreground: bool,
@@ -61,6 +70,8 @@ pub async fn run(global: &Global, command: Up) -> Outcome {
         transport: command.transport,
         durability: command.durability,
         record: command.record.then_some(true),
+        slow: command.slow,
+        log_format: command.log_format,
     };
     let config =
         ClusterConfig::new(global.name.clone(), command.nodes.unwrap_or(launch::DEFAULT_NODES));
