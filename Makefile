@@ -7,7 +7,8 @@ N ?= 5
 ARGS ?=
 export PREFIX NAME N ETCD
 
-.PHONY: install up down ops test soak museum fuzz watch-tests clients bench bench-housekeeping docs help
+.PHONY: install up down ops test dashboards soak museum fuzz watch-tests clients bench
+.PHONY: bench-housekeeping docs help
 
 install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
 	@bash ops/install.sh
@@ -23,6 +24,9 @@ down: ## Stop them; their data stays
 
 test: ## Everything that must pass: format, lints, docs, all tests
 	@bash ops/test.sh
+
+dashboards: ## Hold the dashboards against the types that Grafana publishes
+	@bash ops/dashboards.sh
 
 soak: ## Simulated lives by the ten thousand, every bug of the museum, the spec, fuzzing (SEEDS=20000 FROM=0)
 	@bash ops/soak.sh

@@ -5,11 +5,8 @@
 . "$(dirname "$0")/common.sh"
 
 need_build_tools
-missing=()
-python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
-have node || missing+=(nodejs)
-have npm || missing+=(npm)
-[ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+python3 -c 'import venv, ensurepip' 2>/dev/null || apt_install python3 python3-venv
+need_node
 
 place=${CARGO_TARGET_DIR:-$root/target}/clients
 examples=$root/tests/clients

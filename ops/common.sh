@@ -99,6 +99,14 @@ need_chromium() {
     export CHROMIUM
 }
 
+# need_node: node and npm, for what is written for them.
+need_node() {
+    local missing=()
+    have node || missing+=(nodejs)
+    have npm || missing+=(npm)
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+}
+
 # need_component BINARY NAME: a part of the Rust toolchain that a minimal install leaves out.
 need_component() {
     cargo "$1" --version >/dev/null 2>&1 && return

@@ -13,6 +13,8 @@ need_component clippy clippy
 
 say "format"
 cargo fmt --all -- --check
+say "dashboards"
+bash ops/dashboards.sh
 say "lints"
 cargo clippy --locked --all-targets -- -D warnings
 say "docs"
