@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kvctl_home::Home;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 mod kvctl_home;
@@ -120,6 +122,26 @@ fn without_colours_or_other_characters_it_says_the_same() {
     home.ok(&["cluster", "down"]);
     terminal.until("it looks well", |it| it.contains("UNKNOWN: no supervisor"));
     terminal.press("C-c");
+    terminal.until("it does not end", |it| it.contains("ended with 0"));
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_told_and_keys_are_heard_meanwhile() {
+    let home = Home::with(1);
+    let pid = home.json(&["cluster", "status"])["supervisor_pid"].as_i64().unwrap();
+    let signal = |signal| kill(Pid::from_raw(pid as i32), signal).unwrap();
+    let terminal = Terminal::run(&home, "", "");
+    terminal.until("nobody leads", |it| it.contains("node 1 leads") && it.contains("ready"));
+    signal(Signal::SIGSTOP);
+    terminal.press("?");
+    terminal.until("keys are not heard", |it| it.contains("hand the leadership to it"));
+    terminal.press("Escape");
+    terminal.until("it looks well", |it| it.contains("UNKNOWN: no supervisor"));
+    signal(Signal::SIGCONT);
+    terminal.until("it does not look well", |it| {
+        it.contains("ready") && !it.contains("UNKNOWN") && it.contains("node 1 leads")
+    });
+    terminal.press("q");
     terminal.until("it does not end", |it| it.contains("ended with 0"));
 }
 

@@ -262,8 +262,10 @@ fn event_lines(view: &View, height: u16) -> Vec<Line<'static>> {
 }
 
 fn footer(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let line = match (&view.trouble, &view.message) {
-        (Some(trouble), _) => Line::styled(trouble.clone(), style(Color::Red).add_modifier(BOLD)),
+    let line = match (view.trouble(), &view.message) {
+        (Some(trouble), _) => {
+            Line::styled(trouble.to_owned(), style(Color::Red).add_modifier(BOLD))
+        }
         (None, Some(message)) => Line::styled(message.clone(), BOLD),
         (None, None) => Line::styled(SHORT_KEYS, DIM),
     };

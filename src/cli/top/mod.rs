@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   keys (a thread) ──┐
-//!   the supervisor ───┼──► one loop: what is known (view) ──► one screen (draw)
+//!   ask (a task) ─────┼──► one loop: what is known (view) ──► one screen (draw)
 //!   deeds under way ──┘
 //! ```
 //!
 //! What is asked for goes the same way as any other command's, and the screen goes on meanwhile.
 
+mod ask;
 mod deed;
 mod draw;
 mod keys;
@@ -15,28 +16,18 @@ mod rates;
 mod view;
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event as Input};
 use tokio::sync::mpsc;
 
+use self::ask::Heard;
 use self::deed::Deed;
 use self::keys::Wish;
 use self::view::View;
 use super::failure::{Failure, Outcome};
 use super::interrupt::Interrupt;
-use super::{Global, cluster, reach};
-use crate::control::{ControlError, SupervisorClient};
-use crate::supervisor::launch::{self, Start};
-
-/// Between two looks at the cluster.
-const PACE: Duration = Duration::from_millis(250);
-
-/// Between two tries to find a supervisor.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Events asked for at once.
-const EVENTS: u32 = 200;
+use super::{Global, cluster};
+use crate::control::SupervisorClient;
 
 /// Watch the cluster, and break it, in the terminal
 ///
@@ -97,15 +88,18 @@ async fn watch(
 ) -> Result<(), Failure> {
     let mut keyboard = keyboard();
     let mut view = View::new(command.ascii);
-    let mut supervisor = Some(supervisor);
-    let mut pace = tokio::time::interval(PACE);
+    let mut heard = ask::begin(global.clone(), supervisor);
+    let mut pace = tokio::time::interval(ask::PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (done, mut deeds) = mpsc::channel(16);
     loop {
         tokio::select! {
-            _ = pace.tick() => {
-                supervisor = look(global, supervisor, &mut view).await;
-            }
+            // Time goes on where nobody answers, too.
+            _ = pace.tick() => {}
+            Some(heard) = heard.recv() => match heard {
+                Heard::All { status, faults, events } => view.heard(*status, faults, events),
+                Heard::Nothing(why) => view.silent(why),
+            },
             Some(input) = keyboard.recv() => match keys::wish(&view, &input) {
                 Some(Wish::Quit) => return Ok(()),
                 Some(Wish::Do(deed)) => begin(global, deed, &done, &mut view),
@@ -117,47 +111,6 @@ async fn watch(
         }
         terminal.draw(|frame| draw::screen(frame, &view)).map_err(no_screen)?;
     }
-}
-
-/// Asks for all that is shown; with the supervisor that answered, if one did.
-async fn look(
-    global: &Global,
-    supervisor: Option<SupervisorClient>,
-    view: &mut View,
-) -> Option<SupervisorClient> {
-    let supervisor = match supervisor {
-        Some(supervisor) => supervisor,
-        None if view.silent_for() < RETRY => return None,
-        // Like any other command, it starts a new one if the old one died.
-        None => match find(global).await {
-            Ok(supervisor) => supervisor,
-            Err(failure) => {
-                view.silent(failure.message);
-                return None;
-            }
-        },
-    };
-    match ask(&supervisor, view).await {
-        Ok(()) => Some(supervisor),
-        Err(error) => {
-            view.silent(error.to_string());
-            None
-        }
-    }
-}
-
-async fn find(global: &Global) -> Result<SupervisorClient, Failure> {
-    let directory = reach::directory(global)?;
-    let found = launch::connect_or_adopt(&directory, &Start::default()).await;
-    found.map(|(supervisor, _)| supervisor).map_err(Failure::from)
-}
-
-async fn ask(supervisor: &SupervisorClient, view: &mut View) -> Result<(), ControlError> {
-    let status = supervisor.status().await?;
-    let faults = supervisor.faults().await?;
-    let events = supervisor.events(view.last_event(), EVENTS, Duration::ZERO).await?;
-    view.heard(status, faults, events);
-    Ok(())
 }
 
 /// Does what was asked for beside the loop: it may take seconds.

@@ -60,15 +60,13 @@ pub struct View {
     pub message: Option<String>,
     /// What was refused, and can be done all the same.
     pub refused: Option<Deed>,
-    /// When the supervisor answered last, and what is the matter if it does not.
+    /// When the supervisor answered last, and what is the matter if that is known.
     heard: Instant,
-    tried: Instant,
-    pub trouble: Option<String>,
+    silence: Option<String>,
 }
 
 impl View {
     pub fn new(ascii: bool) -> View {
-        let now = Instant::now();
         View {
             ascii,
             status: None,
@@ -81,14 +79,9 @@ impl View {
             help: false,
             message: None,
             refused: None,
-            heard: now,
-            tried: now,
-            trouble: None,
+            heard: Instant::now(),
+            silence: None,
         }
-    }
-
-    pub fn last_event(&self) -> u64 {
-        self.events.back().map_or(0, |event| event.sequence)
     }
 
     /// The supervisor has answered.
@@ -107,23 +100,24 @@ impl View {
             self.chosen = status.nodes.first().map(|node| node.node);
         }
         (self.status, self.faults) = (Some(status), faults);
-        (self.heard, self.trouble) = (Instant::now(), None);
+        (self.heard, self.silence) = (Instant::now(), None);
     }
 
     /// The supervisor does not answer.
     pub fn silent(&mut self, why: String) {
-        self.trouble = Some(why);
-        self.tried = Instant::now();
-    }
-
-    /// For how long nobody was asked.
-    pub fn silent_for(&self) -> Duration {
-        self.tried.elapsed()
+        self.silence = Some(why);
     }
 
     /// For how long the supervisor has not answered, if it does not.
     pub fn unheard_for(&self) -> Option<Duration> {
-        self.trouble.as_ref().map(|_| self.heard.elapsed())
+        let silence = self.heard.elapsed();
+        (self.silence.is_some() || silence > STALE).then_some(silence)
+    }
+
+    /// What is the matter with the supervisor, if something is.
+    pub fn trouble(&self) -> Option<&str> {
+        self.unheard_for()?;
+        Some(self.silence.as_deref().unwrap_or("the supervisor runs, and does not answer"))
     }
 
     pub fn nodes(&self) -> &[NodeState] {
@@ -140,7 +134,7 @@ impl View {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
         let age = Duration::from_millis(now.saturating_sub(since));
-        let runs = node.state == State::Running && self.trouble.is_none();
+        let runs = node.state == State::Running && self.unheard_for().is_none();
         (!runs || node.report.is_none() || age > STALE).then_some(age)
     }
 
