@@ -5,12 +5,12 @@ PREFIX ?= $(HOME)/.local
 NAME ?= default
 N ?= 5
 ARGS ?=
-export PREFIX NAME N ETCD
+export PREFIX NAME N ETCD FEATURES
 
 .PHONY: install up down ops test dashboards soak museum fuzz watch-tests clients bench
-.PHONY: bench-housekeeping docs help
+.PHONY: otel bench-housekeeping docs help
 
-install: ## Build in release mode; install kvctl, kvnode and kvsupd under PREFIX (default ~/.local)
+install: ## Build in release mode (FEATURES=otel); install the programs under PREFIX (~/.local)
 	@bash ops/install.sh
 
 up: ## Start five nodes (N=5) with sample data, and show what to try next
@@ -42,6 +42,9 @@ watch-tests: ## Run the tests again on every change
 
 clients: ## Run other languages' etcd clients, from their registries, against a cluster
 	@bash ops/clients.sh
+
+otel: ## The path of a request, told to a collector of OpenTelemetry: its lints and tests
+	@bash ops/otel.sh
 
 bench: ## Measure against etcd, side by side (ARGS="--members 3 --seconds 5"; ARGS=--help lists all)
 	@bash ops/bench.sh $(ARGS)

@@ -133,7 +133,7 @@ bin=
 build_release() {
     need_build_tools
     say "building (release)"
-    KVRAFT_COMMIT=$(commit) cargo build --release --locked --bins
+    KVRAFT_COMMIT=$(commit) cargo build --release --locked --bins ${FEATURES:+--features "$FEATURES"}
     bin=${CARGO_TARGET_DIR:-target}/release
     bin=$(cd "$bin" && pwd)
 }

@@ -29,3 +29,6 @@ say "tests in the documentation"
 cargo test --locked --doc
 say "other languages' clients"
 bash ops/clients.sh
+# Last, for it leaves programs with that feature behind.
+say "the path of a request, for OpenTelemetry"
+bash ops/otel.sh

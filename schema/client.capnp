@@ -27,6 +27,7 @@ struct Request {
     }                             # know this finds a query that it cannot read, and refuses it
     member @5 :MemberOrder;       # known from the state machine's version 4 on
   }
+  traceParent @6 :Text;           # W3C trace context, if somebody follows the request's path
 }
 
 struct LeaseQuestion {

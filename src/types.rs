@@ -3,11 +3,15 @@
 //! Each is a type of its own, so that a term can never be passed where an index is meant, and
 //! none of them carries behaviour beyond the arithmetic that its meaning allows.
 
+mod trace;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use trace::TraceContext;
 
 /// Declares a number with an identity of its own.
 macro_rules! number {

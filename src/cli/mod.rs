@@ -38,6 +38,7 @@ mod member;
 mod node;
 mod ops;
 mod output;
+mod path;
 mod put;
 mod reach;
 mod replay;
@@ -220,7 +221,7 @@ fn run(global: GlobalArguments, command: Command) -> Outcome {
     let global = global.resolve(std::env::var_os("KVRAFT_NAME"))?;
     let runtime = runtime()?;
     let local = LocalSet::new();
-    let outcome = local.block_on(&runtime, dispatch(&global, command));
+    let outcome = local.block_on(&runtime, path::followed(dispatch(&global, command)));
     drop(local);
     // Not waited for: a read of standard input that nobody needs any more would hang it.
     runtime.shutdown_background();

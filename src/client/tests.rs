@@ -12,7 +12,7 @@ use super::{Client, ClientError, EndpointState, Options, Swap, prefix_end};
 use crate::config::Address;
 use crate::kv::{Answer, Command, Effect, Expected, Outcome, Refusal, SessionStamp};
 use crate::replica::{Consistency, Refused, Request, Response};
-use crate::rpc::client::{Hello, read_request, write_response};
+use crate::rpc::client::{Asked, Hello, read_request, write_response};
 use crate::rpc::{Limits, Server, ServerOptions, listen};
 use crate::schema::client_capnp::client;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
@@ -77,7 +77,7 @@ impl client::Server for Service {
         params: client::ExecuteParams,
         mut results: client::ExecuteResults,
     ) -> Result<(), capnp::Error> {
-        let (request, _) = read_request(params.get()?.get_request()?).unwrap();
+        let Asked { request, .. } = read_request(params.get()?.get_request()?).unwrap();
         self.script.seen.borrow_mut().push(request.clone());
         let act = self.script.acts.borrow_mut().pop_front();
         let response = match act.unwrap_or_else(|| Act::Reply(obey(&request))) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Address;
+use crate::observe::trace;
 use crate::replica::{Request, Response};
 use crate::rpc::client::{Hello, read_response, write_request};
 use crate::rpc::{self, Limits};
@@ -46,7 +47,7 @@ pub(super) async fn execute(
     limit: Duration,
 ) -> Result<Response, CallError> {
     let mut call = connection.execute_request();
-    write_request(request, limit, call.get().init_request());
+    write_request(request, limit, trace::current(), call.get().init_request());
     let answer = call.send().promise.await?;
     read_response(answer.get()?.get_response()?).map_err(|error| CallError(error.to_string()))
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// How many times as long all takes that happens between nodes: election time-outs, heartbeats, and
 /// each message's way. At 1 a message takes as long as it takes; above, also a fifth of a
-/// heartbeat's interval, so that an election time-out is as many messages long as people are told
-/// it ought to be (paper §5.6: broadcast time ≪ election time-out), and each can be followed by eye.
+/// heartbeat's interval, so that each can be followed by eye, and an election time-out is still
+/// many messages long (paper §5.6: broadcast time ≪ election time-out).
 ///
 /// Written `20x`, or `20`; a number in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

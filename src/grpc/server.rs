@@ -34,7 +34,7 @@ use super::metered::Metered;
 use super::routes::Routes;
 use super::taking::{Answer, Taking};
 use super::youth::Youth;
-use crate::observe::{Guest, GuestBody};
+use crate::observe::{Guest, GuestBody, trace};
 
 /// What every connection of HTTP/2 begins with, and none of HTTP/1.1.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -162,8 +162,10 @@ impl Server {
             async move {
                 let (answer, claim) = match admitted {
                     Ok(claim) => {
+                        let trace = trace::of_headers(request.headers());
                         let request = request.map(Body::new);
-                        (routes.answer(request, limit, Arc::clone(&claim)).await, Some(claim))
+                        let answer = routes.answer(request, limit, Arc::clone(&claim));
+                        (trace::within(trace, answer).await, Some(claim))
                     }
                     Err(refusal) => (refusal.into_http(), None),
                 };
@@ -212,7 +214,12 @@ impl Server {
         Gateway {
             calls: Rc::new(move |request, limit, claim| {
                 let routes = Rc::clone(&routes);
-                async move { routes.answer(request, limit, claim).await }.boxed_local()
+                let trace = trace::of_headers(request.headers());
+                async move {
+                    let answer = routes.answer(request, limit, claim);
+                    trace::within(trace, answer).await
+                }
+                .boxed_local()
             }),
             bounds: Arc::clone(&self.bounds),
             limit: self.limits.call,

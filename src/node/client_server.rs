@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use super::client_metrics::{ClientMetrics, Kind};
 use super::desk::{Desk, Share, refused};
+use crate::observe::trace::within;
 use crate::replica::{Consistency, Refused, Request, Response};
-use crate::rpc::client::{self, Hello};
+use crate::rpc::client::{self, Asked, Hello};
 use crate::schema::client_capnp::client as schema;
 
 /// Where a node's greeting comes from.
@@ -43,7 +44,7 @@ impl ClientServer {
         let read = client::read_request(params.get()?.get_request()?);
         // The message is as large as the request, and the answer may take its time.
         drop(params);
-        let (request, timeout) = match read {
+        let Asked { request, timeout, trace } = match read {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("the request cannot be read: {error}");
@@ -56,7 +57,8 @@ impl ClientServer {
             Request::Read { consistency: Consistency::Stale, .. } => Kind::StaleRead,
             Request::Lease { .. } => Kind::Lease,
         };
-        let response = match self.desk.ask(&self.share, request, timeout) {
+        let asked = within(trace, async { self.desk.ask(&self.share, request, timeout) });
+        let response = match asked.await {
             Ok(answer) => answer.await,
             Err(response) => response,
         };

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::inbox::Inbox;
+use crate::observe::trace;
 use crate::replica::{Event, Refused, Request, Response};
 use crate::rpc::client::request_size;
 use crate::types::Ticket;
@@ -118,7 +119,7 @@ impl Desk {
         self.waiting.set(self.waiting.get() + 1);
         self.bytes.set(self.bytes.get() + size);
         let ticket = self.open_slot();
-        self.inbox.push(Event::Client { ticket, request, timeout });
+        self.inbox.push(Event::Client { ticket, request, timeout, trace: trace::current() });
         Ok(Answer { desk: self.clone(), share: share.clone(), ticket, size, taken: false })
     }
 

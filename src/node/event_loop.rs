@@ -108,6 +108,9 @@ pub struct EventLoop<D: Disk> {
     pub complaint: Seldom,
     /// Tells in the log what happened.
     pub chronicle: RefCell<Chronicle>,
+    /// Tells a collector of requests that somebody follows.
+    #[cfg(feature = "otel")]
+    pub paths: RefCell<super::paths::Paths>,
     /// When `stop` was noticed.
     pub stopping_since: Cell<Option<TokioInstant>>,
 }
@@ -155,6 +158,8 @@ impl<D: Disk> EventLoop<D> {
         self.notice_stop();
         let mut replica = self.replica.borrow_mut();
         let now = self.clock.now();
+        #[cfg(feature = "otel")]
+        let began = std::time::SystemTime::now();
         let mut events = 0;
         if self.disk.answer() {
             replica.handle(now, Event::Disk);
@@ -178,6 +183,8 @@ impl<D: Disk> EventLoop<D> {
             self.hub.moved(machine.revision());
         }
         let (leader, place) = (replica.leader(), replica.place());
+        #[cfg(feature = "otel")]
+        self.paths.borrow_mut().turn(began, &replica);
         drop(replica);
         self.chronicle.borrow_mut().turn(place);
         self.metrics.turn(events as u64, &samples, leader);

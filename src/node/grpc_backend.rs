@@ -6,6 +6,8 @@
 //! One that is much work is counted here when that is known, and answered from a copy elsewhere.
 
 use std::rc::Rc;
+#[cfg(feature = "otel")]
+use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -20,6 +22,8 @@ use super::status::Window;
 use crate::grpc::watch::{Hub, Source};
 use crate::grpc::{Backend, Identity, SnapshotBytes};
 use crate::kv::{Answer, Machine, Query};
+#[cfg(feature = "otel")]
+use crate::observe::trace;
 use crate::replica::{Consistency, Order, OrderResult, Refused, ReplicaStatus, Request, Response};
 use crate::rpc::Seldom;
 use crate::storage::Disk;
@@ -72,12 +76,16 @@ impl<D: Disk + 'static> Backend for GrpcBackend<D> {
         let (reads, window) = (Rc::clone(&self.reads), Rc::clone(&self.window));
         let (desk, share) = (Rc::clone(&self.desk), Rc::clone(&self.share));
         let metrics = Rc::clone(&self.metrics);
+        #[cfg(feature = "otel")]
+        let followed = (self.identity.node, trace::current(), SystemTime::now());
         let looked = async move {
             let (kind, confirmed) = match consistency {
                 Consistency::Linearizable => (Kind::Read, reads.confirm(timeout).await.map(Some)),
                 Consistency::Stale if desk.is_closed() => (Kind::StaleRead, Ok(None)),
                 Consistency::Stale => (Kind::StaleRead, Ok(Some(()))),
             };
+            #[cfg(feature = "otel")]
+            let confirmed_at = SystemTime::now();
             let looked = match confirmed.map(|may| may.and_then(|()| window.look(&query))) {
                 Ok(Some(answer)) => Ok(answer),
                 // There is no state here, or the node stops: the way of all others says why.
@@ -87,6 +95,11 @@ impl<D: Disk + 'static> Backend for GrpcBackend<D> {
                 Err(response) => Err(response),
             };
             metrics.looked(kind, &looked, began.elapsed());
+            #[cfg(feature = "otel")]
+            if kind == Kind::Read {
+                let (node, parent, from) = followed;
+                super::paths::read(node, parent, from, confirmed_at);
+            }
             looked
         };
         looked.boxed_local()

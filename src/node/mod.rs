@@ -53,6 +53,8 @@ mod museum;
 pub mod operator_desk;
 pub mod order_metrics;
 pub mod outgoing;
+#[cfg(feature = "otel")]
+pub mod paths;
 pub mod peer_server;
 pub mod peers;
 pub mod reads;

@@ -39,6 +39,8 @@ use crate::grpc::watch::{Hub, HubOptions};
 use crate::grpc::{self, Backends, GrpcLimits, Identity, Meter, MetricsPage};
 use crate::kv::Announcement;
 use crate::observe::log::{self, Standing};
+#[cfg(feature = "otel")]
+use crate::observe::trace;
 use crate::observe::{self, Guest, HttpError, HttpLimits, HttpServer, Observed, Registry, VERSION};
 use crate::quota::Quota;
 use crate::replica::{Options, Replica};
@@ -73,17 +75,23 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
     if let Some(error) = config.lease_clock_error_millis {
         tracing::info!("leaders serve reads by a lease; clocks may differ by {error} ms at most");
     }
+    #[cfg(feature = "otel")]
+    if let Err(error) = trace::export::begin("kvnode", Some(config.node)) {
+        tracing::error!("nobody is told of requests' paths: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = LocalSet::new().block_on(&runtime, live(config, standing));
     match &ended {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!("stopped: {error}"),
     }
+    #[cfg(feature = "otel")]
+    trace::export::end();
     ended
 }
 
-/// From here on, what is worth knowing goes to `node.log`; panics too. What comes back is to be told
-/// where the node stands.
+/// From here on, what is worth knowing goes to `node.log`; panics too. What comes back is to be
+/// told where the node stands.
 fn start_log(config: &NodeConfig) -> Result<Standing, NodeError> {
     let path = config.directory.join("node.log");
     let file = LogFile::open(&path).map_err(|source| NodeError::LogFile { path, source })?;
@@ -138,6 +146,8 @@ async fn live(config: NodeConfig, standing: Standing) -> Result<(), NodeError> {
         hub: node.hub.clone(),
         complaint,
         chronicle: RefCell::new(Chronicle::new(standing)),
+        #[cfg(feature = "otel")]
+        paths: RefCell::new(super::paths::Paths::new(node.config.node)),
         stopping_since: Cell::new(None),
     };
     // A task of its own, so that a panic in it can be told from all else.

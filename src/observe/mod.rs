@@ -26,6 +26,7 @@ mod http;
 pub mod log;
 mod process;
 mod registry;
+pub mod trace;
 
 pub use http::{Guest, GuestBody, HttpError, HttpLimits, HttpServer, Observed, metrics};
 pub use process::{Figures, FiguresError};

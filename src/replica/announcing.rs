@@ -68,7 +68,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
         let (request, deadline) = (Request::Write { command }, now + EVERY);
         let (origin, stage, revokes) = (Origin::Itself, Stage::Waiting, None);
-        let own = Pending { origin, request, arrived: now, deadline, stage, revokes };
+        let own = Pending { origin, request, arrived: now, deadline, stage, revokes, trace: None };
         let ticket = self.pending.insert(own);
         self.dispatch(now, ticket);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Request, Response};
 use crate::consensus::{Change, Chunk, Configuration, Entry};
-use crate::types::{LogIndex, NodeId, Term, Ticket};
+use crate::types::{LogIndex, NodeId, Term, Ticket, TraceContext};
 
 /// What happened, seen from outside a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ pub enum Event<M> {
     /// A message arrived; the transport vouches for `from`.
     Peer { from: NodeId, message: PeerMessage<M> },
     /// A client asks. It is answered once, by [`Output::Reply`], within about `timeout`.
-    Client { ticket: Ticket, request: Request, timeout: Duration },
+    /// `trace`: what it is a part of, if somebody follows its path.
+    Client { ticket: Ticket, request: Request, timeout: Duration, trace: Option<TraceContext> },
     /// The client has gone: nobody waits for `ticket` any more.
     Forget { ticket: Ticket },
     /// An operator asks. Answered once, by [`Output::OrderDone`], within about `timeout`.
@@ -72,7 +73,14 @@ pub enum PeerMessage<M> {
     Consensus(M),
     /// A client's request, handed on to the leader, who answers once. Nobody sends it twice.
     /// `term` is the one in which its receiver leads, as the sender knows.
-    Relay { ticket: Ticket, term: Term, request: Request, timeout: Duration },
+    /// `trace`: the sender's part of the path, if somebody follows it.
+    Relay {
+        ticket: Ticket,
+        term: Term,
+        request: Request,
+        timeout: Duration,
+        trace: Option<TraceContext>,
+    },
     /// The answer to a relay.
     RelayReply { ticket: Ticket, response: Response },
     /// The sender's state at `index`: see [`agreement`](super::agreement).

@@ -51,6 +51,7 @@ pub mod upgrade;
 pub use members::{MemberOrder, MemberRefusal, MemberResult};
 pub use message::*;
 pub use observe::Observation;
+pub use pending::Stage;
 pub use recorder::Recorder;
 pub use request::*;
 pub use samples::{Samples, Stopwatch};
@@ -252,6 +253,11 @@ impl<C: Consensus, D: Disk> Replica<C, D> {
             Life::Repairing(repairing) => repairing.status(),
             Life::Over => ReplicaStatus::nothing(),
         }
+    }
+
+    /// Requests under way here whose path somebody follows.
+    pub fn traced(&self) -> Vec<Traced> {
+        self.running().map(Running::traced).unwrap_or_default()
     }
 
     /// Where it stands; `None` while it [repairs](Replica::is_repairing), or has ended.

@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{LeaseAsk, Request, Response};
-use crate::types::{Instant, LeaseId, LogIndex, NodeId, Random, Term, Ticket};
+use crate::types::{Instant, LeaseId, LogIndex, NodeId, Random, Term, Ticket, TraceContext};
 
 /// A request under way.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Pending {
     pub stage: Stage,
     /// Of a write that revokes a lease: which.
     pub revokes: Option<LeaseId>,
+    /// What it is a part of, if somebody follows its path.
+    pub trace: Option<TraceContext>,
 }
 
 /// Who waits for the answer.
@@ -74,6 +76,7 @@ pub struct PendingRequests {
     proposed: BTreeMap<(LogIndex, Term), Ticket>,
     applying: BTreeSet<(LogIndex, Ticket)>,
     clients: BTreeMap<Ticket, Ticket>,
+    traced: BTreeSet<Ticket>,
     last: Ticket,
 }
 
@@ -104,6 +107,9 @@ impl PendingRequests {
         if let Origin::Client { ticket: theirs } = pending.origin {
             self.clients.insert(theirs, ticket);
         }
+        if pending.trace.is_some() {
+            self.traced.insert(ticket);
+        }
         self.requests.insert(ticket, pending);
         ticket
     }
@@ -127,6 +133,9 @@ impl PendingRequests {
         self.unindex(ticket, pending.stage);
         if let Origin::Client { ticket: theirs } = pending.origin {
             self.clients.remove(&theirs);
+        }
+        if pending.trace.is_some() {
+            self.traced.remove(&ticket);
         }
         Some(pending)
     }
@@ -152,6 +161,11 @@ impl PendingRequests {
     /// What this replica calls a client's request.
     pub fn of_client(&self, theirs: Ticket) -> Option<Ticket> {
         self.clients.get(&theirs).copied()
+    }
+
+    /// Requests whose path somebody follows.
+    pub fn traced(&self) -> impl Iterator<Item = (Ticket, &Pending)> {
+        self.traced.iter().filter_map(|ticket| Some((*ticket, self.requests.get(ticket)?)))
     }
 
     /// Requests that wait for a leader to be known.

@@ -9,10 +9,10 @@ use super::install::Installing;
 use super::leases::Leases;
 use super::members::{Membership, is_member};
 use super::orders::Orders;
-use super::pending::{self, PendingRequests, Seen};
+use super::pending::{self, Pending, PendingRequests, Seen};
 use super::quota::Limit;
 use super::snapshots::Snapshots;
-use super::status::{Counters, Place};
+use super::status::{Counters, Place, Traced};
 use super::supply::{Lending, Reader};
 use super::upgrade::Upgrade;
 use super::{
@@ -148,8 +148,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             Event::Elapsed => self.elapsed(now),
             Event::Disk => self.poll_log(now),
             Event::Peer { from, message } => self.peer_says(now, from, message),
-            Event::Client { ticket, request, timeout } => {
-                self.client_asks(now, ticket, request, timeout);
+            Event::Client { ticket, request, timeout, trace } => {
+                self.client_asks(now, ticket, request, timeout, trace);
             }
             Event::Forget { ticket } => self.forget(ticket),
             Event::Order { ticket, order, timeout } => self.order(now, ticket, order, timeout),
@@ -228,6 +228,19 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         }
     }
 
+    pub fn traced(&self) -> Vec<Traced> {
+        let traced = |(ticket, pending): (Ticket, &Pending)| {
+            let parent = pending.trace?;
+            Some(Traced {
+                parent,
+                own: parent.part_of(self.id, ticket),
+                is_write: pending.request.is_write(),
+                stage: pending.stage,
+            })
+        };
+        self.pending.traced().filter_map(traced).collect()
+    }
+
     pub fn place(&self) -> Place {
         let Checkpoint { role, term, commit_index, last_index, .. } = self.core.checkpoint();
         Place {
@@ -297,8 +310,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 }
                 self.step(now, Input::Receive { from, message });
             }
-            PeerMessage::Relay { ticket, term, request, timeout } => {
-                self.peer_relays(now, (from, ticket), term, request, timeout);
+            PeerMessage::Relay { ticket, term, request, timeout, trace } => {
+                self.peer_relays(now, (from, ticket), term, (request, timeout, trace));
             }
             PeerMessage::RelayReply { ticket, response } => {
                 self.relay_answered(now, from, ticket, response);

@@ -14,7 +14,7 @@ use crate::consensus::{Consensus, Input, Proposal, Refusal};
 use crate::kv::version::MEMBERS_ARE_KNOWN;
 use crate::kv::{Command, Effect, Operation, Outcome, Query};
 use crate::storage::Disk;
-use crate::types::{Instant, LeaseId, LogIndex, NodeId, Term, Ticket};
+use crate::types::{Instant, LeaseId, LogIndex, NodeId, Term, Ticket, TraceContext};
 
 /// A client that is told "busy" may try again after this long.
 const RETRY_AFTER_MILLIS: u32 = 25;
@@ -27,6 +27,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         ticket: Ticket,
         request: Request,
         timeout: Duration,
+        trace: Option<TraceContext>,
     ) {
         let origin = Origin::Client { ticket };
         let revokes = match self.admit(&request, None) {
@@ -41,19 +42,18 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             self.answer(origin, response);
             return;
         }
-        self.take_in(now, origin, request, revokes, timeout);
+        self.take_in(now, origin, (request, timeout, trace), revokes);
     }
 
     fn take_in(
         &mut self,
         now: Instant,
         origin: Origin,
-        request: Request,
+        (request, timeout, trace): (Request, Duration, Option<TraceContext>),
         revokes: Option<LeaseId>,
-        timeout: Duration,
     ) {
         let (deadline, stage) = (now + timeout, Stage::Waiting);
-        let pending = Pending { origin, request, arrived: now, deadline, stage, revokes };
+        let pending = Pending { origin, request, arrived: now, deadline, stage, revokes, trace };
         let ticket = self.pending.insert(pending);
         self.dispatch(now, ticket);
     }
@@ -73,8 +73,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         now: Instant,
         (from, theirs): (NodeId, Ticket),
         term: Term,
-        request: Request,
-        timeout: Duration,
+        (request, timeout, trace): (Request, Duration, Option<TraceContext>),
     ) {
         if !self.relays_seen.entry(from).or_default().is_new(theirs) {
             return;
@@ -95,7 +94,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
                 other => Err(no_leader(other)),
             });
         match admitted {
-            Ok(revokes) => self.take_in(now, origin, request, revokes, timeout),
+            Ok(revokes) => self.take_in(now, origin, (request, timeout, trace), revokes),
             Err(response) => self.answer(origin, response),
         }
     }
@@ -230,10 +229,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
             (Some(to), request) if !relayed => {
                 let (request, timeout) = (request.clone(), pending.deadline.since(now));
+                let trace = pending.trace.map(|trace| trace.part_of(self.id, ticket));
                 self.counters.relayed += 1;
                 let term = self.core.checkpoint().term;
                 self.pending.advance(ticket, Stage::Relayed { to, term });
-                let message = PeerMessage::Relay { ticket, term, request, timeout };
+                let message = PeerMessage::Relay { ticket, term, request, timeout, trace };
                 self.outputs.push(Output::Send { to, message });
             }
             (leader, _) if relayed => self.finish(ticket, no_leader(leader)),

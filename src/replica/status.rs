@@ -1,8 +1,9 @@
 //! A replica as others may see it.
 
+use super::pending::Stage;
 use crate::consensus::{self, Configuration, Role};
 use crate::storage::LogStatus;
-use crate::types::{LogIndex, NodeId, Revision, Term};
+use crate::types::{LogIndex, NodeId, Revision, Term, TraceContext};
 
 /// What a replica has done since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,17 @@ pub struct Place {
     pub snapshot_index: LogIndex,
     /// Snapshots received and installed since its start.
     pub snapshots_installed: u64,
+}
+
+/// A request under way whose path somebody follows, and how far it has come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// Who asked for it: a client's part of the path, or another node's.
+    pub parent: TraceContext,
+    /// This replica's part.
+    pub own: TraceContext,
+    pub is_write: bool,
+    pub stage: Stage,
 }
 
 /// A replica as others may see it.

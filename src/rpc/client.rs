@@ -12,7 +12,7 @@ use super::members;
 use crate::codec::CodecError;
 use crate::replica::{Consistency, LeaseAsk, Refused, Request, Response};
 use crate::schema::client_capnp as schema;
-use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term, TraceContext};
 
 /// The largest command or query that is taken off a connection. The limits that people meet are
 /// the state machine's, and below it.
@@ -70,8 +70,25 @@ pub(super) fn text(from: capnp::text::Reader<'_>) -> Result<String, CodecError> 
     from.to_string().map_err(|_| CodecError("a text that is not UTF-8".into()))
 }
 
+/// A request, as it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub request: Request,
+    pub timeout: Duration,
+    /// What it is a part of, if somebody follows its path.
+    pub trace: Option<TraceContext>,
+}
+
 /// Writes a request and the time it may take.
-pub fn write_request(request: &Request, timeout: Duration, mut to: schema::request::Builder<'_>) {
+pub fn write_request(
+    request: &Request,
+    timeout: Duration,
+    trace: Option<TraceContext>,
+    mut to: schema::request::Builder<'_>,
+) {
+    if let Some(trace) = trace {
+        to.set_trace_parent(trace.to_string().as_str());
+    }
     to.set_timeout_millis(timeout.min(MAX_TIMEOUT).as_millis().max(1) as u32);
     match request {
         Request::Write { command } => to.set_write(command),
@@ -90,7 +107,7 @@ pub fn write_request(request: &Request, timeout: Duration, mut to: schema::reque
 }
 
 /// Reads a request and the time it may take, within bounds.
-pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Duration), CodecError> {
+pub fn read_request(from: schema::request::Reader<'_>) -> Result<Asked, CodecError> {
     let timeout = match from.get_timeout_millis() {
         0 => DEFAULT_TIMEOUT,
         millis => Duration::from_millis(millis.into()).min(MAX_TIMEOUT),
@@ -115,7 +132,12 @@ pub fn read_request(from: schema::request::Reader<'_>) -> Result<(Request, Durat
         },
         schema::request::Member(order) => Request::Member(members::read_order(order?)?),
     };
-    Ok((request, timeout))
+    // As of a header that cannot be read: the request is served, and nobody follows it (W3C §4.3).
+    let trace = match from.has_trace_parent() {
+        true => from.get_trace_parent()?.to_str().ok().and_then(|text| text.parse().ok()),
+        false => None,
+    };
+    Ok(Asked { request, timeout, trace })
 }
 
 fn bounded(bytes: &[u8]) -> Result<Bytes, CodecError> {

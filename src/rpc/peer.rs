@@ -10,11 +10,9 @@
 //! The payloads of one message's entries are copied out into one piece of memory and then shared:
 //! a thousand small entries cost one allocation. They live and die together, in the core's cache.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use super::client::{self, node};
+use super::client::{self, Asked, node};
 use super::repair;
 use crate::codec::{CodecError, decode_payload, encode_payload};
 use crate::consensus::raft::{AppendResult, Message, ReadContext, SnapshotResult};
@@ -100,11 +98,11 @@ pub fn write_batch<'m>(
 fn write_message(message: &PeerMessage<Message>, to: schema::message::Builder<'_>) {
     match message {
         PeerMessage::Consensus(message) => write_consensus(message, to),
-        PeerMessage::Relay { ticket, term, request, timeout } => {
+        PeerMessage::Relay { ticket, term, request, timeout, trace } => {
             let mut relay = to.init_relay();
             relay.set_ticket(ticket.0);
             relay.set_term(term.0);
-            client::write_request(request, *timeout, relay.init_request());
+            client::write_request(request, *timeout, *trace, relay.init_request());
         }
         PeerMessage::RelayReply { ticket, response } => {
             let mut reply = to.init_relay_reply();
@@ -346,9 +344,9 @@ fn read_message(from: schema::message::Reader<'_>) -> Result<PeerMessage<Message
         Which::AppendEntriesReply(reply) => PeerMessage::Consensus(read_append_reply(reply?)?),
         Which::Relay(relay) => {
             let relay = relay?;
-            let (request, timeout): (_, Duration) = client::read_request(relay.get_request()?)?;
+            let Asked { request, timeout, trace } = client::read_request(relay.get_request()?)?;
             let (ticket, term) = (Ticket(relay.get_ticket()), term(relay.get_term())?);
-            PeerMessage::Relay { ticket, term, request, timeout }
+            PeerMessage::Relay { ticket, term, request, timeout, trace }
         }
         Which::RelayReply(reply) => {
             let reply = reply?;

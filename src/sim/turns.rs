@@ -119,7 +119,7 @@ impl World {
             return Ok(false);
         }
         node.asked.insert(ticket);
-        let event = Event::Client { ticket, request, timeout };
+        let event = Event::Client { ticket, request, timeout, trace: None };
         if node.paused > 0 {
             node.keep(event);
         } else {

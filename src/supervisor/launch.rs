@@ -221,8 +221,8 @@ pub async fn connect_or_adopt(
 }
 
 /// Talks to the supervisor; if there is none and the cluster was not taken down, starts a new one,
-/// as `how` says. For whoever counts on the cluster for as long as it lasts: its own faults may just
-/// have killed every node, so that none is left to be adopted.
+/// as `how` says. For whoever counts on the cluster for as long as it lasts: its own faults may
+/// just have killed every node, so that none is left to be adopted.
 pub async fn connect_or_resume(
     directory: &ClusterDirectory,
     how: &Start,

@@ -246,7 +246,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Response, capnp::Error> {
         let mut call = self.client.execute_request();
-        write_request(request, timeout, call.get().init_request());
+        write_request(request, timeout, None, call.get().init_request());
         let response = call.send().promise.await?;
         let response = response.get()?.get_response()?;
         read_response(response).map_err(|error| capnp::Error::failed(error.to_string()))

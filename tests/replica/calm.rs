@@ -136,7 +136,7 @@ impl World {
         timeout: Duration,
     ) -> Result<Response, String> {
         let ticket = Ticket(u64::MAX - 1);
-        self.turn(id, Event::Client { ticket, request, timeout })?;
+        self.turn(id, Event::Client { ticket, request, timeout, trace: None })?;
         self.calm(random, 1_000, |world| world.alone.is_some())?;
         self.alone.take().ok_or_else(|| "it was there just now".into())
     }
@@ -144,7 +144,7 @@ impl World {
     /// Asks `id` for something, and does not wait for the answer.
     pub fn order_write(&mut self, id: NodeId, request: Request) -> Result<(), String> {
         let ticket = Ticket(u64::MAX - 1);
-        let turn = self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT });
+        let turn = self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT, trace: None });
         self.alone = None;
         turn
     }

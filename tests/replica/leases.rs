@@ -259,7 +259,7 @@ impl World {
         }
         let now = self.now();
         self.leases.act(now, random).into_iter().try_for_each(|(ticket, request)| {
-            self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })
+            self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT, trace: None })
         })
     }
 
@@ -388,7 +388,7 @@ fn keep_alives_share_a_round() -> Told {
     let (mut world, mut random) = world_with_leases(3, 25)?;
     let leader = world.leader(&mut random)?;
     let ask = |world: &mut World, (ticket, request)| {
-        world.turn(leader, Event::Client { ticket, request, timeout: TIMEOUT })
+        world.turn(leader, Event::Client { ticket, request, timeout: TIMEOUT, trace: None })
     };
     let grant = world.leases.grant(world.now(), None);
     ask(&mut world, grant)?;
@@ -483,7 +483,7 @@ fn a_leader_that_wakes_keeps_nothing_alive_before_it_is_confirmed() -> Told {
     world.cut = Some(others);
     world.idle(&mut random, Duration::from_secs(1))?;
     let ticket = Ticket(u64::MAX - 1);
-    let ask = Event::Client { ticket, request: keep_alive(7), timeout: TIMEOUT };
+    let ask = Event::Client { ticket, request: keep_alive(7), timeout: TIMEOUT, trace: None };
     world.turn(old, ask)?;
     world.resume(old)?;
     assert_eq!(world.nodes[&old].replica.as_ref().and_then(|it| it.leader()), Some(old));

@@ -52,7 +52,7 @@ fn who_leads_again_after_a_restart_is_asked_again() -> Result<(), String> {
     world.network.clear();
     let (ticket, timeout) = (Ticket(u64::MAX - 1), Duration::from_secs(5));
     let request = Request::Lease { id, ask };
-    world.turn(other, Event::Client { ticket, request, timeout })?;
+    world.turn(other, Event::Client { ticket, request, timeout, trace: None })?;
     world.network.clear();
     world.crash(leader, &mut random);
     world.start(leader, &mut random)?;

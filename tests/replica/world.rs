@@ -141,7 +141,8 @@ impl World {
     pub fn ask_alone(&mut self, request: Request) -> Response {
         let id = NodeId(1);
         let ticket = Ticket(self.now.0.as_nanos() as u64);
-        let mut event = Some(Event::Client { ticket, request, timeout: Duration::from_secs(5) });
+        let mut event =
+            Some(Event::Client { ticket, request, timeout: Duration::from_secs(5), trace: None });
         for _ in 0..10_000 {
             let node = self.nodes.get_mut(&id).expect("there is one");
             let disk = node.disk.handle();
@@ -378,7 +379,7 @@ impl World {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.asked.push(ticket);
         }
-        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT })
+        self.turn(id, Event::Client { ticket, request, timeout: TIMEOUT, trace: None })
     }
 
     pub fn time_passes(&mut self, duration: Duration) -> Result<(), String> {
@@ -462,7 +463,8 @@ impl World {
                 let request = Request::Read { query, consistency: Consistency::Stale };
                 let ticket = Ticket(u64::MAX);
                 let mut replica = answers.borrow_mut();
-                replica.handle(now, Event::Client { ticket, request, timeout: TIMEOUT });
+                replica
+                    .handle(now, Event::Client { ticket, request, timeout: TIMEOUT, trace: None });
                 let outputs = replica.finish_turn(now).expect("a read breaks nothing");
                 let answer = outputs.into_iter().find_map(|output| match output {
                     Output::Reply { response: Response::Answer(answer), .. } => Some(answer),

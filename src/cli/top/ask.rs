@@ -1,4 +1,4 @@
-//! Asks the supervisor for all that is shown: beside the screen, which goes on while no answer comes.
+//! Asks the supervisor for all that is shown, beside the screen: it goes on while no answer comes.
 
 use std::time::Duration;
 

@@ -138,8 +138,11 @@ fn metadata(headers: &HeaderMap) -> HeaderMap {
     if let Some(token) = headers.get(AUTHORIZATION) {
         metadata.insert(HeaderName::from_static("token"), token.clone());
     }
-    if let Some(timeout) = headers.get("grpc-timeout") {
-        metadata.insert(HeaderName::from_static("grpc-timeout"), timeout.clone());
+    // How long it may take, and whose path it is a part of, is said alike in both.
+    for name in ["grpc-timeout", "traceparent"] {
+        if let Some(value) = headers.get(name) {
+            metadata.insert(HeaderName::from_static(name), value.clone());
+        }
     }
     metadata.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     metadata.insert(TE, HeaderValue::from_static("trailers"));
@@ -196,6 +199,7 @@ mod tests {
             ("grpc-metadata-grpc-encoding", "gzip"),
             ("grpc-timeout", "3S"),
             ("authorization", "secret"),
+            ("traceparent", "00-1-2-01"),
             ("cookie", "x"),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -206,5 +210,6 @@ mod tests {
         assert_eq!(value("content-type"), Some("application/grpc"));
         assert_eq!((value("grpc-encoding"), value("cookie")), (None, None));
         assert_eq!((value("grpc-timeout"), value("token")), (Some("3S"), Some("secret")));
+        assert_eq!(value("traceparent"), Some("00-1-2-01"));
     }
 }

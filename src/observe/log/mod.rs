@@ -7,7 +7,7 @@
 //!
 //! **The rule.**
 //! - Code says what happened (`tracing`), and the [`Lines`] that are written add who said it and
-//!   its [`Standing`]: node, term, commit index. An event that says one of these itself is believed.
+//!   its [`Standing`]: node, term, commit index. An event that says one of these is believed.
 //! - Text for people, a JSON object a line for programs: the same fields.
 //! - Each place in the code may say [`BURST`] lines at once and one more every [`REFILL`]; what it
 //!   wanted to say beyond that is counted, and its next line tells how much that was

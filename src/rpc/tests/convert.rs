@@ -16,7 +16,9 @@ use crate::replica::{
 use crate::rpc::peer::{self, Batch};
 use crate::rpc::{Limits, client};
 use crate::schema::{client_capnp, peer_capnp};
-use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Random, Revision, Term, Ticket};
+use crate::types::{
+    ClusterId, LeaseId, LogIndex, NodeId, Random, Revision, Term, Ticket, TraceContext,
+};
 
 fn responses() -> Vec<Response> {
     let refused = |why| Response::Refused { why, message: "wörds".into() };
@@ -124,6 +126,7 @@ fn batch() -> Batch {
         term: Term(3),
         request,
         timeout: Duration::from_millis(1500),
+        trace: Some(TraceContext { trace: 1 << 100 | 7, span: 8, sampled: true }),
     }));
     messages.extend(
         responses()
@@ -222,6 +225,7 @@ fn too_much_in_one_batch_is_refused() {
         term: Term(3),
         request: Request::Write { command },
         timeout: Duration::from_secs(1),
+        trace: None,
     };
     let large = Batch { messages: vec![relay], ..batch() };
     assert!(decode(&encode(&large)).unwrap_err().to_string().contains("2097153 bytes"));
@@ -233,7 +237,7 @@ fn too_much_in_one_batch_is_refused() {
 fn an_older_program_refuses_a_question_about_a_lease() {
     let mut message = Builder::new_default();
     let question = Request::Lease { id: LeaseId(7), ask: LeaseAsk::KeepAlive };
-    client::write_request(&question, Duration::from_secs(1), message.init_root());
+    client::write_request(&question, Duration::from_secs(1), None, message.init_root());
     let request: client_capnp::request::Reader<'_> = message.get_root_as_reader().unwrap();
     let Ok(client_capnp::request::Read(read)) = request.which() else { panic!("not a read") };
     assert!(!read.get_stale());
@@ -247,11 +251,24 @@ fn a_request_is_given_a_bounded_time() {
         let mut request = message.init_root::<client_capnp::request::Builder<'_>>();
         request.set_timeout_millis(millis);
         request.set_write(b"");
-        client::read_request(message.get_root_as_reader().unwrap()).unwrap().1
+        client::read_request(message.get_root_as_reader().unwrap()).unwrap().timeout
     };
     assert_eq!(timeout_of(0), client::DEFAULT_TIMEOUT);
     assert_eq!(timeout_of(20), Duration::from_millis(20));
     assert_eq!(timeout_of(u32::MAX), client::MAX_TIMEOUT);
+}
+
+/// Whoever follows paths must not keep a request from being served.
+#[test]
+fn what_is_no_trace_context_follows_nothing() {
+    for text in ["", "00-nonsense", &"x".repeat(10_000)] {
+        let mut message = Builder::new_default();
+        let mut request = message.init_root::<client_capnp::request::Builder<'_>>();
+        request.set_write(b"w");
+        request.set_trace_parent(text);
+        let read = client::read_request(message.get_root_as_reader().unwrap()).unwrap();
+        assert_eq!((read.trace, read.request.is_write()), (None, true));
+    }
 }
 
 #[test]
@@ -280,7 +297,7 @@ fn a_member_without_an_address_is_refused() {
         let order = MemberOrder::Add { address: address.to_owned(), learner: false };
         let mut message = Builder::new_default();
         let (request, time) = (Request::Member(order), Duration::from_secs(1));
-        client::write_request(&request, time, message.init_root());
+        client::write_request(&request, time, None, message.init_root());
         let root = message.get_root_as_reader::<client_capnp::request::Reader<'_>>().unwrap();
         assert!(client::read_request(root).is_err(), "{address}");
     }

@@ -11,7 +11,7 @@ use kvraft::replica::{
 };
 use kvraft::rpc::client::{Hello, read_request, read_response, write_request, write_response};
 use kvraft::schema::client_capnp::{hello, request, response};
-use kvraft::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
+use kvraft::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term, TraceContext};
 
 pub fn run(data: &[u8]) {
     let Some((kind, mut rest)) = data.split_first() else { return };
@@ -20,14 +20,12 @@ pub fn run(data: &[u8]) {
     match kind % 3 {
         0 => {
             let root = message.get_root::<request::Reader<'_>>();
-            let Some((first, timeout)) = root.ok().and_then(|r| read_request(r).ok()) else {
-                return;
-            };
+            let Some(first) = root.ok().and_then(|r| read_request(r).ok()) else { return };
             let mut again = Builder::new_default();
-            write_request(&first, timeout, again.init_root());
+            write_request(&first.request, first.timeout, first.trace, again.init_root());
             let root = again.get_root_as_reader::<request::Reader<'_>>();
             let again = root.ok().and_then(|root| read_request(root).ok());
-            assert_eq!(again, Some((first, timeout)));
+            assert_eq!(again, Some(first));
         }
         1 => {
             let root = message.get_root::<response::Reader<'_>>();
@@ -64,7 +62,8 @@ pub fn samples() -> Vec<Vec<u8>> {
     ];
     let requests = requests.iter().map(|request| {
         let mut message = Builder::new_default();
-        write_request(request, Duration::from_secs(3), message.init_root());
+        let trace = Some(TraceContext { trace: 1 << 100 | 7, span: 8, sampled: true });
+        write_request(request, Duration::from_secs(3), trace, message.init_root());
         bytes(0, &message)
     });
     let refusals = [

@@ -94,7 +94,7 @@ fn messages() -> Vec<PeerMessage<Message>> {
     let response = Response::Answer(Bytes::from("a"));
     let entry = Entry { term, index: at, payload: Payload::Noop };
     let others = [
-        PeerMessage::Relay { ticket: Ticket(5), term, request, timeout },
+        PeerMessage::Relay { ticket: Ticket(5), term, request, timeout, trace: None },
         PeerMessage::RelayReply { ticket: Ticket(5), response },
         PeerMessage::StateHash { index: at, hash: 1 << 100 },
         PeerMessage::Supports { version: 2 },

@@ -106,9 +106,11 @@ mod tests {
     #[test]
     fn text_and_json_say_the_same() {
         let text = read("2026-11-23T10:00:01.000000Z  INFO leads node=1 term=2");
-        let json = read(
-            r#"{"timestamp":"2026-11-23T10:00:01.000000Z","level":"INFO","message":"leads","node":1,"term":2,"target":"t"}"#,
+        let json = concat!(
+            r#"{"timestamp":"2026-11-23T10:00:01.000000Z","level":"INFO","message":"leads","#,
+            r#""node":1,"term":2,"target":"t"}"#
         );
+        let json = read(json);
         assert_eq!((&text.time, &text.level), (&json.time, &json.level));
         assert_eq!(text.shown(), json.shown());
         let shown = anstream::adapter::strip_str(&text.shown()).to_string();
