@@ -1,4 +1,5 @@
-//! What keeping house costs: snapshots, followers that come back, followers that do not.
+//! What keeping house costs: snapshots, followers that come back, followers that do not, and being
+//! watched.
 //!
 //! **The problem.** A store that is fast on an empty disk may stand still for a second whenever it
 //! writes its state down, or starve everyone while one follower catches up.
@@ -12,11 +13,13 @@
 //!   [`catch_up`].
 //! - *dead follower*: `--dead` entries with one follower down; the leader's resident memory, and
 //!   its log.
+//! - *watched*: puts without and with those who ask for metrics and look at pages: see [`watched`].
 //!
 //! **The caveats.** Load and nodes share the machine's cores. The disk's speed is that of one
 //! writer of 1 MiB with a sync each, through the same file system.
 
 mod catch_up;
+mod watched;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -36,9 +39,9 @@ const KVCTL: &str = env!("CARGO_BIN_EXE_kvctl");
 #[derive(Parser, Debug)]
 #[command(name = "make bench-housekeeping ARGS=…")]
 struct Options {
-    /// Which parts: snapshot, catch-up, dead-follower.
+    /// Which parts: snapshot, catch-up, dead-follower, watched.
     #[arg(long, value_delimiter = ',',
-          default_values = ["snapshot", "catch-up", "dead-follower"])]
+          default_values = ["snapshot", "catch-up", "dead-follower", "watched"])]
     parts: Vec<String>,
     /// State in the store while snapshots are taken.
     #[arg(long, default_value_t = 1024)]
@@ -49,6 +52,9 @@ struct Options {
     /// Entries written while a follower is dead.
     #[arg(long, default_value_t = 10_000_000)]
     dead: u64,
+    /// Pages of the console that are open while the cluster is watched.
+    #[arg(long, default_value_t = 3)]
+    pages: usize,
     /// How many clients, each with one put under way.
     #[arg(long, default_value_t = 64)]
     clients: usize,
@@ -84,6 +90,7 @@ fn main() -> Result<()> {
             "snapshot" => snapshot(&options)?,
             "catch-up" => catch_up::measure(&options)?,
             "dead-follower" => dead_follower(&options)?,
+            "watched" => watched::measure_pairs(&options)?,
             other => bail!("there is no part {other}"),
         }
     }

@@ -1,4 +1,7 @@
 //! The kinds that faults are told by where only a few words will do: as labels of metrics.
+//!
+//! They are the words that faults are asked for by, of `kvctl chaos` and of scenarios: `disk full` is
+//! `disk-full`.
 
 use crate::link::Policy;
 use crate::storage::Trouble;
@@ -15,14 +18,14 @@ pub const LINK_KINDS: [&str; 12] = [
     "cut",
     "stall",
     "loss",
-    "duplicate",
+    "dup",
     "rate",
     "delay",
     "reorder",
 ];
 
 /// What can be wrong with nodes.
-pub const NODE_KINDS: [&str; 14] = [
+pub const NODE_KINDS: [&str; 15] = [
     "pause",
     "kill",
     "terminate",
@@ -30,12 +33,13 @@ pub const NODE_KINDS: [&str; 14] = [
     "slow-cpu",
     "memory",
     "clock",
-    "slow-disk",
-    "full-disk",
-    "read-errors",
-    "write-errors",
-    "sync-error",
-    "power-cut",
+    "disk-slow",
+    "disk-full",
+    "disk-read-errors",
+    "disk-write-errors",
+    "disk-sync-error",
+    "disk-forget",
+    "disk-tear",
     "corrupt",
 ];
 
@@ -73,7 +77,7 @@ fn of_policy(policy: &Policy) -> Vec<&'static str> {
         ("cut", policy.cut),
         ("stall", policy.stall),
         ("loss", policy.loss > 0.0),
-        ("duplicate", policy.duplicate > 0.0),
+        ("dup", policy.duplicate > 0.0),
         ("rate", policy.rate.is_some()),
         ("delay", !policy.delay.is_zero() || !policy.jitter.is_zero()),
         ("reorder", policy.reorder > 0.0),
@@ -96,12 +100,13 @@ fn of_node(fault: &NodeFault) -> Vec<&'static str> {
 
 fn of_disk(trouble: &Trouble) -> Vec<&'static str> {
     those(&[
-        ("slow-disk", trouble.delay_millis > 0 || trouble.jitter_millis > 0),
-        ("full-disk", trouble.full),
-        ("read-errors", trouble.read_errors > 0.0),
-        ("write-errors", trouble.write_errors > 0.0),
-        ("sync-error", trouble.sync_error),
-        ("power-cut", trouble.lose_unsynced),
+        ("disk-slow", trouble.delay_millis > 0 || trouble.jitter_millis > 0),
+        ("disk-full", trouble.full),
+        ("disk-read-errors", trouble.read_errors > 0.0),
+        ("disk-write-errors", trouble.write_errors > 0.0),
+        ("disk-sync-error", trouble.sync_error),
+        ("disk-forget", trouble.lose_unsynced && !trouble.torn),
+        ("disk-tear", trouble.lose_unsynced && trouble.torn),
     ])
 }
 
@@ -134,6 +139,8 @@ mod tests {
             ..Trouble::default()
         };
         assert_eq!(of_disk(&trouble), NODE_KINDS[7..13]);
+        let torn = Trouble { lose_unsynced: true, torn: true, ..Trouble::default() };
+        assert_eq!(of_disk(&torn), NODE_KINDS[13..14]);
         let of_nodes = [NodeFault::Pause, NodeFault::Corrupt { segment: None }];
         assert!(of_nodes.iter().flat_map(of_node).all(|kind| NODE_KINDS.contains(&kind)));
     }

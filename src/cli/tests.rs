@@ -5,6 +5,7 @@ use clap::{CommandFactory, Parser};
 use super::cluster::Cluster;
 use super::node::{Node, Who};
 use super::{Arguments, Command, Format};
+use crate::chaos::{LINK_KINDS, NODE_KINDS};
 use crate::types::NodeId;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
@@ -65,6 +66,18 @@ fn examples_in_the_help_parse() {
         }
     }
     assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn faults_are_told_by_the_words_that_they_are_asked_for_by() {
+    let mut found = Vec::new();
+    commands(&Arguments::command(), "kvctl", &mut found);
+    for kind in LINK_KINDS.iter().chain(&NODE_KINDS) {
+        let asked = |(words, _): &(String, clap::Command)| {
+            words.strip_prefix("kvctl chaos ").is_some_and(|words| words.replace(' ', "-") == *kind)
+        };
+        assert!(found.iter().any(asked), "nobody asks for {kind}");
+    }
 }
 
 #[test]
