@@ -110,3 +110,45 @@ fn a_program_that_is_not_there_or_does_not_run_is_told_with_what_to_do() {
     let address = Prometheus::beside(&home).address;
     assert!(source.contains(&format!("url: http://{address}")), "{source}");
 }
+
+/// A program that does of Grafana's work what the supervisor sees of it: it reads where to listen
+/// from its configuration, and says there that it is well. (Perl is a part of every Debian.)
+const GRAFANA: &str = r#"#!/usr/bin/perl
+use strict;
+use IO::Socket::INET;
+my ($config) = grep { /grafana.ini$/ } @ARGV;
+open(my $ini, '<', $config) or die "no $config";
+my ($port) = map { /^http_port\s*=\s*(\d+)/ ? $1 : () } <$ini>;
+my $door = IO::Socket::INET->new(
+    LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 5, ReuseAddr => 1,
+) or die "cannot listen at $port: $!";
+while (my $guest = $door->accept) {
+    my $asked = <$guest>;
+    while (<$guest>) { last if /^\r?\n$/ }
+    my $answer = $asked =~ m{^GET /api/health } ? '200 OK' : '404 Not Found';
+    print $guest "HTTP/1.1 $answer\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    close $guest;
+}
+"#;
+
+#[test]
+fn grafana_runs_once_it_is_well_outlives_its_supervisor_and_ends_with_the_cluster() {
+    let home = Home::with(1);
+    let program = home.path().join("grafana-server");
+    fs::write(&program, GRAFANA).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    home.ok(&["ops", "up", "--grafana", program.to_str().unwrap()]);
+    let grafana = || home.json(&["ops", "status"])["side_cars"][1].clone();
+    let first = grafana();
+    assert_eq!((&first["name"], &first["state"]), (&"grafana".into(), &"running".into()));
+    end(pid(&first));
+    let is_back = || grafana()["state"] == "running" && pid(&grafana()) != pid(&first);
+    wait_until("it does not come back", is_back);
+    let second = grafana();
+    assert_eq!((&second["restarts"], &second["address"]), (&1.into(), &first["address"]));
+    end(home.json(&["cluster", "status"])["supervisor_pid"].as_i64().unwrap());
+    wait_until("it is not adopted", || grafana()["state"] == "running");
+    assert_eq!(pid(&grafana()), pid(&second));
+    home.ok(&["cluster", "down"]);
+    assert!(!lives(pid(&second)));
+}

@@ -22,10 +22,13 @@ pub async fn is_ready(address: SocketAddr, path: &str) -> bool {
             .header(hyper::header::HOST, address.to_string())
             .body(Empty::<Bytes>::new())
             .ok()?;
-        tokio::select! {
-            answer = sender.send_request(request) => Some(answer.ok()?.status()),
-            _ = connection => None,
-        }
+        let mut answer = std::pin::pin!(sender.send_request(request));
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            // One that closes behind its answer has given it by then.
+            _ = connection => answer.await,
+        };
+        Some(answer.ok()?.status())
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     matches!(answer, Ok(Some(StatusCode::OK)))
