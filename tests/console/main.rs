@@ -9,3 +9,4 @@ mod kvctl_home;
 mod door;
 mod pictures;
 mod shown;
+mod slow;

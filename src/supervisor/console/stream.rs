@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   event: history   the newest events; then each new one
-//!   event: state     status and faults, at most four times a second
+//!   event: state     status and faults, at most four times a second; ten times in slow motion
 //! ```
 //!
 //! Every page has a task, and a few frames of room between it and the socket. A page that does not
@@ -27,6 +27,9 @@ use crate::supervisor::daemon::{Daemon, unix_millis};
 
 /// Between two states.
 const PACE: Duration = Duration::from_millis(250);
+
+/// The same in slow motion: shorter than a message's way, so that each step can be told.
+const SLOW_PACE: Duration = Duration::from_millis(100);
 
 /// Without news, the state is sent again after so long: a page is to know that somebody is there.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -71,6 +74,8 @@ pub fn history(daemon: &Daemon, query: Option<&str>) -> Response<GuestBody> {
 /// Sends until the page is gone.
 async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
     let mut news = daemon.news();
+    let real_time = daemon.config.timings.slow.is_real_time();
+    let pace = if real_time { PACE } else { SLOW_PACE };
     let mut last = 0;
     let newest = |last| daemon.inner.borrow().events.after(last, MAX_EVENTS);
     loop {
@@ -83,7 +88,7 @@ async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
         if frames.send(frame("state", &state(&daemon))).await.is_err() {
             return;
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(pace).await;
         // News or not, a page that is gone is noticed at the next frame.
         if let Ok(Err(_)) = tokio::time::timeout(SILENCE, news.changed()).await {
             return;

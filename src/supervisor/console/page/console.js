@@ -3,10 +3,11 @@
 import { Acting } from "./acting.js";
 import { Charts } from "./charts.js";
 import { byId, clock, setHidden, setText } from "./dom.js";
-import { Rates, viewOf } from "./model.js";
+import { Rates, isSlow, viewOf } from "./model.js";
 import { follow, takeToken } from "./net.js";
 import { Panels } from "./panels.js";
 import { Ring } from "./ring.js";
+import { Steps } from "./steps.js";
 import { Timeline } from "./timeline.js";
 
 // Ages grow while nobody says anything.
@@ -22,6 +23,7 @@ class Page {
     this.panels = new Panels((ids) => this.acting.heal(ids));
     this.charts = new Charts();
     this.timeline = new Timeline();
+    this.steps = new Steps();
     this.state = null;
     this.heard = Date.now();
     this.offline = false;
@@ -36,14 +38,20 @@ class Page {
     for (const event of this.timeline.take(events)) {
       this.charts.happened(event);
       this.panels.happened(event);
+      this.steps.happened(event);
     }
     this.draw();
   }
 
   take(state) {
+    const before = this.state;
     this.state = state;
     this.arrived = performance.now();
     this.rates.observe(state.cluster.nodes);
+    this.steps.take(state);
+    if (before && isSlow(state.cluster)) {
+      this.ring.sent(before.cluster, state.cluster, this.rates);
+    }
     this.fresh = true;
     this.draw();
   }

@@ -10,24 +10,29 @@ const SILENT = new Set(["paused", "unresponsive", "stopped", "backing-off", "cra
 // Rates are means over so long: short enough to be "now", long enough to be calm.
 const RATE_WINDOW = 1500;
 
-// The newest entries that the logs are drawn in.
+// The newest entries that the logs are drawn in; in slow motion each is to be seen.
 const LEAST_WINDOW = 64;
+const LEAST_SLOW_WINDOW = 12;
 
 export const linkKey = (a, b) => (a < b ? `${a}-${b}` : `${b}-${a}`);
+
+// Whether the cluster runs in slow motion, so that each of its steps can be told.
+export const isSlow = (cluster) => cluster.slow > 1;
 
 // A state as the page draws it. `offline`: the supervisor does not answer, nothing is known.
 export function viewOf(state, now, offline) {
   const { cluster } = state;
   const nodes = cluster.nodes.map((node) => nodeView(node, cluster, now, offline));
-  align(nodes, cluster);
+  if (!isSlow(cluster)) align(nodes, cluster);
   return {
     now,
     offline,
+    slow: isSlow(cluster),
     cluster,
     nodes,
     faults: state.faults,
     leader: offline ? null : (cluster.leader ?? null),
-    scale: scaleOf(nodes),
+    scale: scaleOf(nodes, isSlow(cluster) ? LEAST_SLOW_WINDOW : LEAST_WINDOW),
     links: faultsByLink(state.faults),
   };
 }
@@ -61,6 +66,7 @@ function nodeView(node, cluster, now, offline) {
 
 // Reports are of different moments, and under load a node would seem ahead or behind by what came
 // in between. So what the leader knows of a follower's log says where that log is beside its own.
+// In slow motion it is the other way round: then what the leader does not know yet is to be seen.
 function align(nodes, cluster) {
   const leader = cluster.nodes.find((node) => node.node === cluster.leader);
   const own = nodes.find((node) => node.id === cluster.leader);
@@ -81,14 +87,14 @@ function align(nodes, cluster) {
 
 // One scale for all logs: their newest entries. Who is not known does not stretch it, or a node
 // that was down for an hour would hide what the others do.
-function scaleOf(nodes) {
+function scaleOf(nodes, least) {
   const logs = nodes.filter((node) => !node.unknown && node.log).map((node) => node.log);
   const all = logs.length > 0 ? logs : nodes.filter((node) => node.log).map((node) => node.log);
-  if (all.length === 0) return { low: 0, high: LEAST_WINDOW, committed: 0 };
+  if (all.length === 0) return { low: 0, high: least, committed: 0 };
   const high = Math.max(...all.map((log) => log.last));
   const lag = high - Math.min(...all.map((log) => log.applied));
   const committed = Math.max(...all.map((log) => log.committed));
-  return { low: high - Math.max(LEAST_WINDOW, Math.ceil(lag * 1.2)), high, committed };
+  return { low: high - Math.max(least, Math.ceil(lag * 1.2)), high, committed };
 }
 
 // For each link with faults: those from its lower node to its higher one, and those back.

@@ -6,6 +6,7 @@
 import { Keyed, brief, byId, clock, count, draw, setAttribute, setAttributes, setClass, setText,
   span } from "./dom.js";
 import { Links } from "./links.js";
+import { Messages } from "./messages.js";
 
 const CARD = { width: 206, height: 112 };
 const BAR = { x: 12, width: 182, height: 7, top: 62, step: 10 };
@@ -26,8 +27,10 @@ export class Ring {
     this.box = byId("ring-box");
     this.open = open;
     this.places = new Map();
-    const [wires, cards, labels] = [draw("g"), draw("g"), draw("g", { class: "labels" })];
-    this.svg.append(hatching(), wires, cards, labels);
+    const [wires, dots, cards] = [draw("g"), draw("g"), draw("g")];
+    const labels = draw("g", { class: "labels" });
+    this.svg.append(hatching(), wires, dots, cards, labels);
+    this.messages = new Messages(dots);
     this.links = new Links(wires, labels);
     this.cards = new Keyed(cards, (id) => card(id));
     this.listen();
@@ -45,8 +48,14 @@ export class Ring {
   update(view, rates) {
     const ids = view.nodes.map((node) => node.id);
     if (ids.join() !== [...this.places.keys()].join()) this.members(ids);
+    setAttribute(this.svg, "data-slow", view.slow);
     for (const node of view.nodes) this.updateCard(this.cards.get(node.id), node, view);
     this.links.update(view, rates);
+  }
+
+  // Slow motion: what left between two states goes its way.
+  sent(before, after, rates) {
+    this.messages.take(before, after, rates, this.places);
   }
 
   members(ids) {
