@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use super::daemon::{Daemon, Inner, Phase, unix_millis};
 use super::process::Identity;
+use super::refused::Refused;
 use crate::chaos::{
     Directed, Fault, FaultId, Healed, Injection, NodeFault, Standing, Table, View, Wish,
 };
@@ -91,7 +92,7 @@ impl Daemon {
         self: &Rc<Self>,
         injection: Injection,
         yes: bool,
-    ) -> Result<Begun, String> {
+    ) -> Result<Begun, Refused> {
         let (fault, warning) = self.prepare(injection, yes)?;
         self.touch();
         self.is_saved().await;
@@ -100,7 +101,7 @@ impl Daemon {
         if let Err(why) = harmed {
             self.touch();
             self.is_saved().await;
-            return Err(why);
+            return Err(why.into());
         }
         self.keep_harming(std::slice::from_ref(&fault));
         let shown = fault.shown();
@@ -112,15 +113,16 @@ impl Daemon {
     }
 
     /// The fault that is wanted, as one that begins, and what whoever asked should know.
-    fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
+    fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), Refused> {
         let (view, runs) = self.view();
         let mut inner = self.inner.borrow_mut();
         if inner.phase != Phase::Up {
-            return Err("the cluster is going down".to_owned());
+            return Err("the cluster is going down".to_owned().into());
         }
         let chaos = &mut inner.state.chaos;
         if chaos.faults.len() >= MAX_FAULTS {
-            return Err(format!("{MAX_FAULTS} faults are in force already: heal some of them"));
+            let why = format!("{MAX_FAULTS} faults are in force already: heal some of them");
+            return Err(why.into());
         }
         let id = FaultId(chaos.last.0 + 1);
         let fault = injection.begin(id, &view, unix_millis())?;
@@ -146,7 +148,7 @@ impl Daemon {
         node: Option<NodeId>,
         action: Action,
         yes: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let takes_away =
             matches!(action, Action::Stop | Action::Kill | Action::Pause | Action::Restart);
         if yes || !takes_away || !self.config.protected {
@@ -401,8 +403,9 @@ impl Daemon {
 const NO_QUORUM: &str = "this leaves no majority that can reach each other: no write will be \
                          acknowledged until it is healed";
 
-fn protected() -> String {
-    format!("{NO_QUORUM}, and this cluster is protected: say --yes to do it")
+fn protected() -> Refused {
+    let why = format!("{NO_QUORUM}, and this cluster is protected: say --yes to do it");
+    Refused::Guarded(why)
 }
 
 /// The links that nothing gets through while `faults` are in force.

@@ -53,6 +53,34 @@ fn a_fault_is_drawn_and_its_end_comes_with_a_receipt() {
 }
 
 #[test]
+fn what_a_guard_refuses_can_be_done_anyway_and_nothing_else() {
+    let home = Home::new();
+    home.up_with(1, &["protected = true"]);
+    let mut page = Browser::open(&url(&home), (1400, 900));
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    // Offered while it ran, wanted when it does not: that cannot be done, whoever insists.
+    page.click("#node-1");
+    page.until("document.querySelector('[data-act=pause]')");
+    home.ok(&["node", "stop", "1", "--yes"]);
+    page.click("[data-act=pause]");
+    page.until("document.querySelector('.notice.failed')");
+    assert_eq!(page.evaluate("document.querySelector('#refused').open"), false);
+    home.ok(&["node", "start", "1"]);
+    page.until("document.querySelector('#node-1').dataset.role === 'leader'");
+
+    page.click("#node-1");
+    page.click("[data-act=stop]");
+    page.until("document.querySelector('#refused').open");
+    page.until("document.querySelector('#refused-words').textContent.includes('protected')");
+    page.click("#refused-no");
+    assert_eq!(page.evaluate("document.querySelector('#node-1').dataset.state"), "running");
+    page.click("#node-1");
+    page.click("[data-act=stop]");
+    page.click("#refused[open] #refused-yes");
+    page.until("document.querySelector('#node-1').dataset.state === 'stopped'");
+}
+
+#[test]
 fn without_its_token_or_its_supervisor_nothing_looks_healthy() {
     let home = Home::with(1);
     let url = url(&home);

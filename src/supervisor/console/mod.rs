@@ -144,10 +144,12 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<GuestBody> {
 #[derive(Serialize)]
 struct Refusal<'w> {
     refused: &'w str,
+    /// The same with `yes` would be done.
+    may_insist: bool,
 }
 
 fn say(status: StatusCode, why: &str) -> Response<GuestBody> {
-    let text = serde_json::to_vec(&Refusal { refused: why }).unwrap_or_default();
+    let text = serde_json::to_vec(&Refusal { refused: why, may_insist: false }).unwrap_or_default();
     reply(status, JSON, text)
 }
 

@@ -165,12 +165,12 @@ export class Acting {
     unheard(answer.unheard);
   }
 
-  // Sends an order. Whoever is refused can insist once, where insisting is possible.
+  // Sends an order. Whoever is refused can insist, where the supervisor says that it would help.
   async ask(path, order) {
     const { status, body } = await post(path, order);
     if (status === 200) return body;
     const words = body.refused ?? failure(status);
-    if (status !== 409 || order.yes !== false) notice(words, "failed");
+    if (!body.may_insist) notice(words, "failed");
     else if (await insists(words)) return this.ask(path, { ...order, yes: true });
     return null;
   }
