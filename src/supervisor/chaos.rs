@@ -27,6 +27,7 @@
 //!   says so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ use crate::types::NodeId;
 
 /// Faults in force at once.
 const MAX_FAULTS: usize = 256;
+
+/// Faults that are over, and of which whoever watches is still told.
+const MAX_ENDED: usize = 16;
 
 /// For a node to answer that it has a list of faults.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -77,6 +81,15 @@ pub(super) struct Guard {
     pub process: Identity,
 }
 
+/// A fault that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Ended {
+    #[serde(flatten)]
+    pub healed: Healed,
+    /// Why, if nobody healed it.
+    pub why: Option<&'static str>,
+}
+
 /// A fault that has begun.
 pub(super) struct Begun {
     pub fault: Fault,
@@ -84,6 +97,22 @@ pub(super) struct Begun {
     pub warning: String,
     /// Who has not heard yet.
     pub unheard: Vec<NodeId>,
+}
+
+/// What the cluster did meanwhile.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.healed.fmt(f)
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, ended: Ended) {
+        self.ended.push_back(ended);
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_front();
+        }
+    }
 }
 
 impl Daemon {
@@ -234,6 +263,7 @@ impl Daemon {
         let standing = self.standing();
         let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now, standing)).collect();
         for (it, fault) in healed.iter().zip(&ended) {
+            self.inner.borrow_mut().remember(Ended { healed: it.clone(), why: None });
             let lasted = Duration::from_millis(it.lasted_millis);
             let words = format!("fault {}: {}, healed after {lasted:?}: {it}", it.id, it.what);
             self.tell_fault(fault, "fault-ended", &words);
@@ -266,6 +296,7 @@ impl Daemon {
             for (fault, why) in &over {
                 let did = fault.healed(now, self.standing());
                 let words = format!("fault {}: {fault}, {why}: {did}", fault.id);
+                self.inner.borrow_mut().remember(Ended { healed: did, why: Some(why) });
                 self.tell_fault(fault, "fault-ended", &words);
             }
             if !over.is_empty() {

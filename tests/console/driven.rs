@@ -50,6 +50,12 @@ fn a_fault_is_drawn_and_its_end_comes_with_a_receipt() {
     page.until("document.querySelector('#receipt').textContent.includes('committed')");
     page.until("document.querySelector('#link-1-2').dataset.fault === 'none'");
     assert_eq!(home.json(&["chaos", "status"])["faults"], serde_json::json!([]));
+
+    // So does one whose time is over.
+    home.ok(&["chaos", "cut", "1-3", "--for", "300ms"]);
+    page.until("document.querySelector('#receipt').textContent.includes('its time was over')");
+    page.until("document.querySelector('#receipt').textContent.includes('cut on 1-3')");
+    page.until("document.querySelector('#receipt').textContent.includes('committed')");
 }
 
 #[test]

@@ -59,7 +59,7 @@ struct Began {
 }
 
 #[derive(Serialize)]
-struct Ended {
+struct Over {
     healed: Vec<Told<Healed>>,
     unheard: Vec<NodeId>,
 }
@@ -137,7 +137,7 @@ pub async fn heal(daemon: Rc<Daemon>, request: Request<Incoming>) -> Response<Gu
         Err(refusal) => return refusal,
     };
     let healed = to_its_end(async move { Ok(daemon.heal(&faults).await?) }).await;
-    answer(healed.map(|(healed, unheard)| Ended {
+    answer(healed.map(|(healed, unheard)| Over {
         healed: healed.into_iter().map(Told::from).collect(),
         unheard,
     }))

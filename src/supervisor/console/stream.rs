@@ -23,6 +23,7 @@ use super::{dressed, json, say};
 use crate::chaos::Fault;
 use crate::control::{ClusterStatus, Event};
 use crate::observe::GuestBody;
+use crate::supervisor::chaos::Ended;
 use crate::supervisor::daemon::{Daemon, unix_millis};
 
 /// Between two states.
@@ -47,6 +48,8 @@ struct State {
     cluster: ClusterStatus,
     /// In force.
     faults: Vec<Told<Fault>>,
+    /// Over, lately.
+    ended: Vec<Told<Ended>>,
 }
 
 /// Begins to send.
@@ -98,7 +101,8 @@ async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
 
 fn state(daemon: &Daemon) -> State {
     let faults = daemon.faults().iter().map(Fault::shown).map(Told::from).collect();
-    State { now: unix_millis(), cluster: daemon.status(), faults }
+    let ended = daemon.inner.borrow().ended.iter().cloned().map(Told::from).collect();
+    State { now: unix_millis(), cluster: daemon.status(), faults, ended }
 }
 
 fn frame(name: &str, data: &impl Serialize) -> Bytes {

@@ -49,6 +49,7 @@ class Page {
     this.arrived = performance.now();
     this.rates.observe(state.cluster.nodes);
     this.steps.take(state);
+    this.acting.take(state);
     if (before && isSlow(state.cluster)) {
       this.ring.sent(before.cluster, state.cluster, this.rates);
     }
