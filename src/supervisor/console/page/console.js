@@ -3,7 +3,7 @@
 import { Acting } from "./acting.js";
 import { Charts } from "./charts.js";
 import { byId, clock, setHidden, setText } from "./dom.js";
-import { Rates, isSlow, viewOf } from "./model.js";
+import { Rates, isSlow, phaseOf, viewOf } from "./model.js";
 import { follow, takeToken } from "./net.js";
 import { Panels } from "./panels.js";
 import { Ring } from "./ring.js";
@@ -91,6 +91,14 @@ class Page {
     this.ring.update(view, this.rates);
     this.panels.update(view);
     this.charts.update(view);
+    this.again(view);
+  }
+
+  // A fault that comes and goes does so without news.
+  again(view) {
+    clearTimeout(this.flip);
+    const next = Math.min(...view.faults.map((fault) => phaseOf(fault, view.now).until));
+    if (next < Infinity) this.flip = setTimeout(() => this.draw(), next - view.now);
   }
 }
 

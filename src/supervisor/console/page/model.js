@@ -33,9 +33,27 @@ export function viewOf(state, now, offline) {
     faults: state.faults,
     leader: offline ? null : (cluster.leader ?? null),
     scale: scaleOf(nodes, isSlow(cluster) ? LEAST_SLOW_WINDOW : LEAST_WINDOW),
-    links: faultsByLink(state.faults),
+    links: faultsByLink(state.faults, now),
   };
 }
+
+// A fault that comes and goes faster than this is drawn as one that is there and flaps: blinking
+// would tell less, and harms some who look.
+const FASTEST_FLAP = 500;
+
+// Where a fault is that comes and goes: `steady` (it does not), `on`, `off` or `fast`; and when
+// that changes.
+export function phaseOf({ flap, since_millis: since }, now) {
+  if (!flap) return { phase: "steady", until: Infinity };
+  const { on_millis: on, off_millis: off } = flap;
+  if (Math.min(on, off) < FASTEST_FLAP) return { phase: "fast", until: Infinity };
+  const within = Math.max(0, now - since) % (on + off);
+  const isOn = within < on;
+  const left = (isOn ? on : on + off) - within;
+  return { phase: isOn ? "on" : "off", until: now + left };
+}
+
+export const isInForce = (fault, now) => phaseOf(fault, now).phase !== "off";
 
 function nodeView(node, cluster, now, offline) {
   const { report } = node;
@@ -97,14 +115,17 @@ function scaleOf(nodes, least) {
   return { low: high - Math.max(least, Math.ceil(lag * 1.2)), high, committed };
 }
 
-// For each link with faults: those from its lower node to its higher one, and those back.
-function faultsByLink(faults) {
+// For each link with faults: those in force from its lower node to its higher one, and those back;
+// and whether any of them, in force or not, comes and goes.
+function faultsByLink(faults, now) {
   const links = new Map();
   for (const fault of faults) {
     for (const [from, to] of fault.links ?? []) {
       const key = linkKey(from, to);
-      if (!links.has(key)) links.set(key, { there: [], back: [] });
-      links.get(key)[from < to ? "there" : "back"].push(fault);
+      if (!links.has(key)) links.set(key, { there: [], back: [], flaps: false });
+      const link = links.get(key);
+      if (fault.flap) link.flaps = true;
+      if (isInForce(fault, now)) link[from < to ? "there" : "back"].push(fault);
     }
   }
   return links;

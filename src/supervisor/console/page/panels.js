@@ -4,6 +4,7 @@
 import { EVENTS, chapterLabel, lasting, setChapter } from "./captions.js";
 import { Keyed, byId, clock, count, make, setAttribute, setClass, setHidden, setText, span }
   from "./dom.js";
+import { phaseOf } from "./model.js";
 
 // An event is explained for so long; then what lasts is.
 const NEWS = 8000;
@@ -66,6 +67,7 @@ export class Panels {
     setHidden(byId("no-faults"), view.faults.length > 0);
     byId("heal-all").disabled = view.offline || view.faults.length === 0;
     this.chips.keep(view.faults.map((fault) => fault.id));
+    setHidden(byId("flaps"), ![...view.links.values()].some((link) => link.flaps));
     for (const fault of view.faults) {
       const { words, time } = this.chips.get(fault.id).parts;
       setText(words, faultText(fault));
@@ -93,8 +95,12 @@ export function faultText(fault) {
 function timeWords(fault, now) {
   const seconds = (time) => span(Math.max(1000, Math.round(time / 1000) * 1000));
   const lasted = seconds(now - fault.since_millis);
-  if (fault.until_millis === null || fault.until_millis === undefined) return `for ${lasted}`;
-  return `${seconds(fault.until_millis - now)} left`;
+  const { phase } = phaseOf(fault, now);
+  const flaps = phase === "on" || phase === "off" ? `, ${phase} now` : "";
+  if (fault.until_millis === null || fault.until_millis === undefined) {
+    return `for ${lasted}${flaps}`;
+  }
+  return `${seconds(fault.until_millis - now)} left${flaps}`;
 }
 
 function statusWords({ offline, cluster, nodes }) {

@@ -7,6 +7,7 @@ import { Keyed, brief, byId, clock, count, draw, setAttribute, setAttributes, se
   span } from "./dom.js";
 import { Links } from "./links.js";
 import { Messages } from "./messages.js";
+import { isInForce } from "./model.js";
 
 const CARD = { width: 206, height: 112 };
 const BAR = { x: 12, width: 182, height: 7, top: 62, step: 10 };
@@ -100,7 +101,8 @@ export class Ring {
     setText(parts.role, node.unknown ? silence(node, view) : roleWords(node, pretends));
     setText(parts.term, node.unknown ? `unknown since ${clock(node.since)}` : termWords(node));
     updateLog(parts, node, view.scale);
-    const faults = view.faults.filter((fault) => fault.nodes?.includes(node.id));
+    const faults = view.faults.filter((fault) =>
+      fault.nodes?.includes(node.id) && isInForce(fault, view.now));
     setText(parts.fault, faults.map(faultWords).join(", "));
     setAttribute(parts.fault, "visibility", faults.length > 0 ? "visible" : "hidden");
   }
