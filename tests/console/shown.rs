@@ -108,6 +108,25 @@ fn history_can_be_read_back_to_its_beginning() {
 }
 
 #[test]
+fn a_state_is_the_same_for_all_pages() {
+    let home = Home::with(1);
+    let console = Console::of(&home);
+    let (mut one, mut other) = (console.stream(), console.stream());
+    let made = |page: &Stream| page.state["now"].as_u64().unwrap_or(0);
+    // Each is read on until both are at the same one; were there two of each, that would not be.
+    for _ in 0..50 {
+        let before = made(&one);
+        one.until("no state comes", |it| made(it) > before);
+        let wanted = made(&one);
+        other.until("no state comes", |it| made(it) >= wanted);
+        if made(&other) == wanted {
+            return;
+        }
+    }
+    panic!("each page has its own");
+}
+
+#[test]
 fn pages_that_do_not_read_harm_nobody() {
     let home = Home::with(1);
     let console = Console::of(&home);
