@@ -1,5 +1,6 @@
 //! The live console: what it shows, what can be done from it, and who may.
 
+mod access;
 mod browser;
 mod driven;
 mod http;

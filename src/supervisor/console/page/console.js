@@ -2,7 +2,7 @@
 
 import { Acting } from "./acting.js";
 import { Charts } from "./charts.js";
-import { byId, clock, setHidden, setText } from "./dom.js";
+import { byId, clock, setAttribute, setHidden, setText } from "./dom.js";
 import { Rates, isSlow, phaseOf, viewOf } from "./model.js";
 import { follow, takeToken } from "./net.js";
 import { Panels } from "./panels.js";
@@ -109,7 +109,9 @@ function shownTheme() {
 
 function showTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
-  setText(byId("theme"), shownTheme() === "dark" ? "Light" : "Dark");
+  const other = shownTheme() === "dark" ? "Light" : "Dark";
+  setText(byId("theme"), other);
+  setAttribute(byId("theme"), "aria-label", `${other} colours`);
 }
 
 function otherTheme() {

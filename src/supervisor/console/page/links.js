@@ -74,7 +74,7 @@ export class Links {
     setAttribute(parts.back, "data-pace", found.back.cut ? 0 : pace(flows.back));
     setAttribute(parts.arrow, "visibility", found.oneWay === "there" ? "visible" : "hidden");
     setAttribute(parts.backArrow, "visibility", found.oneWay === "back" ? "visible" : "hidden");
-    const healthy = found.label === "" ? "no fault" : found.label;
+    const healthy = found.label === "" ? "no fault" : found.label.replaceAll("✕", "cut");
     const between = `link between node ${key.replace("-", " and ")}`;
     setAttribute(element, "aria-label", `${between}: ${healthy}`);
   }

@@ -14,6 +14,11 @@ const BAR = { x: 12, width: 182, height: 7, top: 62, step: 10 };
 const BARS = ["applied", "committed", "durable"];
 const NARROW = 560;
 
+// Letters are never smaller than this on the screen, however small the cards are; and so wide, as a
+// share of their height.
+const LEAST_LETTER = 12;
+const LETTER_WIDTH = 0.6;
+
 // A badge for each role, around its middle: what a role is must not hang on its colour.
 const CIRCLE = "M-21,0a21,21 0 1,0 42,0a21,21 0 1,0 -42,0z";
 const DIAMOND = "M0,-25L25,0L0,25L-25,0z";
@@ -78,6 +83,9 @@ export class Ring {
     const height = narrow ? tall : Math.max(300, this.box.clientHeight / unit);
     setAttribute(this.svg, "viewBox", `0 0 ${width} ${height}`);
     const { scale, places } = fitting(ids.length, width, height, narrow ? 10 : 36);
+    // The style sheet sizes letters by it.
+    this.svg.style.setProperty("--scale", scale);
+    this.letters = Math.floor((BAR.width * scale) / (LEAST_LETTER * LETTER_WIDTH));
     ids.forEach((id, index) => {
       this.places.set(id, places[index]);
       const { x, y } = places[index];
@@ -90,20 +98,20 @@ export class Ring {
   updateCard(element, node, view) {
     const { parts } = element;
     const pretends = node.role === "leader" && !node.leads;
+    const faults = view.faults.filter((fault) =>
+      fault.nodes?.includes(node.id) && isInForce(fault, view.now)).map(faultWords);
     setAttributes(element, {
       "data-role": node.role,
       "data-state": node.state,
       "data-unknown": node.unknown,
       "data-pretends": pretends,
-      "aria-label": described(node),
+      "aria-label": [described(node), ...faults].join(", "),
     });
     setAttribute(parts.badge, "d", SHAPES[node.role] ?? CIRCLE);
     setText(parts.role, node.unknown ? silence(node, view) : roleWords(node, pretends));
-    setText(parts.term, node.unknown ? `unknown since ${clock(node.since)}` : termWords(node));
-    updateLog(parts, node, view.scale);
-    const faults = view.faults.filter((fault) =>
-      fault.nodes?.includes(node.id) && isInForce(fault, view.now));
-    setText(parts.fault, faults.map(faultWords).join(", "));
+    setText(parts.term, node.unknown ? `since ${clock(node.since)}` : termWords(node));
+    updateLog(parts, node, view.scale, this.letters);
+    setText(parts.fault, faults.join(", "));
     setAttribute(parts.fault, "visibility", faults.length > 0 ? "visible" : "hidden");
   }
 
@@ -208,23 +216,26 @@ function bar(parts, name, index) {
   return [draw("rect", { class: "track", ...at, width: BAR.width }), parts[name]];
 }
 
-function updateLog(parts, node, { low, high, committed }) {
+// `letters`: for so many there is room in a line.
+function updateLog(parts, node, { low, high, committed }, letters) {
   const share = (index) => Math.min(1, Math.max(0, (index - low) / (high - low)));
   const wide = (index) => (share(index) * BAR.width).toFixed(1);
   for (const name of BARS) setAttribute(parts[name], "width", node.log ? wide(node.log[name]) : 0);
   const last = node.log ? BAR.x + share(node.log.last) * BAR.width - 1 : BAR.x;
   setAttribute(parts.last, "x", last.toFixed(1));
-  setText(parts.commit, node.log ? `commit ${count(node.log.committed)}` : "no report yet");
-  setText(parts.lag, lagWords(node, committed));
+  const commit = node.log ? `commit ${count(node.log.committed)}` : "no report yet";
+  setText(parts.commit, commit);
+  setText(parts.lag, lagWords(node, committed, letters - commit.length - 1));
   setClass(parts.lag, "behind", !node.unknown);
 }
 
 // How far it is behind the one that knows of most commits; or how old all this is.
-function lagWords(node, committed) {
+function lagWords(node, committed, letters) {
   if (!node.log) return "";
-  if (node.unknown) return `${ageWords(node.age)} old`;
+  const fitting = (long, short) => (long.length > letters ? short : long);
+  if (node.unknown) return fitting(`${ageWords(node.age)} old`, ageWords(node.age));
   const lag = committed - node.log.committed;
-  return lag > 0 ? `${brief(lag)} behind` : "";
+  return lag > 0 ? fitting(`${brief(lag)} behind`, `−${brief(lag)}`) : "";
 }
 
 const ageWords = (age) => (age < 60_000 ? span(age) : `${count(Math.floor(age / 60_000))} min`);
