@@ -37,6 +37,11 @@ fn chapters(page: &mut Browser, step: &str) -> Value {
 fn an_election_and_a_write_are_told_step_by_step() {
     let (home, mut page) = slow_page(3);
     page.until("document.querySelector('#slow').textContent === 'slow motion 20x'");
+    // A message is drawn for as long as it takes: a fifth of a heartbeat's second, and a little.
+    page.until(
+        "document.getAnimations().some(({ effect }) => effect.target.matches('.message') && \
+         effect.getTiming().duration > 150 && effect.getTiming().duration < 600)",
+    );
     home.ok(&["put", "k", "v"]);
     told(&mut page, &["appends", "stores", "stores", "answers", "commits", "applies", "learns"]);
     let replication = "kvraft::consensus::raft::replication, in cargo doc";

@@ -114,6 +114,11 @@ function showTheme(theme) {
   setAttribute(byId("theme"), "aria-label", `${other} colours`);
 }
 
+// Without a choice the page follows the system, also when that changes.
+function followSystem() {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(null));
+}
+
 function otherTheme() {
   const theme = shownTheme() === "dark" ? "light" : "dark";
   localStorage.setItem(THEME, theme);
@@ -143,6 +148,7 @@ function lock() {
 
 function begin() {
   showTheme(localStorage.getItem(THEME));
+  followSystem();
   if (!takeToken()) return lock();
   const page = new Page();
   listenToKeys(page);

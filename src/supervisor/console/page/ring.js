@@ -82,7 +82,7 @@ export class Ring {
     this.box.style.minHeight = narrow ? `${tall * unit}px` : "";
     const height = narrow ? tall : Math.max(300, this.box.clientHeight / unit);
     setAttribute(this.svg, "viewBox", `0 0 ${width} ${height}`);
-    const { scale, places } = fitting(ids.length, width, height, narrow ? 10 : 36);
+    const { scale, places } = fitting(ids.length, width, height, narrow);
     // The style sheet sizes letters by it.
     this.svg.style.setProperty("--scale", scale);
     this.letters = Math.floor((BAR.width * scale) / (LEAST_LETTER * LETTER_WIDTH));
@@ -188,8 +188,8 @@ function card(id) {
     badge: draw("path", { class: "badge", d: CIRCLE }),
     role: draw("text", { class: "role", x: 62, y: 28 }),
     term: draw("text", { class: "small", x: 62, y: 46 }),
-    commit: draw("text", { class: "small figure", x: BAR.x, y: 104 }),
-    lag: draw("text", { class: "small lag", x: BAR.x + BAR.width, y: 104, "text-anchor": "end" }),
+    commit: draw("text", { class: "small figure", x: BAR.x, y: 106 }),
+    lag: draw("text", { class: "small lag", x: BAR.x + BAR.width, y: 106, "text-anchor": "end" }),
     last: draw("rect", { class: "last", y: BAR.top - 2, width: 2.5, height: 31 }),
     fault: draw("text", { class: "fault", x: CARD.width - 8, y: -6, "text-anchor": "end" }),
   };
@@ -278,14 +278,15 @@ function faultWords(fault) {
 }
 
 // The places of so many cards, and the largest scale at which they do not cover each other.
-function fitting(many, width, height, gap) {
+function fitting(many, width, height, narrow) {
+  const gap = narrow ? 10 : 36;
   for (let scale = 1.2; ; scale -= 0.04) {
-    const places = along(many, width, height, scale);
+    const places = along(many, width, height, scale, narrow);
     if (scale < 0.5 || apart(places, scale, gap)) return { scale, places };
   }
 }
 
-function along(many, width, height, scale) {
+function along(many, width, height, scale, narrow) {
   const middle = { x: width / 2, y: height / 2 + 10 };
   if (many === 1) return [middle];
   const rx = Math.max(1, (width - CARD.width * scale) / 2 - 6);
@@ -293,10 +294,14 @@ function along(many, width, height, scale) {
   const points = ellipse(rx, ry);
   const total = points.at(-1).walked;
   const places = Array.from({ length: many }, (_, index) =>
-    points.find((point) => point.walked >= (total * index) / many));
+    ({ ...points.find((point) => point.walked >= (total * index) / many) }));
+  if (narrow) for (const place of places) place.x = aside(place.x, rx);
   const [toX, toY] = [stretch(places.map(({ x }) => x), rx), stretch(places.map(({ y }) => y), ry)];
   return places.map(({ x, y }) => ({ x: middle.x + toX(x), y: middle.y + toY(y) }));
 }
+
+// Where there is little width, all of it is used: what is not in the middle is at a side.
+const aside = (x, reach) => (Math.abs(x) < reach * 0.3 ? x : Math.sign(x) * reach);
 
 // Odd numbers of nodes leave room at one end of the ellipse: stretches them into it.
 function stretch(values, reach) {
