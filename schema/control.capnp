@@ -101,6 +101,7 @@ struct LinkTraffic {
   deliveryMicros @5 :UInt64;      # how long that took, all together
   dropped        @6 :UInt64;
   faulted        @7 :UInt64;      # messages that a fault met
+  underWay       @8 :UInt64;      # held back now, by a fault or by slow motion
 }
 
 struct Served {

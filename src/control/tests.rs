@@ -51,6 +51,7 @@ fn report() -> NodeStatus {
             delivery_micros: 4,
             dropped: 5,
             faulted: 6,
+            under_way: 7,
         }],
         served: Served { reads: 1, writes: 2, failed: 3, commits: 4, commit_micros: 5 },
         durability: Durability::FsyncDropUnsynced,

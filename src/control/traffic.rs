@@ -24,6 +24,9 @@ pub struct LinkTraffic {
     pub dropped: u64,
     /// A fault met them.
     pub faulted: u64,
+    /// Held back now, by a fault or by slow motion. Not yet among those sent.
+    #[serde(default)]
+    pub under_way: u64,
 }
 
 /// Of clients' requests.
@@ -49,6 +52,7 @@ impl LinkTraffic {
         to.set_delivery_micros(self.delivery_micros);
         to.set_dropped(self.dropped);
         to.set_faulted(self.faulted);
+        to.set_under_way(self.under_way);
     }
 
     fn read(from: schema::link_traffic::Reader<'_>) -> LinkTraffic {
@@ -61,6 +65,7 @@ impl LinkTraffic {
             delivery_micros: from.get_delivery_micros(),
             dropped: from.get_dropped(),
             faulted: from.get_faulted(),
+            under_way: from.get_under_way(),
         }
     }
 }

@@ -54,6 +54,12 @@ impl Peer {
         }
     }
 
+    /// Messages that are held back now.
+    fn under_way(&self) -> u64 {
+        let held = |link: &Link<Measured>| link.waiting().messages as u64;
+        held(&self.faults) + self.way.as_ref().map_or(0, held)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let way = self.way.as_ref().and_then(Link::next_deadline);
         [self.faults.next_deadline(), way].into_iter().flatten().min()
@@ -236,6 +242,7 @@ impl Peers {
                 delivery_micros: (delivery.get_sample_sum() * 1e6) as u64,
                 dropped: link.dropped(),
                 faulted: peer.faults.counters().by_effect().iter().map(|(_, count)| count).sum(),
+                under_way: peer.under_way(),
             }
         };
         self.peers.iter().map(traffic).collect()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::daemon::{Daemon, Phase};
 use super::process;
+use super::refused::Refused;
 use crate::control::{Action, State, Stopped};
 use crate::types::NodeId;
 
@@ -29,7 +30,7 @@ impl Daemon {
         node: Option<NodeId>,
         action: Action,
         yes: bool,
-    ) -> Result<NodeId, String> {
+    ) -> Result<NodeId, Refused> {
         self.may_act(node, action, yes).await?;
         let node = self.act(node, action).await?;
         if action == Action::Stop {

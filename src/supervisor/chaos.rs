@@ -27,6 +27,7 @@
 //!   says so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::daemon::{Daemon, Inner, Phase, unix_millis};
 use super::process::Identity;
+use super::refused::Refused;
 use crate::chaos::{
     Directed, Fault, FaultId, Healed, Injection, NodeFault, Standing, Table, View, Wish,
 };
@@ -44,6 +46,9 @@ use crate::types::NodeId;
 
 /// Faults in force at once.
 const MAX_FAULTS: usize = 256;
+
+/// Faults that are over, and of which whoever watches is still told.
+const MAX_ENDED: usize = 16;
 
 /// For a node to answer that it has a list of faults.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -76,6 +81,15 @@ pub(super) struct Guard {
     pub process: Identity,
 }
 
+/// A fault that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Ended {
+    #[serde(flatten)]
+    pub healed: Healed,
+    /// Why, if nobody healed it.
+    pub why: Option<&'static str>,
+}
+
 /// A fault that has begun.
 pub(super) struct Begun {
     pub fault: Fault,
@@ -85,13 +99,29 @@ pub(super) struct Begun {
     pub unheard: Vec<NodeId>,
 }
 
+/// What the cluster did meanwhile.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.healed.fmt(f)
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, ended: Ended) {
+        self.ended.push_back(ended);
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_front();
+        }
+    }
+}
+
 impl Daemon {
     /// Begins a fault. The error says why it cannot be.
     pub(super) async fn inject(
         self: &Rc<Self>,
         injection: Injection,
         yes: bool,
-    ) -> Result<Begun, String> {
+    ) -> Result<Begun, Refused> {
         let (fault, warning) = self.prepare(injection, yes)?;
         self.touch();
         self.is_saved().await;
@@ -100,7 +130,7 @@ impl Daemon {
         if let Err(why) = harmed {
             self.touch();
             self.is_saved().await;
-            return Err(why);
+            return Err(why.into());
         }
         self.keep_harming(std::slice::from_ref(&fault));
         let shown = fault.shown();
@@ -112,15 +142,16 @@ impl Daemon {
     }
 
     /// The fault that is wanted, as one that begins, and what whoever asked should know.
-    fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), String> {
+    fn prepare(&self, injection: Injection, yes: bool) -> Result<(Fault, String), Refused> {
         let (view, runs) = self.view();
         let mut inner = self.inner.borrow_mut();
         if inner.phase != Phase::Up {
-            return Err("the cluster is going down".to_owned());
+            return Err("the cluster is going down".to_owned().into());
         }
         let chaos = &mut inner.state.chaos;
         if chaos.faults.len() >= MAX_FAULTS {
-            return Err(format!("{MAX_FAULTS} faults are in force already: heal some of them"));
+            let why = format!("{MAX_FAULTS} faults are in force already: heal some of them");
+            return Err(why.into());
         }
         let id = FaultId(chaos.last.0 + 1);
         let fault = injection.begin(id, &view, unix_millis())?;
@@ -146,7 +177,7 @@ impl Daemon {
         node: Option<NodeId>,
         action: Action,
         yes: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let takes_away =
             matches!(action, Action::Stop | Action::Kill | Action::Pause | Action::Restart);
         if yes || !takes_away || !self.config.protected {
@@ -232,6 +263,7 @@ impl Daemon {
         let standing = self.standing();
         let healed: Vec<Healed> = ended.iter().map(|fault| fault.healed(now, standing)).collect();
         for (it, fault) in healed.iter().zip(&ended) {
+            self.inner.borrow_mut().remember(Ended { healed: it.clone(), why: None });
             let lasted = Duration::from_millis(it.lasted_millis);
             let words = format!("fault {}: {}, healed after {lasted:?}: {it}", it.id, it.what);
             self.tell_fault(fault, "fault-ended", &words);
@@ -264,6 +296,7 @@ impl Daemon {
             for (fault, why) in &over {
                 let did = fault.healed(now, self.standing());
                 let words = format!("fault {}: {fault}, {why}: {did}", fault.id);
+                self.inner.borrow_mut().remember(Ended { healed: did, why: Some(why) });
                 self.tell_fault(fault, "fault-ended", &words);
             }
             if !over.is_empty() {
@@ -401,8 +434,9 @@ impl Daemon {
 const NO_QUORUM: &str = "this leaves no majority that can reach each other: no write will be \
                          acknowledged until it is healed";
 
-fn protected() -> String {
-    format!("{NO_QUORUM}, and this cluster is protected: say --yes to do it")
+fn protected() -> Refused {
+    let why = format!("{NO_QUORUM}, and this cluster is protected: say --yes to do it");
+    Refused::Guarded(why)
 }
 
 /// The links that nothing gets through while `faults` are in force.

@@ -15,7 +15,7 @@
 //! others through two watches, `changed` (a node's state) and `news` (anything one can see).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -23,6 +23,7 @@ use std::time::SystemTime;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant as Moment;
 
+use super::chaos::Ended;
 use super::events::{EventLog, KINDS};
 use super::lifecycle::{Do, Lifecycle};
 use super::metrics::Metrics;
@@ -62,6 +63,8 @@ pub(super) struct Inner {
     /// Faults of which not everything is done yet that they do to processes; and for each, the
     /// nodes that another fault did not let go meanwhile only because this one wants them.
     pub beginning: BTreeMap<FaultId, BTreeSet<NodeId>>,
+    /// The faults that ended last, the oldest first, for whoever watches.
+    pub ended: VecDeque<Ended>,
     /// What stands beside the cluster, or is on its way out.
     pub side_cars: BTreeMap<SideCar, Beside>,
     pub leader: Option<NodeId>,
@@ -141,6 +144,7 @@ impl Daemon {
             nodes: nodes.collect(),
             state,
             beginning: BTreeMap::new(),
+            ended: VecDeque::new(),
             side_cars: BTreeMap::new(),
             leader: None,
             term: Term(0),

@@ -44,6 +44,7 @@ mod poll;
 pub mod process;
 pub mod receipt;
 pub mod recover;
+mod refused;
 mod rot;
 mod run;
 mod server;

@@ -2,7 +2,8 @@
 //!
 //! That a process lives says little: it may be stuck, stopped, or busy with a long recovery. So
 //! each node is asked for its status, over one connection that is kept, a few times a second; much
-//! more often while the cluster is unsettled, because somebody waits for it then.
+//! more often while the cluster is unsettled, because somebody waits for it then, and in slow
+//! motion, because somebody looks.
 //!
 //! # What can go wrong
 //!
@@ -24,6 +25,9 @@ use crate::types::NodeId;
 /// Between two questions, when all is well.
 const CALM: Duration = Duration::from_millis(250);
 
+/// The same in slow motion. At 20x a message takes five times as long: no step is missed.
+const WATCHFUL: Duration = Duration::from_millis(40);
+
 /// Between two questions, when something has changed or is missing.
 const EAGER: Duration = Duration::from_millis(10);
 
@@ -42,6 +46,7 @@ impl Daemon {
     async fn keep_asking(self: Rc<Self>, id: NodeId) {
         let mut changes = self.changes();
         let mut line: Option<(Identity, NodeClient)> = None;
+        let calm = if self.config.timings.slow.is_real_time() { CALM } else { WATCHFUL };
         loop {
             changes.borrow_and_update();
             let asked = match self.inner.borrow().nodes.get(&id) {
@@ -73,7 +78,7 @@ impl Daemon {
             // hurry: the node that changes state would be asked in a tight loop.
             tokio::time::sleep(EAGER).await;
             if !self.is_unsettled() {
-                let _ = tokio::time::timeout(CALM - EAGER, changes.changed()).await;
+                let _ = tokio::time::timeout(calm - EAGER, changes.changed()).await;
             }
         }
     }

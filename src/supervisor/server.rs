@@ -63,7 +63,7 @@ impl supervisor::Server for Control {
         let acted = self.0.act_by_hand(node, action, params.get_yes()).await;
         match acted {
             Ok(node) => results.get().set_node(node.0),
-            Err(why) => results.get().set_refused(&why),
+            Err(why) => results.get().set_refused(why.to_string().as_str()),
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl supervisor::Server for Control {
                     .await
                     .map_err(|error| capnp::Error::failed(error.to_string()))?
             }
-            Err(error) => Err(format!("this is no fault: {error}")),
+            Err(error) => Err(format!("this is no fault: {error}").into()),
         };
         let mut results = results.get();
         match begun {
@@ -209,7 +209,7 @@ impl supervisor::Server for Control {
                 let mut unheard = results.init_unheard(begun.unheard.len() as u32);
                 (0..).zip(&begun.unheard).for_each(|(at, id)| unheard.set(at, id.0));
             }
-            Err(why) => results.set_refused(&why),
+            Err(why) => results.set_refused(why.to_string().as_str()),
         }
         Ok(())
     }

@@ -50,6 +50,62 @@ fn a_fault_is_drawn_and_its_end_comes_with_a_receipt() {
     page.until("document.querySelector('#receipt').textContent.includes('committed')");
     page.until("document.querySelector('#link-1-2').dataset.fault === 'none'");
     assert_eq!(home.json(&["chaos", "status"])["faults"], serde_json::json!([]));
+
+    // So does one whose time is over.
+    home.ok(&["chaos", "cut", "1-3", "--for", "300ms"]);
+    page.until("document.querySelector('#receipt').textContent.includes('its time was over')");
+    page.until("document.querySelector('#receipt').textContent.includes('cut on 1-3')");
+    page.until("document.querySelector('#receipt').textContent.includes('committed')");
+}
+
+#[test]
+fn a_fault_that_comes_and_goes_is_drawn_as_it_is_at_the_moment() {
+    let home = Home::with(3);
+    let mut page = Browser::open(&url(&home), (1400, 900));
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    assert_eq!(page.evaluate("document.querySelector('#flaps').hidden"), true);
+    home.ok(&["chaos", "cut", "1-2", "--flap", "700ms/700ms"]);
+    let link = "document.querySelector('#link-1-2').dataset";
+    let chip = "document.querySelector('#faults [data-fault-id]').textContent";
+    for _ in 0..2 {
+        page.until(&format!("{link}.flaps === 'true' && {link}.fault === 'cut'"));
+        page.until(&format!("{link}.fault === 'cut' && {chip}.includes('on now')"));
+        page.until(&format!("{link}.fault === 'none' && {chip}.includes('off now')"));
+    }
+    assert_eq!(page.evaluate("document.querySelector('#flaps').hidden"), false);
+    home.ok(&["chaos", "heal"]);
+    page.until(&format!("{link}.flaps === 'false'"));
+    // Too fast to be followed, and so it does not blink.
+    home.ok(&["chaos", "cut", "1-2", "--flap", "50ms/50ms"]);
+    page.until(&format!("{link}.flaps === 'true' && {link}.fault === 'cut'"));
+}
+
+#[test]
+fn what_a_guard_refuses_can_be_done_anyway_and_nothing_else() {
+    let home = Home::new();
+    home.up_with(1, &["protected = true"]);
+    let mut page = Browser::open(&url(&home), (1400, 900));
+    page.until("document.querySelectorAll('[data-role=leader]').length === 1");
+    // Offered while it ran, wanted when it does not: that cannot be done, whoever insists.
+    page.click("#node-1");
+    page.until("document.querySelector('[data-act=pause]')");
+    home.ok(&["node", "stop", "1", "--yes"]);
+    page.click("[data-act=pause]");
+    page.until("document.querySelector('.notice.failed')");
+    assert_eq!(page.evaluate("document.querySelector('#refused').open"), false);
+    home.ok(&["node", "start", "1"]);
+    page.until("document.querySelector('#node-1').dataset.role === 'leader'");
+
+    page.click("#node-1");
+    page.click("[data-act=stop]");
+    page.until("document.querySelector('#refused').open");
+    page.until("document.querySelector('#refused-words').textContent.includes('protected')");
+    page.click("#refused-no");
+    assert_eq!(page.evaluate("document.querySelector('#node-1').dataset.state"), "running");
+    page.click("#node-1");
+    page.click("[data-act=stop]");
+    page.click("#refused[open] #refused-yes");
+    page.until("document.querySelector('#node-1').dataset.state === 'stopped'");
 }
 
 #[test]

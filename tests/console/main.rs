@@ -1,5 +1,6 @@
 //! The live console: what it shows, what can be done from it, and who may.
 
+mod access;
 mod browser;
 mod driven;
 mod http;
@@ -9,3 +10,4 @@ mod kvctl_home;
 mod door;
 mod pictures;
 mod shown;
+mod slow;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::browser::Browser;
 use crate::kvctl_home::Home;
+use crate::slow::slow_page;
 
 const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/console");
 
@@ -49,4 +50,19 @@ fn pictures() {
     shoot(&mut page, "narrow-dark", "dark");
     load.kill().unwrap();
     load.wait().unwrap();
+}
+
+#[test]
+#[ignore = "it writes files, for people to look at"]
+fn picture_of_slow_motion() {
+    let (home, mut page) = slow_page(5);
+    home.ok(&["node", "kill", "leader"]);
+    page.until("document.querySelector('#steps [data-step=leads]')");
+    // What a new leader has to write down for itself is soon over.
+    std::thread::sleep(Duration::from_secs(8));
+    let mut put = home.command(&["put", "greeting", "hello"]);
+    let mut put = put.stdout(Stdio::null()).spawn().unwrap();
+    page.until("document.querySelector('#steps li').dataset.step === 'stores'");
+    shoot(&mut page, "slow-dark", "dark");
+    put.wait().unwrap();
 }

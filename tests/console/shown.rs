@@ -64,6 +64,7 @@ fn nodes_are_acted_upon_and_what_cannot_be_done_is_told() {
     let refused = |path: &str, body: &Value| {
         let (status, answer) = console.post(path, body);
         assert_eq!(status, 409, "{answer}");
+        assert_eq!(answer["may_insist"], false, "{answer}");
         answer["refused"].as_str().unwrap().to_owned()
     };
     let why = refused("/act", &json!({ "node": 9, "action": "kill" }));
@@ -72,6 +73,23 @@ fn nodes_are_acted_upon_and_what_cannot_be_done_is_told() {
     assert!(why.contains("there is no fault 7"), "{why}");
     let nobody = json!({ "wish": { "kind": "isolate", "nodes": ["9"] }, "by": "" });
     refused("/fault", &json!({ "injection": nobody }));
+}
+
+#[test]
+fn a_guard_can_be_overruled_and_says_so() {
+    let home = Home::new();
+    home.up_with(3, &["protected = true"]);
+    let console = Console::of(&home);
+    let mut page = console.stream();
+    page.until("nobody leads", |it| leader(it).is_some());
+    let both = json!({ "kind": "isolate", "nodes": ["1", "2"] });
+    let act = |yes| json!({ "injection": { "wish": both, "by": "" }, "yes": yes });
+    let (status, answer) = console.post("/fault", &act(false));
+    assert_eq!((status, &answer["may_insist"]), (409, &json!(true)), "{answer}");
+    let (status, answer) = console.post("/fault", &act(true));
+    assert_eq!(status, 200, "{answer}");
+    let warning = answer["warning"].as_str().unwrap();
+    assert!(warning.contains("no majority"), "{warning}");
 }
 
 #[test]
@@ -87,6 +105,25 @@ fn history_can_be_read_back_to_its_beginning() {
         before.as_array().unwrap().iter().map(|it| it["sequence"].as_u64().unwrap()).collect();
     assert!(sequences.iter().copied().eq(1..newest), "{sequences:?}");
     assert_eq!(console.get("/history?before=1").1, json!([]));
+}
+
+#[test]
+fn a_state_is_the_same_for_all_pages() {
+    let home = Home::with(1);
+    let console = Console::of(&home);
+    let (mut one, mut other) = (console.stream(), console.stream());
+    let made = |page: &Stream| page.state["now"].as_u64().unwrap_or(0);
+    // Each is read on until both are at the same one; were there two of each, that would not be.
+    for _ in 0..50 {
+        let before = made(&one);
+        one.until("no state comes", |it| made(it) > before);
+        let wanted = made(&one);
+        other.until("no state comes", |it| made(it) >= wanted);
+        if made(&other) == wanted {
+            return;
+        }
+    }
+    panic!("each page has its own");
 }
 
 #[test]

@@ -31,8 +31,8 @@ first_index, last_index, durable_index, commit_index, applied_index, revision, k
 uptime_millis, log_bytes, segments, disk_full, ready, peers, voters, learners, outgoing,
 snapshot_index, snapshot_bytes, transfer_target, durability, build, faults, faults_version,
 last_member, snapshots_installed, links: peer, connected, sent_messages, sent_bytes, deliveries,
-delivery_micros, dropped, faulted; served: reads, writes, failed, commits, commit_micros),
-report_millis")]
+delivery_micros, dropped, faulted, under_way; served: reads, writes, failed, commits,
+commit_micros), report_millis")]
 pub struct Status {}
 
 pub async fn run(global: &Global, _: Status) -> Outcome {

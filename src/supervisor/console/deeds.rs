@@ -9,11 +9,12 @@ use hyper::{Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{json, say};
+use super::{Refusal, json, say};
 use crate::chaos::{Fault, FaultId, Healed, Injection};
 use crate::control::Action;
 use crate::observe::GuestBody;
 use crate::supervisor::daemon::Daemon;
+use crate::supervisor::refused::Refused;
 use crate::types::NodeId;
 
 /// Bytes of a request.
@@ -58,7 +59,7 @@ struct Began {
 }
 
 #[derive(Serialize)]
-struct Ended {
+struct Over {
     healed: Vec<Told<Healed>>,
     unheard: Vec<NodeId>,
 }
@@ -89,19 +90,22 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Resp
 }
 
 /// An answer, or a refusal with its reason.
-fn answer(done: Result<impl Serialize, String>) -> Response<GuestBody> {
+fn answer(done: Result<impl Serialize, Refused>) -> Response<GuestBody> {
     match done {
         Ok(done) => json(StatusCode::OK, &done),
-        Err(why) => say(StatusCode::CONFLICT, &why),
+        Err(why) => {
+            let refusal = Refusal { refused: &why.to_string(), may_insist: why.may_insist() };
+            json(StatusCode::CONFLICT, &refusal)
+        }
     }
 }
 
 /// Once begun it goes on, even if the page is closed.
 async fn to_its_end<T: 'static>(
-    deed: impl Future<Output = Result<T, String>> + 'static,
-) -> Result<T, String> {
+    deed: impl Future<Output = Result<T, Refused>> + 'static,
+) -> Result<T, Refused> {
     let done = tokio::task::spawn_local(deed).await;
-    done.unwrap_or_else(|error| Err(error.to_string()))
+    done.unwrap_or_else(|error| Err(error.to_string().into()))
 }
 
 pub async fn act(daemon: Rc<Daemon>, request: Request<Incoming>) -> Response<GuestBody> {
@@ -132,8 +136,8 @@ pub async fn heal(daemon: Rc<Daemon>, request: Request<Incoming>) -> Response<Gu
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    let healed = to_its_end(async move { daemon.heal(&faults).await }).await;
-    answer(healed.map(|(healed, unheard)| Ended {
+    let healed = to_its_end(async move { Ok(daemon.heal(&faults).await?) }).await;
+    answer(healed.map(|(healed, unheard)| Over {
         healed: healed.into_iter().map(Told::from).collect(),
         unheard,
     }))

@@ -58,16 +58,18 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 /// See the [module](self).
 pub(super) struct Console {
     daemon: Rc<Daemon>,
+    states: Rc<stream::States>,
     token: Token,
 }
 
 impl Console {
     pub fn new(daemon: Rc<Daemon>, token: Token) -> Console {
-        Console { daemon, token }
+        Console { states: stream::States::new(daemon.clone()), daemon, token }
     }
 
     async fn answer_to(
         daemon: Rc<Daemon>,
+        states: Rc<stream::States>,
         token: Token,
         request: Request<Incoming>,
     ) -> Response<GuestBody> {
@@ -90,7 +92,7 @@ impl Console {
             return say(StatusCode::UNAUTHORIZED, how);
         }
         match (path.as_str(), method) {
-            ("/stream", Method::GET) => stream::begin(daemon),
+            ("/stream", Method::GET) => stream::begin(states),
             ("/history", Method::GET) => stream::history(&daemon, request.uri().query()),
             ("/act", Method::POST) => deeds::act(daemon, request).await,
             ("/fault", Method::POST) => deeds::inject(daemon, request).await,
@@ -108,7 +110,8 @@ impl Guest for Console {
     }
 
     fn answer(&self, request: Request<Incoming>) -> LocalBoxFuture<'static, Response<GuestBody>> {
-        Console::answer_to(self.daemon.clone(), self.token.clone(), request).boxed_local()
+        let (daemon, states) = (self.daemon.clone(), self.states.clone());
+        Console::answer_to(daemon, states, self.token.clone(), request).boxed_local()
     }
 }
 
@@ -144,10 +147,12 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<GuestBody> {
 #[derive(Serialize)]
 struct Refusal<'w> {
     refused: &'w str,
+    /// The same with `yes` would be done.
+    may_insist: bool,
 }
 
 fn say(status: StatusCode, why: &str) -> Response<GuestBody> {
-    let text = serde_json::to_vec(&Refusal { refused: why }).unwrap_or_default();
+    let text = serde_json::to_vec(&Refusal { refused: why, may_insist: false }).unwrap_or_default();
     reply(status, JSON, text)
 }
 

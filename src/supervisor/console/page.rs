@@ -21,8 +21,8 @@ pub fn file(path: &str) -> Option<(&'static str, &'static str)> {
     }
     files! { path,
         STYLE: "console.css";
-        SCRIPT: "console.js" "acting.js" "charts.js" "dom.js" "links.js" "model.js" "net.js"
-                "panels.js" "ring.js" "timeline.js";
+        SCRIPT: "console.js" "acting.js" "captions.js" "charts.js" "dom.js" "links.js" "messages.js"
+                "model.js" "net.js" "panels.js" "ring.js" "steps.js" "story.js" "timeline.js";
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   event: history   the newest events; then each new one
-//!   event: state     status and faults, at most four times a second
+//!   event: state     status and faults, at most four times a second; ten times in slow motion
 //! ```
 //!
-//! Every page has a task, and a few frames of room between it and the socket. A page that does not
-//! read gets no more until there is room; the server ends a conversation that does not move.
+//! A state is made once, for all pages. Every page has a task, and a few frames of room between it
+//! and the socket. A page that does not read gets no more until there is room; the server ends a
+//! conversation that does not move.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,17 +18,21 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::deeds::Told;
 use super::{dressed, json, say};
 use crate::chaos::Fault;
 use crate::control::{ClusterStatus, Event};
 use crate::observe::GuestBody;
+use crate::supervisor::chaos::Ended;
 use crate::supervisor::daemon::{Daemon, unix_millis};
 
 /// Between two states.
 const PACE: Duration = Duration::from_millis(250);
+
+/// The same in slow motion: shorter than a message's way, so that each step can be told.
+const SLOW_PACE: Duration = Duration::from_millis(100);
 
 /// Without news, the state is sent again after so long: a page is to know that somebody is there.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -44,12 +50,60 @@ struct State {
     cluster: ClusterStatus,
     /// In force.
     faults: Vec<Told<Fault>>,
+    /// Over, lately.
+    ended: Vec<Told<Ended>>,
+}
+
+/// The state as all pages are sent it: made once, while there is anybody to read it.
+pub struct States {
+    daemon: Rc<Daemon>,
+    latest: watch::Sender<Bytes>,
+    /// A task keeps making them.
+    made: Cell<bool>,
+}
+
+impl States {
+    pub fn new(daemon: Rc<Daemon>) -> Rc<States> {
+        let latest = watch::Sender::new(Bytes::new());
+        Rc::new(States { daemon, latest, made: Cell::new(false) })
+    }
+
+    /// The newest one, and those that come.
+    fn follow(self: &Rc<Self>) -> watch::Receiver<Bytes> {
+        let states = self.latest.subscribe();
+        if !self.made.replace(true) {
+            let news = self.daemon.news();
+            self.make();
+            tokio::task::spawn_local(self.clone().keep_making(news));
+        }
+        states
+    }
+
+    fn make(&self) {
+        self.latest.send_replace(frame("state", &state(&self.daemon)));
+    }
+
+    async fn keep_making(self: Rc<Self>, mut news: watch::Receiver<u64>) {
+        let real_time = self.daemon.config.timings.slow.is_real_time();
+        let pace = if real_time { PACE } else { SLOW_PACE };
+        loop {
+            tokio::time::sleep(pace).await;
+            // News or not: a page that is gone is noticed when it is sent something.
+            let _ = tokio::time::timeout(SILENCE, news.changed()).await;
+            if self.latest.receiver_count() == 0 {
+                self.made.set(false);
+                return;
+            }
+            news.borrow_and_update();
+            self.make();
+        }
+    }
 }
 
 /// Begins to send.
-pub fn begin(daemon: Rc<Daemon>) -> Response<GuestBody> {
+pub fn begin(states: Rc<States>) -> Response<GuestBody> {
     let (frames, taken) = mpsc::channel(ROOM);
-    tokio::task::spawn_local(send(daemon, frames));
+    tokio::task::spawn_local(send(states, frames));
     let frames = futures::stream::unfold(taken, |mut taken| async move {
         let bytes: Bytes = taken.recv().await?;
         Some((Ok(Frame::data(bytes)), taken))
@@ -68,24 +122,18 @@ pub fn history(daemon: &Daemon, query: Option<&str>) -> Response<GuestBody> {
     }
 }
 
-/// Sends until the page is gone.
-async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
-    let mut news = daemon.news();
+/// Sends until the page is gone. A page that is slow to read misses states, and no events.
+async fn send(states: Rc<States>, frames: mpsc::Sender<Bytes>) {
+    let mut followed = states.follow();
     let mut last = 0;
-    let newest = |last| daemon.inner.borrow().events.after(last, MAX_EVENTS);
     loop {
-        news.borrow_and_update();
-        let events: Vec<Event> = newest(last);
+        let state = followed.borrow_and_update().clone();
+        let events: Vec<Event> = states.daemon.inner.borrow().events.after(last, MAX_EVENTS);
         last = events.last().map_or(last, |event| event.sequence);
         if !events.is_empty() && frames.send(frame("history", &events)).await.is_err() {
             return;
         }
-        if frames.send(frame("state", &state(&daemon))).await.is_err() {
-            return;
-        }
-        tokio::time::sleep(PACE).await;
-        // News or not, a page that is gone is noticed at the next frame.
-        if let Ok(Err(_)) = tokio::time::timeout(SILENCE, news.changed()).await {
+        if frames.send(state).await.is_err() || followed.changed().await.is_err() {
             return;
         }
     }
@@ -93,7 +141,8 @@ async fn send(daemon: Rc<Daemon>, frames: mpsc::Sender<Bytes>) {
 
 fn state(daemon: &Daemon) -> State {
     let faults = daemon.faults().iter().map(Fault::shown).map(Told::from).collect();
-    State { now: unix_millis(), cluster: daemon.status(), faults }
+    let ended = daemon.inner.borrow().ended.iter().cloned().map(Told::from).collect();
+    State { now: unix_millis(), cluster: daemon.status(), faults, ended }
 }
 
 fn frame(name: &str, data: &impl Serialize) -> Bytes {

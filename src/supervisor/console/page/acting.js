@@ -42,6 +42,17 @@ export class Acting {
     this.view = view;
   }
 
+  // Takes each state as it comes: who healed a fault, or that its time was over, makes no
+  // difference to what there is to say of it.
+  take({ ended }) {
+    const known = this.ended;
+    this.ended = new Set(ended.map(({ id }) => id));
+    const over = known ? ended.filter(({ id }) => !known.has(id)) : [];
+    if (over.length === 0) return;
+    for (const old of byId("notices").querySelectorAll(".warning")) old.remove();
+    receipt(over);
+  }
+
   // Opens the menu for `{element, node}` or `{element, link}` near a point.
   open(about, { x, y }) {
     if (!this.view || this.view.offline) return;
@@ -160,17 +171,16 @@ export class Acting {
   async heal(faults) {
     const answer = await this.ask("/console/heal", { faults });
     if (!answer) return;
-    for (const old of byId("notices").querySelectorAll(".warning")) old.remove();
-    receipt(answer.healed);
+    if (answer.healed.length === 0) notice("there was nothing to heal", "done");
     unheard(answer.unheard);
   }
 
-  // Sends an order. Whoever is refused can insist once, where insisting is possible.
+  // Sends an order. Whoever is refused can insist, where the supervisor says that it would help.
   async ask(path, order) {
     const { status, body } = await post(path, order);
     if (status === 200) return body;
     const words = body.refused ?? failure(status);
-    if (status !== 409 || order.yes !== false) notice(words, "failed");
+    if (!body.may_insist) notice(words, "failed");
     else if (await insists(words)) return this.ask(path, { ...order, yes: true });
     return null;
   }
@@ -234,16 +244,17 @@ export function notice(words, kind) {
   if (kind === "done") setTimeout(() => element.remove(), NOTICE_LASTS);
 }
 
-// What was healed, how long it was in force, and what the cluster did meanwhile.
-function receipt(healed) {
-  if (healed.length === 0) return notice("there was nothing to heal", "done");
+// What ended, how long it was in force, and what the cluster did meanwhile.
+function receipt(ended) {
   const card = byId("receipt");
   const button = make("button", { type: "button", "aria-label": "dismiss the receipt" }, "✕");
   button.addEventListener("click", () => setHidden(card, true));
-  const items = healed.map((one) => make("li", {},
-    make("b", {}, one.what), make("span", {}, ` for ${span(one.lasted_millis)}`),
-    make("p", {}, one.text ?? "")));
-  card.replaceChildren(make("header", {}, make("h2", {}, "Healed"), button),
+  const items = ended.map((one) => make("li", { "data-fault-id": one.id },
+    make("b", {}, one.what),
+    make("span", {}, ` for ${span(one.lasted_millis)}: ${one.why ?? "healed"}`),
+    make("p", {}, one.text)));
+  const title = ended.every((one) => one.why) ? "Over by itself" : "Healed";
+  card.replaceChildren(make("header", {}, make("h2", {}, title), button),
     make("ul", {}, ...items));
   setHidden(card, false);
 }

@@ -2,11 +2,12 @@
 
 import { Acting } from "./acting.js";
 import { Charts } from "./charts.js";
-import { byId, clock, setHidden, setText } from "./dom.js";
-import { Rates, viewOf } from "./model.js";
+import { byId, clock, setAttribute, setHidden, setText } from "./dom.js";
+import { Rates, isSlow, phaseOf, viewOf } from "./model.js";
 import { follow, takeToken } from "./net.js";
 import { Panels } from "./panels.js";
 import { Ring } from "./ring.js";
+import { Steps } from "./steps.js";
 import { Timeline } from "./timeline.js";
 
 // Ages grow while nobody says anything.
@@ -22,6 +23,7 @@ class Page {
     this.panels = new Panels((ids) => this.acting.heal(ids));
     this.charts = new Charts();
     this.timeline = new Timeline();
+    this.steps = new Steps();
     this.state = null;
     this.heard = Date.now();
     this.offline = false;
@@ -36,14 +38,21 @@ class Page {
     for (const event of this.timeline.take(events)) {
       this.charts.happened(event);
       this.panels.happened(event);
+      this.steps.happened(event);
     }
     this.draw();
   }
 
   take(state) {
+    const before = this.state;
     this.state = state;
     this.arrived = performance.now();
     this.rates.observe(state.cluster.nodes);
+    this.steps.take(state);
+    this.acting.take(state);
+    if (before && isSlow(state.cluster)) {
+      this.ring.sent(before.cluster, state.cluster, this.rates);
+    }
     this.fresh = true;
     this.draw();
   }
@@ -82,6 +91,14 @@ class Page {
     this.ring.update(view, this.rates);
     this.panels.update(view);
     this.charts.update(view);
+    this.again(view);
+  }
+
+  // A fault that comes and goes does so without news.
+  again(view) {
+    clearTimeout(this.flip);
+    const next = Math.min(...view.faults.map((fault) => phaseOf(fault, view.now).until));
+    if (next < Infinity) this.flip = setTimeout(() => this.draw(), next - view.now);
   }
 }
 
@@ -92,7 +109,14 @@ function shownTheme() {
 
 function showTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
-  setText(byId("theme"), shownTheme() === "dark" ? "Light" : "Dark");
+  const other = shownTheme() === "dark" ? "Light" : "Dark";
+  setText(byId("theme"), other);
+  setAttribute(byId("theme"), "aria-label", `${other} colours`);
+}
+
+// Without a choice the page follows the system, also when that changes.
+function followSystem() {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(null));
 }
 
 function otherTheme() {
@@ -124,6 +148,7 @@ function lock() {
 
 function begin() {
   showTheme(localStorage.getItem(THEME));
+  followSystem();
   if (!takeToken()) return lock();
   const page = new Page();
   listenToKeys(page);

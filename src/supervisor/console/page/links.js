@@ -57,7 +57,7 @@ export class Links {
   update(view, rates) {
     const known = new Map(view.nodes.map((node) => [node.id, !node.unknown]));
     for (const [key, pair] of this.ends) {
-      const faults = view.links.get(key) ?? { there: [], back: [] };
+      const faults = view.links.get(key) ?? NONE;
       const found = damage(pair, faults);
       const flows = flowsOf(pair, rates, known);
       this.updateWire(this.wires.get(key), key, found, flows, view);
@@ -68,12 +68,13 @@ export class Links {
   updateWire(element, key, found, flows, view) {
     const { parts } = element;
     setAttribute(element, "data-fault", found.kind);
+    setAttribute(element, "data-flaps", found.flaps);
     setAttribute(element, "data-unknown", view.offline);
     setAttribute(parts.there, "data-pace", found.there.cut ? 0 : pace(flows.there));
     setAttribute(parts.back, "data-pace", found.back.cut ? 0 : pace(flows.back));
     setAttribute(parts.arrow, "visibility", found.oneWay === "there" ? "visible" : "hidden");
     setAttribute(parts.backArrow, "visibility", found.oneWay === "back" ? "visible" : "hidden");
-    const healthy = found.label === "" ? "no fault" : found.label;
+    const healthy = found.label === "" ? "no fault" : found.label.replaceAll("✕", "cut");
     const between = `link between node ${key.replace("-", " and ")}`;
     setAttribute(element, "aria-label", `${between}: ${healthy}`);
   }
@@ -120,6 +121,8 @@ export class Links {
   }
 }
 
+const NONE = { there: [], back: [], flaps: false };
+
 const ordered = (a, b) => (a < b ? [a, b] : [b, a]);
 
 function wire(key) {
@@ -154,7 +157,9 @@ function damage([a, b], faults) {
   const kind = ["cut", "delay", "loss", "other"].find((one) => kinds.includes(one)) ?? "none";
   const onlyOne = onward === "" || backward === "";
   const oneWay = onward === backward || !onlyOne ? null : onward === "" ? "back" : "there";
-  return { there, back, kind, oneWay, label: bothWays(a, b, onward, backward) };
+  const said = [bothWays(a, b, onward, backward), faults.flaps ? "flaps" : ""];
+  const label = said.filter((one) => one !== "").join(" ");
+  return { there, back, kind, oneWay, flaps: faults.flaps, label };
 }
 
 function bothWays(a, b, onward, backward) {

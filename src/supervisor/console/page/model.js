@@ -10,27 +10,50 @@ const SILENT = new Set(["paused", "unresponsive", "stopped", "backing-off", "cra
 // Rates are means over so long: short enough to be "now", long enough to be calm.
 const RATE_WINDOW = 1500;
 
-// The newest entries that the logs are drawn in.
+// The newest entries that the logs are drawn in; in slow motion each is to be seen.
 const LEAST_WINDOW = 64;
+const LEAST_SLOW_WINDOW = 12;
 
 export const linkKey = (a, b) => (a < b ? `${a}-${b}` : `${b}-${a}`);
+
+// Whether the cluster runs in slow motion, so that each of its steps can be told.
+export const isSlow = (cluster) => cluster.slow > 1;
 
 // A state as the page draws it. `offline`: the supervisor does not answer, nothing is known.
 export function viewOf(state, now, offline) {
   const { cluster } = state;
   const nodes = cluster.nodes.map((node) => nodeView(node, cluster, now, offline));
-  align(nodes, cluster);
+  if (!isSlow(cluster)) align(nodes, cluster);
   return {
     now,
     offline,
+    slow: isSlow(cluster),
     cluster,
     nodes,
     faults: state.faults,
     leader: offline ? null : (cluster.leader ?? null),
-    scale: scaleOf(nodes),
-    links: faultsByLink(state.faults),
+    scale: scaleOf(nodes, isSlow(cluster) ? LEAST_SLOW_WINDOW : LEAST_WINDOW),
+    links: faultsByLink(state.faults, now),
   };
 }
+
+// A fault that comes and goes faster than this is drawn as one that is there and flaps: blinking
+// would tell less, and harms some who look.
+const FASTEST_FLAP = 500;
+
+// Where a fault is that comes and goes: `steady` (it does not), `on`, `off` or `fast`; and when
+// that changes.
+export function phaseOf({ flap, since_millis: since }, now) {
+  if (!flap) return { phase: "steady", until: Infinity };
+  const { on_millis: on, off_millis: off } = flap;
+  if (Math.min(on, off) < FASTEST_FLAP) return { phase: "fast", until: Infinity };
+  const within = Math.max(0, now - since) % (on + off);
+  const isOn = within < on;
+  const left = (isOn ? on : on + off) - within;
+  return { phase: isOn ? "on" : "off", until: now + left };
+}
+
+export const isInForce = (fault, now) => phaseOf(fault, now).phase !== "off";
 
 function nodeView(node, cluster, now, offline) {
   const { report } = node;
@@ -61,6 +84,7 @@ function nodeView(node, cluster, now, offline) {
 
 // Reports are of different moments, and under load a node would seem ahead or behind by what came
 // in between. So what the leader knows of a follower's log says where that log is beside its own.
+// In slow motion it is the other way round: then what the leader does not know yet is to be seen.
 function align(nodes, cluster) {
   const leader = cluster.nodes.find((node) => node.node === cluster.leader);
   const own = nodes.find((node) => node.id === cluster.leader);
@@ -81,24 +105,27 @@ function align(nodes, cluster) {
 
 // One scale for all logs: their newest entries. Who is not known does not stretch it, or a node
 // that was down for an hour would hide what the others do.
-function scaleOf(nodes) {
+function scaleOf(nodes, least) {
   const logs = nodes.filter((node) => !node.unknown && node.log).map((node) => node.log);
   const all = logs.length > 0 ? logs : nodes.filter((node) => node.log).map((node) => node.log);
-  if (all.length === 0) return { low: 0, high: LEAST_WINDOW, committed: 0 };
+  if (all.length === 0) return { low: 0, high: least, committed: 0 };
   const high = Math.max(...all.map((log) => log.last));
   const lag = high - Math.min(...all.map((log) => log.applied));
   const committed = Math.max(...all.map((log) => log.committed));
-  return { low: high - Math.max(LEAST_WINDOW, Math.ceil(lag * 1.2)), high, committed };
+  return { low: high - Math.max(least, Math.ceil(lag * 1.2)), high, committed };
 }
 
-// For each link with faults: those from its lower node to its higher one, and those back.
-function faultsByLink(faults) {
+// For each link with faults: those in force from its lower node to its higher one, and those back;
+// and whether any of them, in force or not, comes and goes.
+function faultsByLink(faults, now) {
   const links = new Map();
   for (const fault of faults) {
     for (const [from, to] of fault.links ?? []) {
       const key = linkKey(from, to);
-      if (!links.has(key)) links.set(key, { there: [], back: [] });
-      links.get(key)[from < to ? "there" : "back"].push(fault);
+      if (!links.has(key)) links.set(key, { there: [], back: [], flaps: false });
+      const link = links.get(key);
+      if (fault.flap) link.flaps = true;
+      if (isInForce(fault, now)) link[from < to ? "there" : "back"].push(fault);
     }
   }
   return links;

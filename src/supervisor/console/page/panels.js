@@ -1,14 +1,13 @@
 // The words around the picture: who leads, what each node believes, what is broken on purpose, and
 // one sentence that explains what is happening.
 
+import { EVENTS, chapterLabel, lasting, setChapter } from "./captions.js";
 import { Keyed, byId, clock, count, make, setAttribute, setClass, setHidden, setText, span }
   from "./dom.js";
+import { phaseOf } from "./model.js";
 
 // An event is explained for so long; then what lasts is.
 const NEWS = 8000;
-
-// Who lacks more entries than this is catching up; less is the usual way of replication.
-const FAR_BEHIND = 200;
 
 export class Panels {
   // `heal(ids)`: somebody wants faults to end.
@@ -16,10 +15,12 @@ export class Panels {
     this.rows = new Keyed(byId("beliefs").tBodies[0], beliefRow);
     this.chips = new Keyed(byId("faults"), (id) => faultChip(id, heal));
     this.news = null;
+    this.caption = { words: make("span"), chapter: chapterLabel() };
+    byId("teach").append(this.caption.words, " ", this.caption.chapter);
   }
 
   happened(event) {
-    if (CAPTIONS[event.kind]) this.news = event;
+    if (EVENTS[event.kind]) this.news = event;
   }
 
   update(view) {
@@ -27,12 +28,16 @@ export class Panels {
     this.beliefs(view);
     this.faults(view);
     setText(byId("scale"), `the newest ${count(view.scale.high - view.scale.low)} entries`);
-    setText(byId("teach"), this.caption(view));
+    const { words, chapter } = this.explained(view);
+    setText(this.caption.words, words);
+    setChapter(this.caption.chapter, chapter);
   }
 
   head(view) {
     const { cluster } = view;
     setText(byId("name"), cluster.name);
+    setHidden(byId("slow"), !view.slow);
+    setText(byId("slow"), `slow motion ${cluster.slow}x`);
     setText(byId("leader"), view.offline ? "unknown" : (view.leader ?? "none"));
     setText(byId("term"), view.offline ? "–" : cluster.term);
     setText(byId("status-line"), statusWords(view));
@@ -62,6 +67,7 @@ export class Panels {
     setHidden(byId("no-faults"), view.faults.length > 0);
     byId("heal-all").disabled = view.offline || view.faults.length === 0;
     this.chips.keep(view.faults.map((fault) => fault.id));
+    setHidden(byId("flaps"), ![...view.links.values()].some((link) => link.flaps));
     for (const fault of view.faults) {
       const { words, time } = this.chips.get(fault.id).parts;
       setText(words, faultText(fault));
@@ -69,11 +75,15 @@ export class Panels {
     }
   }
 
-  caption(view) {
-    if (view.offline) return "Nothing is known: the supervisor does not answer.";
+  // In slow motion an event stands among the steps, and here is what lasts.
+  explained(view) {
+    if (view.offline) {
+      return { words: "Nothing is known: the supervisor does not answer.", chapter: null };
+    }
     const news = this.news && view.now - this.news.time_millis < NEWS ? this.news : null;
-    if (news) return CAPTIONS[news.kind](news, view);
-    return LASTING.map((caption) => caption(view)).find((words) => words !== null);
+    if (!news || view.slow) return lasting(view);
+    const [chapter, words] = EVENTS[news.kind];
+    return { words: words(news, view), chapter };
   }
 }
 
@@ -85,8 +95,12 @@ export function faultText(fault) {
 function timeWords(fault, now) {
   const seconds = (time) => span(Math.max(1000, Math.round(time / 1000) * 1000));
   const lasted = seconds(now - fault.since_millis);
-  if (fault.until_millis === null || fault.until_millis === undefined) return `for ${lasted}`;
-  return `${seconds(fault.until_millis - now)} left`;
+  const { phase } = phaseOf(fault, now);
+  const flaps = phase === "on" || phase === "off" ? `, ${phase} now` : "";
+  if (fault.until_millis === null || fault.until_millis === undefined) {
+    return `for ${lasted}${flaps}`;
+  }
+  return `${seconds(fault.until_millis - now)} left${flaps}`;
 }
 
 function statusWords({ offline, cluster, nodes }) {
@@ -122,102 +136,3 @@ function faultChip(id, heal) {
   chip.parts = parts;
   return chip;
 }
-
-// What an event means, a sentence a kind. The chapters are those of the course.
-const CAPTIONS = {
-  "leader-changed": (event, view) =>
-    `Node ${event.node} got the votes of a majority in term ${view.cluster.term}, ` +
-    "and no one else can have them in that term: chapter Election.",
-  "leader-lost": (event) =>
-    `Node ${event.node} leads no more. Who hears no leader for long enough asks for votes: ` +
-    "chapter Election.",
-  "node-killed": (event) =>
-    `Node ${event.node} was killed. What it had acknowledged is on its disk, and on those of a ` +
-    "majority: chapter Durability.",
-  "node-paused": (event) =>
-    `Node ${event.node} stands still with its sockets open. A majority does not wait for it: ` +
-    "chapter Safety.",
-  "node-resumed": (event) =>
-    `Node ${event.node} goes on as if nothing had been. A higher term tells it what it missed: ` +
-    "chapter State.",
-  "node-stopped": (event) =>
-    `Node ${event.node} is stopped. The others go on as long as they are a majority: ` +
-    "chapter Safety.",
-  "node-running": (event) =>
-    `Node ${event.node} is back, with its term, its vote and its log from disk; the leader sends ` +
-    "it what it lacks: chapter Replication.",
-  "node-crash-looping": (event) =>
-    `Node ${event.node} ends as often as it is started. The supervisor waits longer each time.`,
-  "fault-ended": () =>
-    "A fault is over. Logs that went apart become equal again, the leader’s wins: " +
-    "chapter Replication.",
-  "member-joining": (event) =>
-    `Node ${event.node} joins as a learner: it gets the log, and has no vote yet: ` +
-    "chapter Membership.",
-  "member-promoted": (event) =>
-    `Node ${event.node} has a vote now, by joint consensus: chapter Membership.`,
-  "member-removed": (event) =>
-    `Node ${event.node} is no member any more, and majorities are counted without it: ` +
-    "chapter Membership.",
-  "snapshot-taken": (event) =>
-    `Node ${event.node} put its state into a snapshot, so that its log stays short: ` +
-    "chapter Snapshot.",
-  "leadership-transferred": () =>
-    "The leader handed over: it told another one to stand for election at once: chapter Transfer.",
-};
-
-// What lasts, the most telling first; each says `null` when it is not so.
-const LASTING = [
-  ({ leader, nodes }) => {
-    if (leader !== null) return null;
-    const majority = Math.floor(nodes.length / 2) + 1;
-    return `Nobody leads, and no write is acknowledged: ${majority} of ${nodes.length} nodes ` +
-      "must reach each other to elect one: chapter Election.";
-  },
-  ({ nodes }) => {
-    const former = nodes.find((node) => node.role === "leader" && !node.leads);
-    return former
-      ? `Node ${former.id} still believes that it leads, in term ${former.term}. It can commit ` +
-        "nothing, and steps down when it hears no majority: chapter Election."
-      : null;
-  },
-  ({ nodes }) => {
-    const stands = nodes.find((node) => node.role.endsWith("candidate"));
-    return stands
-      ? `Node ${stands.id} hears no leader and asks who would vote for it. It does not raise its ` +
-        "term before a majority would: chapter Election."
-      : null;
-  },
-  ({ nodes, scale }) => {
-    const late = nodes.find((node) => !node.unknown && scale.high - node.log.last > FAR_BEHIND);
-    return late
-      ? `Node ${late.id} lacks ${count(scale.high - late.log.last)} entries; the leader sends ` +
-        "them, as fast as they are acknowledged: chapter Progress."
-      : null;
-  },
-  ({ faults, leader }) => {
-    const cut = faults.some((fault) => fault.policy?.cut && fault.links?.length > 0);
-    return cut
-      ? `Some nodes do not hear each other. Node ${leader} goes on, because it reaches a ` +
-        "majority: chapter Safety."
-      : null;
-  },
-  ({ faults }) =>
-    faults.some((fault) => fault.policy?.delay_millis > 0)
-      ? "Messages are slow. A write waits for the fastest majority, not for the slowest node: " +
-        "chapter Safety."
-      : null,
-  ({ faults }) =>
-    faults.some((fault) => fault.policy?.loss > 0)
-      ? "Messages get lost. What is not acknowledged is sent again: chapter Progress."
-      : null,
-  ({ nodes }) => {
-    const away = nodes.filter((node) => node.unknown).map((node) => node.id);
-    if (away.length === 0) return null;
-    const who = away.length === 1 ? `Node ${away[0]} says` : `Nodes ${away.join(", ")} say`;
-    return `${who} nothing. The others are a majority, and go on: chapter Safety.`;
-  },
-  ({ leader }) =>
-    `Node ${leader} sends every entry to all others, and commits it when a majority has it on ` +
-    "disk: chapter Replication.",
-];

@@ -6,11 +6,18 @@
 import { Keyed, brief, byId, clock, count, draw, setAttribute, setAttributes, setClass, setText,
   span } from "./dom.js";
 import { Links } from "./links.js";
+import { Messages } from "./messages.js";
+import { isInForce } from "./model.js";
 
 const CARD = { width: 206, height: 112 };
 const BAR = { x: 12, width: 182, height: 7, top: 62, step: 10 };
 const BARS = ["applied", "committed", "durable"];
 const NARROW = 560;
+
+// Letters are never smaller than this on the screen, however small the cards are; and so wide, as a
+// share of their height.
+const LEAST_LETTER = 12;
+const LETTER_WIDTH = 0.6;
 
 // A badge for each role, around its middle: what a role is must not hang on its colour.
 const CIRCLE = "M-21,0a21,21 0 1,0 42,0a21,21 0 1,0 -42,0z";
@@ -26,8 +33,10 @@ export class Ring {
     this.box = byId("ring-box");
     this.open = open;
     this.places = new Map();
-    const [wires, cards, labels] = [draw("g"), draw("g"), draw("g", { class: "labels" })];
-    this.svg.append(hatching(), wires, cards, labels);
+    const [wires, dots, cards] = [draw("g"), draw("g"), draw("g")];
+    const labels = draw("g", { class: "labels" });
+    this.svg.append(hatching(), wires, dots, cards, labels);
+    this.messages = new Messages(dots);
     this.links = new Links(wires, labels);
     this.cards = new Keyed(cards, (id) => card(id));
     this.listen();
@@ -45,8 +54,14 @@ export class Ring {
   update(view, rates) {
     const ids = view.nodes.map((node) => node.id);
     if (ids.join() !== [...this.places.keys()].join()) this.members(ids);
+    setAttribute(this.svg, "data-slow", view.slow);
     for (const node of view.nodes) this.updateCard(this.cards.get(node.id), node, view);
     this.links.update(view, rates);
+  }
+
+  // Slow motion: what left between two states goes its way.
+  sent(before, after, rates) {
+    this.messages.take(before, after, rates, this.places);
   }
 
   members(ids) {
@@ -67,7 +82,10 @@ export class Ring {
     this.box.style.minHeight = narrow ? `${tall * unit}px` : "";
     const height = narrow ? tall : Math.max(300, this.box.clientHeight / unit);
     setAttribute(this.svg, "viewBox", `0 0 ${width} ${height}`);
-    const { scale, places } = fitting(ids.length, width, height, narrow ? 10 : 36);
+    const { scale, places } = fitting(ids.length, width, height, narrow);
+    // The style sheet sizes letters by it.
+    this.svg.style.setProperty("--scale", scale);
+    this.letters = Math.floor((BAR.width * scale) / (LEAST_LETTER * LETTER_WIDTH));
     ids.forEach((id, index) => {
       this.places.set(id, places[index]);
       const { x, y } = places[index];
@@ -80,19 +98,20 @@ export class Ring {
   updateCard(element, node, view) {
     const { parts } = element;
     const pretends = node.role === "leader" && !node.leads;
+    const faults = view.faults.filter((fault) =>
+      fault.nodes?.includes(node.id) && isInForce(fault, view.now)).map(faultWords);
     setAttributes(element, {
       "data-role": node.role,
       "data-state": node.state,
       "data-unknown": node.unknown,
       "data-pretends": pretends,
-      "aria-label": described(node),
+      "aria-label": [described(node), ...faults].join(", "),
     });
     setAttribute(parts.badge, "d", SHAPES[node.role] ?? CIRCLE);
     setText(parts.role, node.unknown ? silence(node, view) : roleWords(node, pretends));
-    setText(parts.term, node.unknown ? `unknown since ${clock(node.since)}` : termWords(node));
-    updateLog(parts, node, view.scale);
-    const faults = view.faults.filter((fault) => fault.nodes?.includes(node.id));
-    setText(parts.fault, faults.map(faultWords).join(", "));
+    setText(parts.term, node.unknown ? `since ${clock(node.since)}` : termWords(node));
+    updateLog(parts, node, view.scale, this.letters);
+    setText(parts.fault, faults.join(", "));
     setAttribute(parts.fault, "visibility", faults.length > 0 ? "visible" : "hidden");
   }
 
@@ -169,8 +188,8 @@ function card(id) {
     badge: draw("path", { class: "badge", d: CIRCLE }),
     role: draw("text", { class: "role", x: 62, y: 28 }),
     term: draw("text", { class: "small", x: 62, y: 46 }),
-    commit: draw("text", { class: "small figure", x: BAR.x, y: 104 }),
-    lag: draw("text", { class: "small lag", x: BAR.x + BAR.width, y: 104, "text-anchor": "end" }),
+    commit: draw("text", { class: "small figure", x: BAR.x, y: 106 }),
+    lag: draw("text", { class: "small lag", x: BAR.x + BAR.width, y: 106, "text-anchor": "end" }),
     last: draw("rect", { class: "last", y: BAR.top - 2, width: 2.5, height: 31 }),
     fault: draw("text", { class: "fault", x: CARD.width - 8, y: -6, "text-anchor": "end" }),
   };
@@ -197,23 +216,26 @@ function bar(parts, name, index) {
   return [draw("rect", { class: "track", ...at, width: BAR.width }), parts[name]];
 }
 
-function updateLog(parts, node, { low, high, committed }) {
+// `letters`: for so many there is room in a line.
+function updateLog(parts, node, { low, high, committed }, letters) {
   const share = (index) => Math.min(1, Math.max(0, (index - low) / (high - low)));
   const wide = (index) => (share(index) * BAR.width).toFixed(1);
   for (const name of BARS) setAttribute(parts[name], "width", node.log ? wide(node.log[name]) : 0);
   const last = node.log ? BAR.x + share(node.log.last) * BAR.width - 1 : BAR.x;
   setAttribute(parts.last, "x", last.toFixed(1));
-  setText(parts.commit, node.log ? `commit ${count(node.log.committed)}` : "no report yet");
-  setText(parts.lag, lagWords(node, committed));
+  const commit = node.log ? `commit ${count(node.log.committed)}` : "no report yet";
+  setText(parts.commit, commit);
+  setText(parts.lag, lagWords(node, committed, letters - commit.length - 1));
   setClass(parts.lag, "behind", !node.unknown);
 }
 
 // How far it is behind the one that knows of most commits; or how old all this is.
-function lagWords(node, committed) {
+function lagWords(node, committed, letters) {
   if (!node.log) return "";
-  if (node.unknown) return `${ageWords(node.age)} old`;
+  const fitting = (long, short) => (long.length > letters ? short : long);
+  if (node.unknown) return fitting(`${ageWords(node.age)} old`, ageWords(node.age));
   const lag = committed - node.log.committed;
-  return lag > 0 ? `${brief(lag)} behind` : "";
+  return lag > 0 ? fitting(`${brief(lag)} behind`, `−${brief(lag)}`) : "";
 }
 
 const ageWords = (age) => (age < 60_000 ? span(age) : `${count(Math.floor(age / 60_000))} min`);
@@ -256,14 +278,15 @@ function faultWords(fault) {
 }
 
 // The places of so many cards, and the largest scale at which they do not cover each other.
-function fitting(many, width, height, gap) {
+function fitting(many, width, height, narrow) {
+  const gap = narrow ? 10 : 36;
   for (let scale = 1.2; ; scale -= 0.04) {
-    const places = along(many, width, height, scale);
+    const places = along(many, width, height, scale, narrow);
     if (scale < 0.5 || apart(places, scale, gap)) return { scale, places };
   }
 }
 
-function along(many, width, height, scale) {
+function along(many, width, height, scale, narrow) {
   const middle = { x: width / 2, y: height / 2 + 10 };
   if (many === 1) return [middle];
   const rx = Math.max(1, (width - CARD.width * scale) / 2 - 6);
@@ -271,10 +294,14 @@ function along(many, width, height, scale) {
   const points = ellipse(rx, ry);
   const total = points.at(-1).walked;
   const places = Array.from({ length: many }, (_, index) =>
-    points.find((point) => point.walked >= (total * index) / many));
+    ({ ...points.find((point) => point.walked >= (total * index) / many) }));
+  if (narrow) for (const place of places) place.x = aside(place.x, rx);
   const [toX, toY] = [stretch(places.map(({ x }) => x), rx), stretch(places.map(({ y }) => y), ry)];
   return places.map(({ x, y }) => ({ x: middle.x + toX(x), y: middle.y + toY(y) }));
 }
+
+// Where there is little width, all of it is used: what is not in the middle is at a side.
+const aside = (x, reach) => (Math.abs(x) < reach * 0.3 ? x : Math.sign(x) * reach);
 
 // Odd numbers of nodes leave room at one end of the ellipse: stretches them into it.
 function stretch(values, reach) {
