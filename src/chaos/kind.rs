@@ -1,7 +1,7 @@
 //! The kinds that faults are told by where only a few words will do: as labels of metrics.
 //!
-//! They are the words that faults are asked for by, of `kvctl chaos` and of scenarios: `disk full` is
-//! `disk-full`.
+//! They are the words that faults are asked for by, of `kvctl chaos` and of scenarios: `disk full`
+//! is `disk-full`.
 
 use crate::link::Policy;
 use crate::storage::Trouble;

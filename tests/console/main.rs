@@ -8,6 +8,7 @@ mod http;
 mod kvctl_home;
 
 mod door;
+mod measured;
 mod pictures;
 mod shown;
 mod slow;
