@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kvctl_home::{Home, wait_until};
@@ -89,6 +89,16 @@ fn dashboards_can_be_imported_anywhere_and_speak_one_language() {
     assert!(uids.len() >= 5, "{uids:?}");
 }
 
+/// A program that ends with it.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A cluster with Prometheus beside it, to which all happens that a panel shows.
 fn lively() -> (Home, Prometheus) {
     let home = Home::with(3);
@@ -152,7 +162,8 @@ fn every_expression_of_every_panel_finds_its_data() {
     home.ok(&["chaos", "heal"]);
     let mut drill = home.command(&["chaos", "drill", "--within", "1s", "--patience", "1m"]);
     drill.args(["--exercise", "dead-follower", "--seed", "1"]);
-    let mut drill = drill.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let drill = drill.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let _drill = Ending(drill);
     wait_until("the drill does not begin", || {
         finds(&prometheus, "kvraft_chaos_faults{kind=\"hidden\"} > 0")
     });
@@ -160,10 +171,9 @@ fn every_expression_of_every_panel_finds_its_data() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !empty.is_empty() {
         assert!(Instant::now() < deadline, "{} find nothing: {empty:#?}", empty.len());
+        std::thread::sleep(Duration::from_millis(100));
         empty.retain(|(_, expression)| !finds(&prometheus, expression));
     }
-    drill.kill().unwrap();
-    drill.wait().unwrap();
 }
 
 #[test]

@@ -251,13 +251,17 @@ fn a_requests_path_is_told_from_its_client_to_the_disks_and_back() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_holds_nothing_up() {
+fn a_collector_that_never_answers_keeps_nothing_from_its_end() {
     let home = Home::new();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // It takes connections, as far as the system does, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = silent.local_addr().unwrap();
     for arguments in [&["cluster", "up", "-n", "1"][..], &["put", "k", "v"], &["get", "k"]] {
         let mut command = home.command(arguments);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{nobody}"));
         let ended = kvctl_home::ended(command.output().unwrap());
         assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     }
+    let stopped = home.ok(&["cluster", "down"]);
+    assert!(stopped.contains("node 1 stopped\n"), "{stopped}");
 }

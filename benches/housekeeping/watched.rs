@@ -6,8 +6,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,13 @@ use kvraft::testing::Cluster;
 
 use crate::{Options, measure, workload};
 
+const UNHARMED: &str = "who watches does not panic";
+
 /// Who watches: everybody's metrics once a second, and so many pages.
 struct Watchers {
     over: Arc<AtomicBool>,
-    slowest_scrape: Arc<AtomicU64>,
+    /// What each took, in seconds.
+    scrapes: Arc<Mutex<Vec<f64>>>,
     frames: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -33,16 +36,16 @@ impl Watchers {
         metrics.push(status.http_address);
         let token = std::fs::read_to_string(status.directory.join("console.token"));
         let token = token.context("the console's token")?.trim().to_owned();
-        let (over, slowest_scrape, frames) = Default::default();
-        let mut watchers = Watchers { over, slowest_scrape, frames, threads: Vec::new() };
-        let (over, slowest) = (Arc::clone(&watchers.over), Arc::clone(&watchers.slowest_scrape));
+        let (over, scrapes, frames) = Default::default();
+        let mut watchers = Watchers { over, scrapes, frames, threads: Vec::new() };
+        let (over, took) = (Arc::clone(&watchers.over), Arc::clone(&watchers.scrapes));
         watchers.threads.push(std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 for address in &metrics {
                     let asked = Instant::now();
                     scrape(*address)?;
-                    slowest.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    took.lock().expect(UNHARMED).push(asked.elapsed().as_secs_f64());
                 }
                 std::thread::sleep(Duration::from_secs(1).saturating_sub(began.elapsed()));
             }
@@ -58,13 +61,15 @@ impl Watchers {
         Ok(watchers)
     }
 
-    fn end(self) -> Result<(Duration, u64)> {
+    /// What the scrapes took, the fastest first, and how many states the pages were sent.
+    fn end(self) -> Result<(Vec<f64>, u64)> {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads {
-            thread.join().expect("who watches does not panic")?;
+            thread.join().expect(UNHARMED)?;
         }
-        let slowest = Duration::from_micros(self.slowest_scrape.load(Ordering::Relaxed));
-        Ok((slowest, self.frames.load(Ordering::Relaxed)))
+        let mut scrapes = std::mem::take(&mut *self.scrapes.lock().expect(UNHARMED));
+        scrapes.sort_by(f64::total_cmp);
+        Ok((scrapes, self.frames.load(Ordering::Relaxed)))
     }
 }
 
@@ -121,7 +126,7 @@ pub fn measure_pairs(options: &Options) -> Result<()> {
     for round in 1..=options.rounds {
         let mut costs = [0.0; 2];
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        let mut told = (Duration::ZERO, 0);
+        let mut told = (Vec::new(), 0);
         for watched in order {
             let watchers = match watched {
                 0 => None,
@@ -136,19 +141,21 @@ pub fn measure_pairs(options: &Options) -> Result<()> {
         ratios.push(ratio);
         println!(
             "watched: round {round}: {:.2} µs of the processor a put alone, {:.2} µs with a scrape \
-             a second and {} pages ({} frames); ratio {ratio:.3}; the slowest scrape {:.1} ms",
+             a second and {} pages ({} frames); ratio {ratio:.3}; a scrape {:.1} ms, at most {:.1}",
             costs[0],
             costs[1],
             options.pages,
             told.1,
-            told.0.as_secs_f64() * 1e3,
+            told.0.get(told.0.len() / 2).unwrap_or(&0.0) * 1e3,
+            told.0.last().unwrap_or(&0.0) * 1e3,
         );
     }
     ratios.sort_by(f64::total_cmp);
     let supervisor = Figures::of_process(cluster.status()?.supervisor_pid)?;
     println!(
-        "watched: median ratio {:.3} of {} pairs; the supervisor takes {:.1} MiB",
+        "watched: middle ratio {:.3}, mean {:.3} of {} pairs; the supervisor takes {:.1} MiB",
         ratios[ratios.len() / 2],
+        ratios.iter().sum::<f64>() / ratios.len() as f64,
         ratios.len(),
         supervisor.resident_bytes as f64 / f64::from(1 << 20),
     );

@@ -29,6 +29,7 @@ use super::reach::{self, Cluster, Reach};
 use super::units::{parse_positive_duration, short_duration};
 use crate::client::{ClientError, Options};
 use crate::config::Address;
+use crate::observe::trace;
 use lines::Lines;
 
 /// Load records from a file of JSON Lines
@@ -230,11 +231,12 @@ impl<R: AsyncBufRead + Unpin> Importing<'_, R> {
             }
             keys.insert(key.clone());
             let client = self.cluster.client.clone();
-            under_way.spawn_local(async move {
+            let putting = async move {
                 let bytes = key.len() + pair.value.len();
                 let result = client.put(key.clone(), pair.value).await.map(drop);
                 Ended { line: line.number, key, bytes, result }
-            });
+            };
+            under_way.spawn_local(trace::within(trace::current(), putting));
         }
     }
 

@@ -5,6 +5,10 @@
 
 use crate::observe::trace;
 
+/// For a collector to take what is to be told.
+#[cfg(feature = "otel")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// `command`, as a part of what the environment says.
 #[cfg(not(feature = "otel"))]
 pub async fn followed<C: Future>(command: C) -> C::Output {
@@ -40,6 +44,6 @@ pub async fn followed<C: Future>(command: C) -> C::Output {
     let (to, attributes) = (SystemTime::now(), Vec::new());
     export::tell(Span { name: "kvctl", side: Side::Client, parent, own, from, to, attributes });
     // It may wait for the collector: the work is done by now.
-    let _ = tokio::task::spawn_blocking(export::end).await;
+    let _ = tokio::task::spawn_blocking(|| export::end(PATIENCE)).await;
     outcome
 }

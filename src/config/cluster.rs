@@ -468,7 +468,7 @@ mod tests {
         type Change = fn(&mut ClusterConfig);
         let cases: [(Change, &str); 10] = [
             (|it| it.nodes = 0, "from 1 to 31"),
-            (|it| it.timings.slow = Slow(0), "from 1 to 100 times"),
+            (|it| it.timings.slow = Slow(0), "from 1 to 50 times"),
             (|it| it.timings.heartbeat_millis = 150, "heartbeat_millis"),
             (|it| it.timings.election_timeout_max_millis = 150, "tie"),
             (|it| it.timings.lease_clock_error_millis = Some(150), "no lease lasts"),

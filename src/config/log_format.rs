@@ -17,6 +17,11 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// As it is if nothing is said.
+    pub fn is_text(&self) -> bool {
+        *self == LogFormat::Text
+    }
+
     /// The word of the configuration file.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -74,7 +74,7 @@ pub struct NodeConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub record: bool,
     /// How `node.log` looks.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LogFormat::is_text")]
     pub log_format: LogFormat,
     /// Where other nodes are of which this node's log may not know yet, by number: one that joins
     /// must answer a leader of which it has never heard. Where the log knows, it counts.

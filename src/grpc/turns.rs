@@ -39,6 +39,7 @@ use crate::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, Query,
     RangeRequest, RequestOp, ResponseOp, SortOrder, SortTarget, Transaction, after,
 };
+use crate::observe::trace;
 use crate::replica::Consistency;
 use crate::types::Revision;
 
@@ -120,6 +121,7 @@ impl Turns {
     pub async fn join(&self, lease: i64, value: Bytes) -> Result<Joined, Status> {
         let turns = self.clone();
         let joining = async move { turns.put(lease, value).await };
+        let joining = trace::within(trace::current(), joining);
         let joined = tokio::task::spawn_local(joining).await;
         joined.unwrap_or_else(|_| Err(Status::cancelled("etcdserver: server stopped")))
     }

@@ -7,7 +7,6 @@
 use crate::consensus::Role;
 use crate::observe::log::Standing;
 use crate::replica::Place;
-use crate::types::LogIndex;
 
 /// Tells of a node's way through elections, conflicts and snapshots.
 #[derive(Debug)]
@@ -68,9 +67,9 @@ fn tell(before: &Place, now: &Place) {
     } else if now.snapshot_index > before.snapshot_index {
         tracing::info!(%term, index = %now.snapshot_index, "took a snapshot");
     }
-    // A snapshot may take the log's place, and end before it did.
-    if now.last_index < before.last_index && now.snapshots_installed == before.snapshots_installed {
-        let (first, last) = (LogIndex(now.last_index.0 + 1), before.last_index);
+    if now.removals > before.removals
+        && let Some((first, last)) = now.removed
+    {
         tracing::warn!(
             %term,
             %index,

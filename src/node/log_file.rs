@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::config::LogFormat;
+
 /// A file is rotated before it grows larger.
 const MAX_BYTES: u64 = 8 << 20;
 
@@ -39,19 +41,20 @@ struct Rotating {
     file: File,
     size: u64,
     max: u64,
+    format: LogFormat,
     lost: u64,
 }
 
 impl LogFile {
-    /// Appends to the file at `path`.
-    pub fn open(path: &Path) -> io::Result<LogFile> {
-        LogFile::with_size(path, MAX_BYTES)
+    /// Appends to the file at `path`, lines of that form.
+    pub fn open(path: &Path, format: LogFormat) -> io::Result<LogFile> {
+        LogFile::with_size(path, MAX_BYTES, format)
     }
 
-    fn with_size(path: &Path, max: u64) -> io::Result<LogFile> {
+    fn with_size(path: &Path, max: u64, format: LogFormat) -> io::Result<LogFile> {
         let file = append_to(path)?;
         let size = file.metadata()?.len();
-        let rotating = Rotating { path: path.to_owned(), file, size, max, lost: 0 };
+        let rotating = Rotating { path: path.to_owned(), file, size, max, format, lost: 0 };
         Ok(LogFile { inner: Arc::new(Mutex::new(rotating)) })
     }
 }
@@ -72,7 +75,11 @@ impl Rotating {
             self.rotate()?;
         }
         if self.lost > 0 {
-            let note = format!("({} lines could not be written here)\n", self.lost);
+            let note = format!("{} lines could not be written here", self.lost);
+            let note = match self.format {
+                LogFormat::Text => format!("({note})\n"),
+                LogFormat::Json => format!("{{\"level\":\"WARN\",\"message\":\"{note}\"}}\n"),
+            };
             self.file.write_all(note.as_bytes())?;
             self.size += note.len() as u64;
             self.lost = 0;
@@ -138,7 +145,7 @@ mod tests {
     fn it_keeps_three_files_and_the_newest_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        let log = LogFile::with_size(&path, 100).unwrap();
+        let log = LogFile::with_size(&path, 100, LogFormat::Text).unwrap();
         for number in 0..100 {
             say(&log, &format!("line {number:04}"));
         }
@@ -157,23 +164,28 @@ mod tests {
     fn a_restart_appends() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        say(&LogFile::open(&path).unwrap(), "first life");
-        say(&LogFile::open(&path).unwrap(), "second life");
+        say(&LogFile::open(&path, LogFormat::Text).unwrap(), "first life");
+        say(&LogFile::open(&path, LogFormat::Text).unwrap(), "second life");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first life\nsecond life\n");
     }
 
     #[test]
     fn lost_lines_are_told_of() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("node.log");
-        let log = LogFile::open(&path).unwrap();
-        // Read-only: every write fails.
-        log.inner.lock().unwrap().file = File::open(&path).unwrap();
-        say(&log, "lost");
-        say(&log, "lost too");
-        log.inner.lock().unwrap().file = append_to(&path).unwrap();
-        say(&log, "kept");
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "(2 lines could not be written here)\nkept\n");
+        for (format, note) in [
+            (LogFormat::Text, "(2 lines could not be written here)"),
+            (LogFormat::Json, r#"{"level":"WARN","message":"2 lines could not be written here"}"#),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("node.log");
+            let log = LogFile::open(&path, format).unwrap();
+            // Read-only: every write fails.
+            log.inner.lock().unwrap().file = File::open(&path).unwrap();
+            say(&log, "lost");
+            say(&log, "lost too");
+            log.inner.lock().unwrap().file = append_to(&path).unwrap();
+            say(&log, "kept");
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{note}\nkept\n"));
+        }
     }
 }

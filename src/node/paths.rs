@@ -72,7 +72,10 @@ impl Paths {
         if self.open.values().any(|path| path.proposed.is_some()) {
             let status = replica.status().consensus;
             for path in self.open.values_mut() {
-                let reached = |mark: LogIndex| path.proposed.is_some_and(|(at, ..)| mark >= at);
+                // In another term another leader's entry may stand there.
+                let reached = |mark: LogIndex| {
+                    path.proposed.is_some_and(|(at, term, _)| mark >= at && status.term == term)
+                };
                 let durable = reached(status.durable_index);
                 let committed = reached(status.commit_index);
                 let has = status.peers.iter().filter(|(_, peer)| reached(peer.match_index));

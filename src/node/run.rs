@@ -57,6 +57,10 @@ const MAX_REQUESTS: usize = 32_768;
 /// A segment of the log holds at least so many of the largest messages' entries.
 const MESSAGES_A_SEGMENT: usize = 4;
 
+/// At the end, for what a collector has not been told yet. Whoever stops a node waits for it.
+#[cfg(feature = "otel")]
+const COLLECTOR_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Open connections, by socket.
 const MAX_CLIENTS: usize = 1024;
 const MAX_PEERS: usize = 64;
@@ -86,7 +90,7 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
         Err(error) => tracing::error!("stopped: {error}"),
     }
     #[cfg(feature = "otel")]
-    trace::export::end();
+    trace::export::end(COLLECTOR_PATIENCE);
     ended
 }
 
@@ -94,7 +98,8 @@ pub fn run(config: NodeConfig) -> Result<(), NodeError> {
 /// told where the node stands.
 fn start_log(config: &NodeConfig) -> Result<Standing, NodeError> {
     let path = config.directory.join("node.log");
-    let file = LogFile::open(&path).map_err(|source| NodeError::LogFile { path, source })?;
+    let file = LogFile::open(&path, config.log_format)
+        .map_err(|source| NodeError::LogFile { path, source })?;
     let filter = EnvFilter::try_from_env("KVRAFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let standing = Standing::of(config.node);
     let subscriber = log::subscriber(config.log_format, filter, standing.clone(), file, false);

@@ -78,8 +78,9 @@ pub enum MemberRefusal {
     TooManyMembers,
 }
 
-/// A member that was heard so lately is in reach.
+/// A member that was heard so lately is in reach; or within so many heartbeats, if that is longer.
 const IN_REACH: Duration = Duration::from_secs(1);
+const IN_REACH_HEARTBEATS: u32 = 3;
 
 /// For so long a member must have been in reach before another is added. etcd's.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
@@ -108,20 +109,22 @@ pub struct Membership {
     held_up: BTreeSet<Ticket>,
     /// Whom the entry is about that a request waits for.
     pub(super) enlisting: BTreeMap<Ticket, NodeId>,
+    in_reach: Duration,
     next: Instant,
 }
 
 impl Membership {
-    /// Of a replica that starts at `now`.
-    pub fn starting_at(now: Instant) -> Membership {
+    /// Of a replica that starts at `now`, in a group with heartbeats so far apart.
+    pub fn starting_at(now: Instant, heartbeat: Duration) -> Membership {
         let (reach, held_up, enlisting) = Default::default();
-        Membership { reach, held_up, enlisting, next: now }
+        let in_reach = IN_REACH.max(heartbeat * IN_REACH_HEARTBEATS);
+        Membership { reach, held_up, enlisting, in_reach, next: now }
     }
 
     /// Something came from `node`.
     pub fn heard(&mut self, now: Instant, node: NodeId) {
         let reach = self.reach.entry(node).or_insert(Reach { since: now, last: now });
-        if now.since(reach.last) > IN_REACH {
+        if now.since(reach.last) > self.in_reach {
             reach.since = now;
         }
         reach.last = now;
@@ -141,6 +144,7 @@ struct View<'a> {
     configuration: &'a Configuration,
     roster: &'a Roster,
     reach: &'a BTreeMap<NodeId, Reach>,
+    in_reach: Duration,
 }
 
 /// What is to be done for an order.
@@ -175,7 +179,7 @@ impl View<'_> {
     }
 
     fn is_in_reach(&self, id: NodeId) -> bool {
-        let lately = |reach: &Reach| self.now.since(reach.last) <= IN_REACH;
+        let lately = |reach: &Reach| self.now.since(reach.last) <= self.in_reach;
         id == self.own || self.reach.get(&id).is_some_and(lately)
     }
 
@@ -307,6 +311,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             configuration: &self.announced,
             roster: self.machine.roster(),
             reach: &self.membership.reach,
+            in_reach: self.membership.in_reach,
         };
         // What is not committed may yet be undone: nothing is said, or done, on its account.
         if self.announced != self.applied_configuration || !self.announced.outgoing.is_empty() {
@@ -413,9 +418,9 @@ impl<C: Consensus, D: Disk> Running<C, D> {
 
     /// Whether it is worth asking the core, which has the last word.
     fn has_caught_up(&self, now: Instant, node: NodeId) -> bool {
-        let status = self.core.status();
+        let (status, in_reach) = (self.core.status(), self.membership.in_reach);
         status.peers.get(&node).is_some_and(|peer| {
-            let heard = peer.last_heard.is_some_and(|heard| now.since(heard) <= IN_REACH);
+            let heard = peer.last_heard.is_some_and(|heard| now.since(heard) <= in_reach);
             heard && peer.match_index >= status.commit_index
         })
     }

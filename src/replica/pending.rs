@@ -107,7 +107,7 @@ impl PendingRequests {
         if let Origin::Client { ticket: theirs } = pending.origin {
             self.clients.insert(theirs, ticket);
         }
-        if pending.trace.is_some() {
+        if pending.is_followed() {
             self.traced.insert(ticket);
         }
         self.requests.insert(ticket, pending);
@@ -134,7 +134,7 @@ impl PendingRequests {
         if let Origin::Client { ticket: theirs } = pending.origin {
             self.clients.remove(&theirs);
         }
-        if pending.trace.is_some() {
+        if pending.is_followed() {
             self.traced.remove(&ticket);
         }
         Some(pending)
@@ -241,6 +241,11 @@ impl Seen {
 }
 
 impl Pending {
+    /// Whether somebody wants to see its path.
+    fn is_followed(&self) -> bool {
+        self.trace.is_some_and(|trace| trace.sampled)
+    }
+
     /// What is true of a request whose time is over.
     pub fn timed_out(&self) -> Response {
         use super::Refused::{NoLeader, TimedOut};

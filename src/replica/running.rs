@@ -66,6 +66,8 @@ pub struct Running<C: Consensus, D: Disk> {
     pub(super) membership: Membership,
     pub(super) bugs: Bugs,
     pub(super) counters: Counters,
+    /// The first and the last of the entries that were removed last, for they are not the leader's.
+    pub(super) removed: Option<(LogIndex, LogIndex)>,
     pub(super) samples: Samples,
     pub(super) stopwatch: Option<Stopwatch>,
     pub(super) failure: Option<Fatal>,
@@ -98,6 +100,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
         let machine = Machine::with(MachineOptions { replica: id.0, ..machine });
         let machine = load(&mut log, &recovered.snapshot, machine)?;
         let SnapshotMark { index, term, configuration } = recovered.snapshot.clone();
+        let heartbeat = consensus.heartbeat_interval;
         let core = C::recover(now, consensus, saved(recovered)?);
         let announced = core.status().configuration;
         Ok(Running {
@@ -128,9 +131,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             leases: Leases::default(),
             limit: Limit::of(options.quota),
             announcing: Announcing::starting_at(now, options.announcement),
-            membership: Membership::starting_at(now),
+            membership: Membership::starting_at(now, heartbeat),
             bugs,
             counters: Counters::default(),
+            removed: None,
             samples: Samples::default(),
             stopwatch: options.stopwatch,
             failure: None,
@@ -251,6 +255,8 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             last_index,
             snapshot_index: self.snapshots.newest(),
             snapshots_installed: self.counters.snapshots_installed,
+            removals: self.counters.removals,
+            removed: self.removed,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Counters {
     pub entries_applied: u64,
     /// Messages dropped because the disk has no room for what they carry.
     pub dropped_for_space: u64,
+    /// How often entries were removed that are not the leader's.
+    pub removals: u64,
     /// Messages that no correct member sends.
     pub peers_rejected: u64,
     /// Snapshots taken here that are durable.
@@ -47,6 +49,9 @@ pub struct Place {
     pub snapshot_index: LogIndex,
     /// Snapshots received and installed since its start.
     pub snapshots_installed: u64,
+    /// How often it removed entries that are not its leader's; and which the last time.
+    pub removals: u64,
+    pub removed: Option<(LogIndex, LogIndex)>,
 }
 
 /// A request under way whose path somebody follows, and how far it has come here.

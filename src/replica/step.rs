@@ -156,6 +156,10 @@ impl<C: Consensus, D: Disk> Running<C, D> {
 
     fn persist(&mut self, persist: &Persist<C::HardState>) {
         self.note(|| Observation::Asked(persist.clone()));
+        if let Some(first) = persist.truncate_from {
+            self.counters.removals += 1;
+            self.removed = Some((first, self.log.status().last_index));
+        }
         self.log.append(persist);
         let changes = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
         if persist.truncate_from.is_some()

@@ -121,10 +121,11 @@ impl Daemon {
     }
 
     pub(super) async fn leader(&self) -> Result<NodeId, String> {
-        self.wait_until(LEADER_PATIENCE, || self.inner.borrow().leader.is_some()).await;
+        let patience = LEADER_PATIENCE * self.config.timings.slow.0;
+        self.wait_until(patience, || self.inner.borrow().leader.is_some()).await;
         let leader = self.inner.borrow().leader;
         leader.ok_or_else(|| {
-            format!("no leader is known, not even after {LEADER_PATIENCE:?}: name a node by number")
+            format!("no leader is known, not even after {patience:?}: name a node by number")
         })
     }
 

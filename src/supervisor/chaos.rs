@@ -48,7 +48,7 @@ use crate::types::NodeId;
 const MAX_FAULTS: usize = 256;
 
 /// Faults that are over, and of which whoever watches is still told.
-const MAX_ENDED: usize = 16;
+const MAX_ENDED: usize = 64;
 
 /// For a node to answer that it has a list of faults.
 const PATIENCE: Duration = Duration::from_secs(1);

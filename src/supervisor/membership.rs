@@ -68,6 +68,11 @@ impl Drop for Progress<'_> {
 }
 
 impl Daemon {
+    /// For somebody to lead: in slow motion, elections take longer.
+    fn leader_patience(&self) -> Duration {
+        LEADER_PATIENCE * self.config.timings.slow.0
+    }
+
     /// Waits for its turn to change the membership.
     async fn turn(&self, end: Moment) -> Result<tokio::sync::MutexGuard<'_, ()>, Unmet> {
         let turn = tokio::time::timeout_at(end, self.membership.lock()).await;
@@ -209,7 +214,7 @@ impl Daemon {
             return Err(Unmet::Refused(why));
         }
         // Nothing is created that nobody could take in.
-        let view = self.some_leader(end.min(Moment::now() + LEADER_PATIENCE)).await?;
+        let view = self.some_leader(end.min(Moment::now() + self.leader_patience())).await?;
         // Clients of etcd's API add members as well, of which nothing is written down here.
         let members = [&view.voters, &view.learners, &view.outgoing].into_iter().flatten();
         let above = members.copied().max().unwrap_or_default().max(view.last_member);
@@ -358,7 +363,7 @@ impl Daemon {
             };
             view.voters.iter().filter(follows).count() * 2 > view.voters.len()
         };
-        let end = Moment::now() + LEADER_PATIENCE;
+        let end = Moment::now() + self.leader_patience();
         let stands = |inner: &super::daemon::Inner| {
             inner.state.nodes.get(&id).is_some_and(|it| it.standing == Standing::Member)
         };

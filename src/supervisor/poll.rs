@@ -25,7 +25,7 @@ use crate::types::NodeId;
 /// Between two questions, when all is well.
 const CALM: Duration = Duration::from_millis(250);
 
-/// The same in slow motion. At 20x a message takes five times as long: no step is missed.
+/// The same in slow motion. At 20x a message takes five times as long, and no step is missed.
 const WATCHFUL: Duration = Duration::from_millis(40);
 
 /// Between two questions, when something has changed or is missing.

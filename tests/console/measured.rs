@@ -15,7 +15,7 @@ const OPENINGS: usize = 7;
 const LOOK: Duration = Duration::from_secs(15);
 
 /// What the browser counts, by name.
-fn counted(page: &mut Browser) -> impl Fn(&str) -> f64 {
+fn counted(page: &mut Browser) -> impl Fn(&str) -> f64 + use<> {
     let metrics = page.command("Performance.getMetrics", json!({}));
     move |name| {
         let metrics = metrics["metrics"].as_array().unwrap();

@@ -52,7 +52,7 @@ where
     ) -> fmt::Result {
         let place = event.metadata();
         let mut held_back = 0;
-        if *place.level() <= Level::INFO {
+        if self.standing.is_of_a_node() && *place.level() <= Level::INFO {
             match self.limit.speak(place.callsite(), Instant::now()) {
                 Some(count) => held_back = count,
                 // An empty line, without its end, is no line.

@@ -9,9 +9,10 @@
 //! - Code says what happened (`tracing`), and the [`Lines`] that are written add who said it and
 //!   its [`Standing`]: node, term, commit index. An event that says one of these is believed.
 //! - Text for people, a JSON object a line for programs: the same fields.
-//! - Each place in the code may say [`BURST`] lines at once and one more every [`REFILL`]; what it
-//!   wanted to say beyond that is counted, and its next line tells how much that was
-//!   (`held_back`). Lines for debugging are not held back: whoever asks for them wants them all.
+//! - Each place in a node's code may say [`BURST`] lines at once and one more every [`REFILL`];
+//!   what it wanted to say beyond that is counted, and its next line tells how much that was
+//!   (`held_back`). Lines for debugging are not held back: whoever asks for them wants them all;
+//!   nor is what the supervisor did, a line for each thing that somebody asked for.
 //!
 //! **The caveat.** What was held back is told by the place's *next* line. If it never speaks again,
 //! nobody hears of it.
@@ -57,6 +58,10 @@ impl Standing {
         // Lines are for people: that term and index belong together is not worth a lock.
         self.at.0.store(term.0, Ordering::Relaxed);
         self.at.1.store(commit_index.0, Ordering::Relaxed);
+    }
+
+    fn is_of_a_node(&self) -> bool {
+        self.node.is_some()
     }
 
     /// What it adds to a line, by name.

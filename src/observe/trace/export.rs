@@ -2,7 +2,9 @@
 //!
 //! The node's own thread must never wait for a collector: what it tells goes into a bounded queue,
 //! and what does not fit is dropped (OTEL_BSP_MAX_QUEUE_SIZE). The conversation has threads of its
-//! own. Where, how often and in whose name is said by OpenTelemetry's own variables.
+//! own. Where, how often and in whose name is said by OpenTelemetry's variables for its exporter
+//! (OTEL_EXPORTER_OTLP_…, over gRPC only), for batches (OTEL_BSP_…), for names (OTEL_SERVICE_NAME,
+//! OTEL_RESOURCE_ATTRIBUTES), and OTEL_SDK_DISABLED. What is sampled is said by who asks.
 
 use std::env;
 use std::sync::{OnceLock, mpsc};
@@ -21,9 +23,6 @@ use opentelemetry_sdk::trace::{
 use tokio::sync::oneshot;
 
 use crate::types::{NodeId, TraceContext};
-
-/// For what is still in the queue, at the end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which side of a conversation a part of a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +64,15 @@ static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 /// # Errors
 /// In words: it names one that makes no sense.
 pub fn begin(service: &str, node: Option<NodeId>) -> Result<(), String> {
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let named = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    if named.iter().all(|name| env::var_os(name).is_none_or(|value| value.is_empty())) {
+    let is_off = env::var("OTEL_SDK_DISABLED").is_ok_and(|it| it.eq_ignore_ascii_case("true"));
+    if is_off || !named.into_iter().any(is_set) {
         return Ok(());
     }
     let mut resource = Resource::builder();
-    if env::var_os("OTEL_SERVICE_NAME").is_none() {
+    let attributes = env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    if !is_set("OTEL_SERVICE_NAME") && !attributes.contains("service.name=") {
         resource = resource.with_service_name(service.to_owned());
     }
     if let Some(node) = node {
@@ -116,10 +118,10 @@ pub fn tell(span: Span) {
     });
 }
 
-/// Waits a little for what was told to be on its way. Nothing is told after that.
-pub fn end() {
+/// Waits so long at most for what was told to be on its way. Nothing is told after that.
+pub fn end(patience: Duration) {
     if let Some(exporter) = EXPORTER.get()
-        && let Err(error) = exporter.processor.shutdown_with_timeout(END_PATIENCE)
+        && let Err(error) = exporter.processor.shutdown_with_timeout(patience)
     {
         tracing::warn!(%error, "not all of the requests' paths were told");
     }

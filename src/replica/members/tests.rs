@@ -27,7 +27,7 @@ impl Scene {
         };
         let mut machine = Machine::new();
         (2..=LATEST_VERSION).for_each(|to| apply(&mut machine, Operation::RaiseVersion { to }));
-        let membership = Membership::starting_at(Instant::default());
+        let membership = Membership::starting_at(Instant::default(), Duration::from_millis(50));
         let mut scene = Scene { configuration, machine, membership, now: Instant::default() };
         voters.iter().chain(learners).for_each(|id| scene.start(*id));
         scene.pass(10_000, &[]);
@@ -60,6 +60,7 @@ impl Scene {
             configuration: &self.configuration,
             roster: self.machine.roster(),
             reach: &self.membership.reach,
+            in_reach: self.membership.in_reach,
         };
         view.judge(order)
     }

@@ -31,7 +31,7 @@ use crate::supervisor::daemon::{Daemon, unix_millis};
 /// Between two states.
 const PACE: Duration = Duration::from_millis(250);
 
-/// The same in slow motion: shorter than a message's way, so that each step can be told.
+/// The same in slow motion: from 20x on, shorter than a message's way, so that each step is told.
 const SLOW_PACE: Duration = Duration::from_millis(100);
 
 /// Without news, the state is sent again after so long: a page is to know that somebody is there.
@@ -71,9 +71,10 @@ impl States {
     /// The newest one, and those that come.
     fn follow(self: &Rc<Self>) -> watch::Receiver<Bytes> {
         let states = self.latest.subscribe();
+        // What others were sent last may be seconds old.
+        self.make();
         if !self.made.replace(true) {
             let news = self.daemon.news();
-            self.make();
             tokio::task::spawn_local(self.clone().keep_making(news));
         }
         states

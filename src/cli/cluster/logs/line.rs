@@ -92,7 +92,16 @@ fn in_words(fields: &Map<String, Value>) -> String {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         words.push_str(&format!(" {name}={value}"));
     }
-    words
+    printable(&words)
+}
+
+/// What came from outside is not to move the cursor of whoever reads, nor to pass for lines.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -125,6 +134,12 @@ mod tests {
         assert_eq!((&rest.time, &rest.level), (&first.time, &first.level));
         assert_eq!(rest.shown(), "1 │   at line 3");
         assert!(rest.is_at_least(Level::ERROR));
+    }
+
+    #[test]
+    fn what_came_from_outside_cannot_pass_for_anything_else() {
+        let line = read(r#"{"timestamp":"t","level":"WARN","message":"a\n2 │ b\u001b[2J"}"#);
+        assert!(line.shown().ends_with(r"a\n2 │ b\u{1b}[2J"), "{}", line.shown());
     }
 
     #[test]

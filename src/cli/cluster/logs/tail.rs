@@ -68,13 +68,18 @@ impl Tail {
             }
             self.position = 0;
         }
-        let first = self.file.is_none();
+        let within = self.file.is_none() && there.len() > TAIL_BYTES;
         let mut file = File::open(&self.path).await?;
-        if first && there.len() > TAIL_BYTES {
+        if within {
             self.position = there.len() - TAIL_BYTES;
             file.seek(SeekFrom::Start(self.position)).await?;
         }
         self.position += (&mut file).take(TAIL_BYTES).read_to_end(bytes).await? as u64;
+        if within {
+            // The rest of a line is none.
+            let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            bytes.drain(..end);
+        }
         self.file = Some(file);
         Ok(())
     }

@@ -1,7 +1,7 @@
 // What happened between two states, step by step, each with the chapter that explains it.
 //
-// In slow motion a message is on its way for longer than a state lasts: two states are about one
-// step apart. What comes in one state all the same is told in the order in which Raft does it. A
+// In slow motion, from 20x on, a message is on its way for longer than a state lasts: two states are
+// about one step apart. What comes in one state all the same is told in the order in which Raft does it. A
 // node's step is only told from two reports of the same process; after a start there is nothing to
 // compare. What is pure bookkeeping (a vote that was refused, a round of heartbeats) is not told.
 
@@ -212,9 +212,9 @@ function learns(nodes, leader) {
 
 function reads(nodes) {
   const read = nodes.filter(({ was, is }) => is.served.reads > was.served.reads);
-  return read.map(({ id, is }) => step("reads", "Reads", is.role === "leader"
-    ? `Node ${id} answers a read from its own state, after a majority has said that it still leads.`
-    : `Node ${id} answers a read from its own state, which is as far as the leader said.`));
+  return read.map(({ id }) => step("reads", "Reads",
+    `Node ${id} answers a read from its own state: once it is known to be new enough, unless the ` +
+    "reader takes what may be old."));
 }
 
 function progress(nodes, leader) {
