@@ -151,7 +151,7 @@ fn a_supervisor_that_is_killed_meanwhile_costs_no_verdict() {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     let ended = ended(child.wait_with_output().unwrap());
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
-    assert!(ended.err.contains("a new one has adopted the running nodes"), "{}", ended.err);
+    assert!(ended.err.contains("a new one looks after the nodes"), "{}", ended.err);
     assert_eq!(home.ok(&["chaos", "status"]), "no fault is in force\n");
 }
 

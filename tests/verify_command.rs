@@ -138,16 +138,13 @@ fn a_supervisor_that_is_killed_meanwhile_costs_no_verdict() {
 }
 
 #[test]
-fn a_cluster_that_is_gone_is_not_called_wrong_and_comes_back_without_faults() {
+fn a_cluster_that_is_taken_down_is_not_called_wrong_and_comes_back_without_faults() {
     let home = Home::with(3);
     let child = under_way(&home, &["--faults", "partition,delay,disk", "-o", "json"]);
-    let status = home.json(&["cluster", "status"]);
-    let nodes = status["nodes"].as_array().unwrap().iter().filter_map(|it| it["pid"].as_u64());
-    end(supervisor(&home).unwrap(), Signal::SIGKILL);
-    nodes.for_each(|pid| end(pid as u32, Signal::SIGKILL));
+    home.ok(&["cluster", "down"]);
     let ended = ended(child.wait_with_output().unwrap());
     assert_eq!(ended.code, 5, "{}{}", ended.out, ended.err);
-    assert!(ended.err.contains("the cluster is gone"), "{}", ended.err);
+    assert!(ended.err.contains("the cluster was taken down"), "{}", ended.err);
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(json["verdict"], "unknown", "{json:#}");
     assert!(home.fails(1, &["chaos", "status"]).contains("kvctl cluster up"));

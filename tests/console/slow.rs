@@ -58,10 +58,11 @@ fn an_election_and_a_write_are_told_step_by_step() {
     assert_ne!(old, new);
     home.ok(&["node", "resume", &old.to_string()]);
     told(&mut page, &["leads", "node-resumed", "steps-down"]);
-    assert_eq!(
-        chapters(&mut page, "steps-down")[0],
-        "kvraft::consensus::raft::state, in cargo doc"
-    );
+    // By a newer term that it hears of, or because its own clock says first how long it has not
+    // heard a majority.
+    let chapter = chapters(&mut page, "steps-down")[0].as_str().unwrap().to_owned();
+    let may_be = ["state", "election"].map(|it| format!("::raft::{it}, in cargo doc"));
+    assert!(may_be.iter().any(|it| chapter.ends_with(it)), "{chapter}");
 }
 
 #[test]
