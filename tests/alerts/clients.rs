@@ -8,8 +8,10 @@ use crate::watched::Watched;
 #[test]
 fn requests_that_pile_up() {
     let it = Watched::of(3);
+    // Whoever waits long keeps them piled up, and does not spend the machine on trying again.
+    let load = it.patient_load(4000, "10s");
+    it.wait_for_writes();
     it.ok("chaos stall");
-    let load = it.load(4000);
     it.fire(&["ManyRequestsPending"]);
     drop(load);
     it.ok("chaos heal");

@@ -51,10 +51,25 @@ impl Watched {
 
     /// So many clients, who put.
     pub fn load(&self, clients: u32) -> Load {
+        self.patient_load(clients, "1s")
+    }
+
+    /// Of clients that wait so long for an answer.
+    pub fn patient_load(&self, clients: u32, patience: &str) -> Load {
         let clients = clients.to_string();
-        let arguments = ["bench", "--clients", &clients, "--duration", "10m", "--timeout", "1s"];
+        let bench = ["bench", "--clients", &clients, "--duration", "10m"];
+        let arguments = [&bench[..], &["--timeout", patience]].concat();
         let mut command = self.home.command(&arguments);
         Load(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Waits until clients have begun to write.
+    pub fn wait_for_writes(&self) {
+        wait_until("nobody writes", || {
+            let status = self.home.json(&["cluster", "status"]);
+            let mut nodes = status["nodes"].as_array().unwrap().iter();
+            nodes.any(|node| node["report"]["served"]["writes"].as_u64() > Some(0))
+        });
     }
 
     /// Waits until all of these fire.
