@@ -29,7 +29,9 @@ const FILE_BYTES: u64 = 1 << 20;
 const DETAIL_BYTES: usize = 2048;
 
 /// Everything that an event can be about.
-pub const KINDS: [&str; 35] = [
+pub const KINDS: [&str; 37] = [
+    "alert-fires",
+    "alert-over",
     "cluster-down",
     "cluster-going-down",
     "cluster-recovered",

@@ -160,6 +160,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     tasks.spawn_local(daemon.clone().keep_state());
     tasks.spawn_local(daemon.clone().keep_faults());
     tasks.spawn_local(daemon.clone().keep_targets());
+    tasks.spawn_local(daemon.clone().keep_hearing_alerts());
     for which in SideCar::ALL {
         tasks.spawn_local(daemon.clone().keep_side_car(which));
     }

@@ -55,6 +55,15 @@ fn disks_that_are_put_back_make_two_leaders_and_replicas_that_differ() {
     }
     it.ok("node start 2 3");
     it.fire(&["TwoLeaders"]);
+    let told = |kind: &str| {
+        let events = it.home.json(&["cluster", "events", "-n", "1000"]);
+        let mut events = events["events"].as_array().unwrap().iter();
+        let about = |event: &serde_json::Value| {
+            event["detail"].as_str().is_some_and(|detail| detail.starts_with("KvraftTwoLeaders"))
+        };
+        events.any(|event| event["kind"] == kind && about(event))
+    };
+    wait_until("the history does not tell of the alert", || told("alert-fires"));
 
     let status = it.home.json(&["cluster", "status"]);
     let other = status["nodes"][1]["client"].as_str().unwrap();
@@ -67,6 +76,7 @@ fn disks_that_are_put_back_make_two_leaders_and_replicas_that_differ() {
     };
     wait_until("the first does not give up", || roles() == ["follower", "leader"]);
     it.clear();
+    wait_until("the history does not tell that the alert is over", || told("alert-over"));
 
     // Of three, a majority would be right, and the third would end. Of two, nobody knows.
     it.ok("member remove 3");

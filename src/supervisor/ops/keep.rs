@@ -45,7 +45,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// What is known of a program beside the state file.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    state: SideCarState,
+    pub(super) state: SideCarState,
     problem: Option<String>,
 }
 
@@ -331,6 +331,9 @@ impl Daemon {
                     .arg(places.data(which))
                     .arg(format!("--web.listen-address={}", record.at))
                     .args(["--storage.tsdb.retention.time=7d"])
+                    // Everybody is asked once a second: what is older than this is gone. Without it,
+                    // what somebody said last would count for five minutes after a restart.
+                    .arg("--query.lookback-delta=15s")
                     .args(["--storage.tsdb.retention.size=1GB", "--log.level=warn"]);
             }
             SideCar::Grafana => {

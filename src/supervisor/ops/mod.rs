@@ -15,8 +15,10 @@
 //!   again when it changes (`file_sd`).
 //! - Rules, alerts and dashboards are the project's own, from `ops/prometheus` and `dashboards`;
 //!   they lie in this program. For rehearsals every window is a sixtieth ([`windows`]).
+//! - What Prometheus alerts to comes into the cluster's history (`alerts`).
 //! - Like all else they listen on 127.0.0.1 only.
 
+mod alerts;
 pub mod files;
 mod keep;
 mod probe;

@@ -8,7 +8,7 @@ const MOST = 2000;
 // So near to the end one follows it.
 const NEAR = 24;
 
-const FILTERS = ["all", "elections", "nodes", "faults", "members"];
+const FILTERS = ["all", "elections", "nodes", "faults", "members", "alerts"];
 
 // For each kind: the filter that it belongs to, its sign, and its words. The words stand before
 // what the supervisor adds; without any, what it adds says it all.
@@ -40,6 +40,8 @@ const KINDS = {
   "member-added": ["members", "+", "added"],
   "member-promoted": ["members", "↑", "has a vote"],
   "member-removed": ["members", "−", "removed"],
+  "alert-fires": ["alerts", "▲", ""],
+  "alert-over": ["alerts", "△", "over"],
 };
 
 export class Timeline {
