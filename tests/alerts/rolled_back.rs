@@ -1,4 +1,4 @@
-//! What consensus excludes, where its one demand of disks is broken: that they keep what was synced.
+//! What consensus excludes, where disks break what it demands of them: to keep what was synced.
 //!
 //! 1. S1 leads term T with the votes of S2 and S3, and has a write committed by them.
 //! 2. The disks of S2 and S3 are put back to a copy of before T, as whoever restores machines from

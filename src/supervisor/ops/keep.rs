@@ -331,7 +331,7 @@ impl Daemon {
                     .arg(places.data(which))
                     .arg(format!("--web.listen-address={}", record.at))
                     .args(["--storage.tsdb.retention.time=7d"])
-                    // Everybody is asked once a second: what is older than this is gone. Without it,
+                    // Everybody is asked once a second: what is older than this is gone. Else
                     // what somebody said last would count for five minutes after a restart.
                     .arg("--query.lookback-delta=15s")
                     .args(["--storage.tsdb.retention.size=1GB", "--log.level=warn"]);
