@@ -208,31 +208,28 @@ pub async fn connect_or_adopt(
     directory: &ClusterDirectory,
     how: &Start,
 ) -> Result<(SupervisorClient, bool), LaunchError> {
-    match connect(directory).await {
-        Err(LaunchError::NotRunning { name }) => {
-            // Somebody else may just be starting it.
-            if !has_nodes(directory)? && receipt_supervisor(directory)?.is_none() {
-                return Err(LaunchError::NotRunning { name });
-            }
-            Ok((start(directory, how).await?, true))
-        }
-        other => Ok((other?, false)),
-    }
+    // Somebody else may just be starting it.
+    let may = || Ok(has_nodes(directory)? || receipt_supervisor(directory)?.is_some());
+    connect_or_start(directory, how, may).await
 }
 
-/// Talks to the supervisor; if there is none and the cluster was not taken down, starts a new one,
-/// as `how` says. For whoever counts on the cluster for as long as it lasts: its own faults may
-/// just have killed every node, so that none is left to be adopted.
+/// The same, if only the cluster was not taken down. For whoever counts on it for as long as it
+/// lasts: its own faults may just have killed every node, so that none is left to be adopted.
 pub async fn connect_or_resume(
     directory: &ClusterDirectory,
     how: &Start,
 ) -> Result<(SupervisorClient, bool), LaunchError> {
+    let may = || Ok(StateFile::read(directory)?.is_some_and(|state| state.mode == Mode::Up));
+    connect_or_start(directory, how, may).await
+}
+
+async fn connect_or_start(
+    directory: &ClusterDirectory,
+    how: &Start,
+    may_start: impl FnOnce() -> Result<bool, LaunchError>,
+) -> Result<(SupervisorClient, bool), LaunchError> {
     match connect(directory).await {
-        Err(LaunchError::NotRunning { name }) => {
-            let state = StateFile::read(directory)?;
-            if state.is_none_or(|state| state.mode == Mode::Down) {
-                return Err(LaunchError::NotRunning { name });
-            }
+        Err(LaunchError::NotRunning { .. }) if may_start()? => {
             Ok((start(directory, how).await?, true))
         }
         other => Ok((other?, false)),
