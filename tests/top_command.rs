@@ -1,76 +1,12 @@
 //! `kvctl top` in a terminal of 80 columns and 24 lines, driven by its keys.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
 use kvctl_home::Home;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
+use terminal::Terminal;
 
 mod kvctl_home;
-
-/// A terminal in tmux, with a server of its own that ends with it.
-struct Terminal {
-    place: TempDir,
-}
-
-impl Terminal {
-    fn run(home: &Home, options: &str, environment: &str) -> Terminal {
-        let terminal = Terminal { place: TempDir::new().unwrap() };
-        let kvctl = env!("CARGO_BIN_EXE_kvctl");
-        let path = home.path().display();
-        let line = format!(
-            "{environment} KVRAFT_HOME={path} {kvctl} top {options}; echo ended with $?; sleep 60"
-        );
-        terminal.tmux(&["new-session", "-d", "-x", "80", "-y", "24", &line]);
-        terminal
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux")
-            .arg("-S")
-            .arg(self.place.path().join("socket"))
-            .args(["-f", "/dev/null"])
-            .args(arguments)
-            .env("LC_ALL", "C.UTF-8")
-            .env_remove("TMUX")
-            .stdin(Stdio::null())
-            .output()
-            .expect("tmux is Debian's package tmux");
-        let ended = kvctl_home::ended(output);
-        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.err);
-        ended.out
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    fn press(&self, key: &str) {
-        self.tmux(&["send-keys", key]);
-    }
-
-    /// Waits until the screen is as wanted.
-    fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            let screen = self.screen();
-            if wanted(&screen) {
-                return screen;
-            }
-            assert!(Instant::now() < end, "{what}; the screen:\n{screen}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let socket = self.place.path().join("socket");
-        let _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").output();
-    }
-}
+mod terminal;
 
 /// The line of a node.
 fn line(screen: &str, node: u64) -> &str {
@@ -82,7 +18,7 @@ fn line(screen: &str, node: u64) -> &str {
 fn the_leader_is_paused_by_a_key_and_another_one_leads() {
     let home = Home::with(3);
     let leader = home.leader();
-    let terminal = Terminal::run(&home, "", "");
+    let terminal = Terminal::run(&home, "top", "");
     let leads = format!("node {leader} leads");
     let screen = terminal.until("nobody leads", |it| it.contains(&leads) && it.contains("ready"));
     assert!(line(&screen, leader).contains("leader"), "{screen}");
@@ -116,7 +52,7 @@ fn the_leader_is_paused_by_a_key_and_another_one_leads() {
 #[test]
 fn without_colours_or_other_characters_it_says_the_same() {
     let home = Home::with(1);
-    let terminal = Terminal::run(&home, "--ascii", "NO_COLOR=1 TERM=vt100");
+    let terminal = Terminal::run(&home, "top --ascii", "NO_COLOR=1 TERM=vt100");
     let screen = terminal.until("nobody leads", |it| it.contains("node 1 leads"));
     assert!(screen.is_ascii(), "{screen}");
     home.ok(&["cluster", "down"]);
@@ -130,7 +66,7 @@ fn a_supervisor_that_does_not_answer_is_told_and_keys_are_heard_meanwhile() {
     let home = Home::with(1);
     let pid = home.json(&["cluster", "status"])["supervisor_pid"].as_i64().unwrap();
     let signal = |signal| kill(Pid::from_raw(pid as i32), signal).unwrap();
-    let terminal = Terminal::run(&home, "", "");
+    let terminal = Terminal::run(&home, "top", "");
     terminal.until("nobody leads", |it| it.contains("node 1 leads") && it.contains("ready"));
     signal(Signal::SIGSTOP);
     terminal.press("?");

@@ -3,9 +3,11 @@
 use std::env;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::process::Command;
 
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format};
@@ -32,6 +34,9 @@ pub struct Console {
     pub no_open: bool,
 }
 
+/// A browser that cannot be opened says so within this time.
+const REFUSES_WITHIN: Duration = Duration::from_secs(1);
+
 /// What `-o json` prints.
 #[derive(Serialize)]
 struct Printed<'u> {
@@ -49,7 +54,7 @@ pub async fn run(global: &Global, command: Console) -> Outcome {
         Format::Name | Format::Table => output::line(&url)?,
     }
     if !command.no_open && global.output == Format::Table && is_at_a_screen() {
-        open(&url, &directory.path().join("console.html"));
+        open(&url, &directory.path().join("console.html")).await;
     }
     Ok(0)
 }
@@ -62,14 +67,26 @@ fn is_at_a_screen() -> bool {
 
 /// Opens the page by way of a file that only its owner can read: the arguments of a program, and
 /// with them the token, can be read by everybody on this machine.
-fn open(url: &str, by: &Path) {
+async fn open(url: &str, by: &Path) {
     let page = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\">\n");
-    let opened = replace_file(by, page.as_bytes()).and_then(|()| {
-        let mut opener = Command::new("xdg-open");
-        opener.arg(by).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        opener.spawn().map(drop)
-    });
-    if let Err(error) = opened {
-        output::note(format!("no browser could be opened ({error}): open the address yourself"));
+    let opened = match replace_file(by, page.as_bytes()) {
+        Ok(()) => show(by).await,
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = opened {
+        output::note(format!("no browser could be opened ({why}): open the address yourself"));
+    }
+}
+
+/// Shows a file in the person's browser. `xdg-open` ends at once when it hands the file to a browser
+/// that is open already, and with the browser when it starts one.
+async fn show(file: &Path) -> Result<(), String> {
+    let mut opener = Command::new("xdg-open");
+    opener.arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut opener = opener.spawn().map_err(|error| format!("xdg-open: {error}"))?;
+    match tokio::time::timeout(REFUSES_WITHIN, opener.wait()).await {
+        Ok(Ok(status)) if !status.success() => Err(format!("xdg-open: {status}")),
+        Ok(Err(error)) => Err(format!("xdg-open: {error}")),
+        Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }

@@ -6,9 +6,12 @@ mod driven;
 mod http;
 #[path = "../kvctl_home/mod.rs"]
 mod kvctl_home;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 
 mod door;
 mod measured;
+mod opened;
 mod pictures;
 mod shown;
 mod slow;
