@@ -22,21 +22,22 @@ use crate::kv::{Announcement, Command, Operation};
 use crate::storage::Disk;
 use crate::types::Instant;
 
-/// Between two times that the same is said; and so long each may take.
-const EVERY: Duration = Duration::from_millis(500);
+/// Heartbeats between two times that the same is said; and so long each may take.
+const EVERY_HEARTBEATS: u32 = 10;
 
 /// What a replica has to say of itself.
 #[derive(Clone, Debug)]
 pub struct Announcing {
     own: Option<Announcement>,
+    every: Duration,
     /// When to say it next.
     next: Instant,
 }
 
 impl Announcing {
-    /// Of a replica that starts at `now`.
-    pub fn starting_at(now: Instant, own: Option<Announcement>) -> Announcing {
-        Announcing { own, next: now }
+    /// Of a replica that starts at `now`, in a cluster with a `heartbeat` this often.
+    pub fn starting_at(now: Instant, heartbeat: Duration, own: Option<Announcement>) -> Announcing {
+        Announcing { own, every: heartbeat * EVERY_HEARTBEATS, next: now }
     }
 }
 
@@ -60,13 +61,14 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             return;
         }
         let Some(own) = self.announcing.own.clone() else { return };
-        self.announcing.next = now + EVERY;
+        let deadline = now + self.announcing.every;
+        self.announcing.next = deadline;
         let command = Command { session: None, operation: Operation::Announce(own) }.encode();
         let has_room = command.len() as u64 + self.log_reserve <= self.log.room();
         if self.agreement.disagreed_at().is_some() || !has_room {
             return;
         }
-        let (request, deadline) = (Request::Write { command }, now + EVERY);
+        let request = Request::Write { command };
         let (origin, stage, revokes) = (Origin::Itself, Stage::Waiting, None);
         let own = Pending { origin, request, arrived: now, deadline, stage, revokes, trace: None };
         let ticket = self.pending.insert(own);

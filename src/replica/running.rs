@@ -126,11 +126,11 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             received: None,
             installing: None,
             agreement: Agreement::at_every(options.hash_every),
-            upgrade: Upgrade::starting_at(now),
+            upgrade: Upgrade::starting_at(now, heartbeat),
             forgetting: Forgetting::starting_at(now, options.retention),
             leases: Leases::default(),
             limit: Limit::of(options.quota),
-            announcing: Announcing::starting_at(now, options.announcement),
+            announcing: Announcing::starting_at(now, heartbeat, options.announcement),
             membership: Membership::starting_at(now, heartbeat),
             bugs,
             counters: Counters::default(),
@@ -172,6 +172,7 @@ impl<C: Consensus, D: Disk> Running<C, D> {
     pub fn finish_turn(&mut self, now: Instant) -> Result<Vec<Output<C::Message>>, Fatal> {
         self.look_after_leases(now);
         self.look_for_a_leader(now);
+        self.look_after_upgrade(now);
         self.look_after_the_past(now);
         self.look_after_the_quota(now);
         self.look_after_the_announcement(now);
@@ -294,7 +295,6 @@ impl<C: Consensus, D: Disk> Running<C, D> {
             }
         }
         self.orders_expired(now);
-        self.look_after_upgrade(now);
     }
 
     pub(super) fn peer_says(

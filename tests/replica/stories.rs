@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kvraft::consensus::{Change, Role};
+use kvraft::kv::version::LATEST_VERSION;
 use kvraft::museum::{Bug, Bugs};
 use kvraft::replica::{Order, OrderResult, Refused, Response};
 use kvraft::types::{LogIndex, NodeId, Random};
@@ -218,13 +219,26 @@ fn diverge(world: &mut World, random: &mut Random) -> Told {
     Ok(())
 }
 
+/// The versions in force.
+fn versions(world: &World) -> BTreeSet<u16> {
+    let status = world.ids().into_iter().filter_map(|id| world.status(id));
+    status.map(|status| status.machine_version).collect()
+}
+
+/// Nobody who speaks to a new cluster is to meet an old version of it.
+#[test]
+fn a_new_cluster_is_at_the_latest_version_at_once() -> Told {
+    let (mut world, mut random) = world(5, 8)?;
+    world.calm(&mut random, 1000, |world| {
+        let mut status = world.ids().into_iter().filter_map(|id| world.status(id));
+        status.any(|status| status.consensus.role == Role::Leader)
+    })?;
+    world.calm(&mut random, 20, |world| versions(world) == [LATEST_VERSION].into())
+}
+
 #[test]
 fn the_version_is_raised_when_every_program_knows_it_and_not_before() -> Told {
     let (mut world, mut random) = world(3, 8)?;
-    let versions = |world: &World| -> BTreeSet<u16> {
-        let status = world.ids().into_iter().filter_map(|id| world.status(id));
-        status.map(|status| status.machine_version).collect()
-    };
     let old = NodeId(2);
     world.crash(old, &mut random);
     world.exchange_program(old, 1);
