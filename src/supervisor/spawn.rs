@@ -12,6 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::observe::log::readable;
+
 /// A file that programs append their words to is emptied when a new one starts and finds more.
 const WORDS_BYTES: u64 = 256 << 10;
 
@@ -69,7 +71,8 @@ pub fn detached(mut command: Command, words: &Path) -> io::Result<Child> {
     command.spawn()
 }
 
-/// The last `lines` lines of the file at `path`, at most 8 KiB; nothing if it cannot be read.
+/// The last `lines` lines of the log at `path`, for people; at most 8 KiB, nothing if it cannot be
+/// read.
 pub fn last_lines(path: &Path, lines: usize) -> String {
     last_lines_from(path, 0, lines)
 }
@@ -90,6 +93,7 @@ pub fn last_lines_from(path: &Path, from: u64, lines: usize) -> String {
     let mut last: Vec<&str> =
         text.lines().rev().filter(|line| !line.trim().is_empty()).take(lines).collect();
     last.reverse();
+    let last: Vec<_> = last.into_iter().map(readable).collect();
     last.join("\n")
 }
 

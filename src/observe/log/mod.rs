@@ -19,6 +19,7 @@
 
 mod limit;
 mod lines;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub use limit::{BURST, REFILL};
 pub use lines::Lines;
+pub use words::{in_words, readable};
 
 use crate::config::LogFormat;
 use crate::types::{LogIndex, NodeId, Term};

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::Level;
 
+use crate::observe::log::in_words;
 use crate::types::NodeId;
 
 /// A line, and what can be told from it.
@@ -82,26 +83,6 @@ fn in_text(line: &str) -> Option<(&str, Level, &str)> {
     let (level, said) = rest.trim_start().split_once(' ')?;
     let is_time = time.len() >= 20 && time.as_bytes()[10] == b'T' && time.ends_with('Z');
     is_time.then_some((time, level.parse().ok()?, said))
-}
-
-/// As the text of the same event would have been.
-fn in_words(fields: &Map<String, Value>) -> String {
-    let mut words = fields.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let told = |name: &str| matches!(name, "timestamp" | "level" | "message" | "target");
-    for (name, value) in fields.iter().filter(|(name, _)| !told(name)) {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        words.push_str(&format!(" {name}={value}"));
-    }
-    printable(&words)
-}
-
-/// What came from outside is not to move the cursor of whoever reads, nor to pass for lines.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
