@@ -78,8 +78,8 @@ async fn open(url: &str, by: &Path) {
     }
 }
 
-/// Shows a file in the person's browser. `xdg-open` ends at once when it hands the file to a browser
-/// that is open already, and with the browser when it starts one.
+/// Shows a file in the person's browser. `xdg-open` ends at once when it hands the file to one that
+/// is open already, and with the browser when it starts one.
 async fn show(file: &Path) -> Result<(), String> {
     let mut opener = Command::new("xdg-open");
     opener.arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
