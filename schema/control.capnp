@@ -126,10 +126,11 @@ interface Supervisor {
   # A request that cannot be done is answered with `refused`: what is wrong and what to do next, for
   # people. It is empty when the request was done.
   status     @0 () -> (status :ClusterStatus);
-  act        @1 (node :UInt64, action :Action, yes :Bool) -> (node :UInt64, refused :Text);
+  act        @1 (node :UInt64, action :Action, yes :Bool)
+             -> (node :UInt64, refused :Text, guarded :Bool);
                                   # node 0: the leader; answers when it is done, with the node it
                                   # was done to; yes: even if that takes away the quorum of a
-                                  # protected cluster
+                                  # protected cluster; guarded: refused for that reason alone
   down       @2 (graceMillis :UInt32) -> (stopped :List(Stopped), refused :Text);
                                   # stops every node, then the supervisor itself; 0: 5 seconds
   events     @3 (after :UInt64, limit :UInt32, waitMillis :UInt32) -> (events :List(Event));
@@ -156,10 +157,12 @@ interface Supervisor {
   # Faults on purpose. What is asked for, what is in force and what was healed are JSON, the same
   # as kvctl prints and scenario files hold: see the room `chaos`.
   inject     @9 (injection :Text, yes :Bool)
-             -> (fault :Text, warning :Text, unheard :List(UInt64), refused :Text);
+             -> (fault :Text, warning :Text, unheard :List(UInt64), refused :Text,
+                 guarded :Bool);
                                   # answers when every node that runs has it; unheard: those that
                                   # do not answer and will get it when they do. yes: even if it
-                                  # takes away the quorum of a protected cluster
+                                  # takes away the quorum of a protected cluster; guarded:
+                                  # refused for that reason alone
   heal       @10 (faults :List(UInt64))
              -> (healed :Text, unheard :List(UInt64), refused :Text);
                                   # none named: all

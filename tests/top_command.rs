@@ -82,6 +82,23 @@ fn a_supervisor_that_does_not_answer_is_told_and_keys_are_heard_meanwhile() {
 }
 
 #[test]
+fn a_guard_can_be_passed_and_what_cannot_be_done_offers_nothing() {
+    let home = Home::new();
+    home.up_with(1, &["protected = true"]);
+    let terminal = Terminal::run(&home, "top", "");
+    terminal.until("nobody leads", |it| it.contains("node 1 leads") && it.contains("ready"));
+    terminal.press("s");
+    terminal.until("no guard", |it| it.contains("stop node 1: ") && it.contains("(y: all the"));
+    terminal.press("y");
+    terminal.until("it is not stopped", |it| line(it, 1).contains("stopped"));
+    terminal.press("k");
+    let screen = terminal.until("it is killed", |it| it.contains("no process to kill"));
+    assert!(!screen.contains("(y:"), "{screen}");
+    terminal.press("q");
+    terminal.until("it does not end", |it| it.contains("ended with 0"));
+}
+
+#[test]
 fn it_wants_a_terminal() {
     let home = Home::with(1);
     let said = home.fails(2, &["top"]);

@@ -232,7 +232,9 @@ pub async fn watched<T>(
     tokio::select! {
         done = call => done.map_err(|error| match error {
             // As for `kvctl node`: a node that does not exist is wrong usage.
-            ControlError::Refused(why) if why.contains("there is no node") => Failure::usage(why),
+            ControlError::Refused(it) if it.why.contains("there is no node") => {
+                Failure::usage(it.why)
+            }
             other => other.into(),
         }),
         never = watch() => match never {},

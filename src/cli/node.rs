@@ -113,8 +113,8 @@ pub async fn run(global: &Global, command: Node) -> Outcome {
 fn refused(global: &Global, node: Option<NodeId>, error: ControlError) -> Failure {
     let next = format!("see how the nodes are: kvctl{} cluster status", global.flag());
     match (&error, node) {
-        (ControlError::Refused(why), Some(_)) if why.contains("no node") => {
-            Failure::usage(why.clone()).next(next)
+        (ControlError::Refused(it), Some(_)) if it.why.contains("no node") => {
+            Failure::usage(it.why.clone()).next(next)
         }
         _ => Failure::from(error).next(next),
     }

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::convert::ControlError;
+use super::convert::{ControlError, Refusal};
 use super::orders::wire_millis;
 use super::types::{Action, ClusterStatus, Event, Handover, NodeStatus, Stopped, Taken};
 use crate::config::Address;
@@ -83,8 +83,19 @@ pub(super) fn refused(text: capnp::Result<capnp::text::Reader<'_>>) -> Result<()
     let text = text.map_err(&wrong)?.to_str().map_err(|error| wrong(error.into()))?;
     match text.is_empty() {
         true => Ok(()),
-        false => Err(ControlError::Refused(text.to_owned())),
+        false => Err(ControlError::Refused(text.to_owned().into())),
     }
+}
+
+/// The same, where `yes` may have changed the answer.
+pub(super) fn guarded(
+    text: capnp::Result<capnp::text::Reader<'_>>,
+    guarded: bool,
+) -> Result<(), ControlError> {
+    refused(text).map_err(|error| match error {
+        ControlError::Refused(refusal) => ControlError::Refused(Refusal { guarded, ..refusal }),
+        other => other,
+    })
 }
 
 /// `refused` and `unfinished` in an answer: both empty when it was done.
@@ -94,7 +105,7 @@ fn unfinished(
 ) -> Result<(), ControlError> {
     refused(refusal)?;
     match refused(missing) {
-        Err(ControlError::Refused(why)) => Err(ControlError::Unfinished(why)),
+        Err(ControlError::Refused(missing)) => Err(ControlError::Unfinished(missing.why)),
         other => other,
     }
 }
@@ -191,7 +202,7 @@ impl SupervisorClient {
         request.get().set_yes(yes);
         let response = self.conversation.call(ACTION, request.send().promise).await?;
         let answer = response.get().map_err(ControlError::malformed("act"))?;
-        refused(answer.get_refused())?;
+        guarded(answer.get_refused(), answer.get_guarded())?;
         Ok(NodeId(answer.get_node()))
     }
 

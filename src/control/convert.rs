@@ -23,7 +23,7 @@ pub enum ControlError {
     Timeout { who: String, millis: u128 },
     /// It understood, and will not: nothing was done.
     #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
     /// It was begun, and is not finished within the time that was given; says what is missing.
     #[error("{0}")]
     Unfinished(String),
@@ -33,6 +33,26 @@ pub enum ControlError {
     /// It answered what this program does not understand.
     #[error("an answer is not understood: {field}: {why}")]
     Malformed { field: &'static str, why: String },
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: String,
+    /// It could be done, and a guard stands before it: whoever says `yes` is let past.
+    pub guarded: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, guarded: false }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
 }
 
 impl ControlError {

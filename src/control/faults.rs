@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{ACTION, SHORT, SupervisorClient, refused};
+use super::client::{ACTION, SHORT, SupervisorClient, guarded, refused};
 use super::convert::ControlError;
 use crate::chaos::{Fault, FaultId, Healed, Injection};
 use crate::types::NodeId;
@@ -52,7 +52,7 @@ impl SupervisorClient {
         let response = self.call(ACTION, request.send().promise).await?;
         let wrong = ControlError::malformed("inject");
         let answer = response.get().map_err(&wrong)?;
-        refused(answer.get_refused())?;
+        guarded(answer.get_refused(), answer.get_guarded())?;
         let warning = answer.get_warning().map_err(&wrong)?.to_string().unwrap_or_default();
         Ok(Injected {
             fault: json("fault", answer.get_fault())?,

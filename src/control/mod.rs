@@ -21,6 +21,7 @@
 //! may do everything. There is no further authentication here.
 
 mod client;
+mod clock;
 mod convert;
 mod faults;
 mod judged;
@@ -30,7 +31,8 @@ mod traffic;
 mod types;
 
 pub use client::{MAX_GRACE, NodeClient, SupervisorClient};
-pub use convert::ControlError;
+pub use clock::unix_millis;
+pub use convert::{ControlError, Refusal};
 pub use faults::{Injected, Receipt};
 pub use judged::Judged;
 pub use ops::{OpsOrder, OpsStatus, SideCarState, SideCarStatus, Windows};

@@ -184,7 +184,7 @@ impl NodeClient {
         let answer = response.get().map_err(&wrong)?;
         let refused = text("refused", answer.get_refused())?;
         if !refused.is_empty() {
-            return Err(ControlError::Refused(refused));
+            return Err(ControlError::Refused(refused.into()));
         }
         let client = answer.get_snapshot().map_err(&wrong)?;
         let snapshot = SnapshotClient { node: self, client };

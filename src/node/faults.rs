@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -20,6 +20,7 @@ use super::clock::Clock;
 use super::inbox::Inbox;
 use super::peers::Peers;
 use crate::chaos::{FaultId, Table};
+use crate::control::unix_millis;
 use crate::storage::Ailment;
 
 /// The name of the file in the node's directory.
@@ -48,12 +49,6 @@ pub struct Faults {
 pub struct FaultsError {
     pub path: PathBuf,
     pub why: String,
-}
-
-/// Now, in the time of faults.
-pub fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the last supervisor left in `directory`; nothing if there is no file.

@@ -34,14 +34,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::daemon::{Daemon, Inner, Phase, unix_millis};
+use super::daemon::{Daemon, Inner, Phase};
 use super::process::Identity;
 use super::refused::Refused;
 use crate::chaos::{
     Directed, Fault, FaultId, Healed, Injection, NodeFault, Standing, Table, View, Wish,
 };
 use crate::config::{Address, replace_file};
-use crate::control::{Action, NodeClient, State};
+use crate::control::{Action, NodeClient, State, unix_millis};
 use crate::types::NodeId;
 
 /// Faults in force at once.

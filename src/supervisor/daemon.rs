@@ -18,7 +18,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant as Moment;
@@ -32,7 +31,7 @@ use super::process::Process;
 use super::state::{NodeRecord, StateFile};
 use crate::chaos::{Fault, FaultId};
 use crate::config::{ClusterConfig, ClusterDirectory};
-use crate::control::{NodeStatus, Role, State, Stopped};
+use crate::control::{NodeStatus, Role, State, Stopped, unix_millis};
 use crate::types::{Instant, NodeId, Term};
 
 /// One cluster's keeper.
@@ -118,12 +117,6 @@ impl Node {
             progress: None,
         }
     }
-}
-
-/// Unix time.
-pub(super) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Daemon {

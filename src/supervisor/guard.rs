@@ -12,10 +12,11 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::daemon::{Daemon, unix_millis};
+use super::daemon::Daemon;
 use super::lifecycle::Signal;
 use super::process::{Identity, Process};
 use super::spawn::detached;
+use crate::control::unix_millis;
 use crate::types::NodeId;
 
 /// A calendar that is set back or forward meanwhile is noticed within this time.

@@ -23,10 +23,12 @@ use std::time::Duration;
 
 use tokio::time::Instant as Moment;
 
-use super::daemon::{Daemon, Phase, unix_millis};
+use super::daemon::{Daemon, Phase};
 use crate::config::Address;
 use crate::consensus::Change;
-use crate::control::{ControlError, Handover, NodeClient, NodeStatus, Role, State, Taken};
+use crate::control::{
+    ControlError, Handover, NodeClient, NodeStatus, Role, State, Taken, unix_millis,
+};
 use crate::replica::{Order, OrderResult};
 use crate::types::NodeId;
 

@@ -26,11 +26,11 @@ use std::{fs, io};
 use tokio::time::Instant as Moment;
 
 use super::act::{START_PATIENCE, remove_sockets};
-use super::daemon::{Daemon, Node, unix_millis};
+use super::daemon::{Daemon, Node};
 use super::leader::{Goal, Unmet};
 use super::state::Retirement;
 use crate::config::MAX_NODES;
-use crate::control::{NodeStatus, Standing, State};
+use crate::control::{NodeStatus, Standing, State, unix_millis};
 use crate::types::NodeId;
 
 /// Before anything is created for a node that is to join, there must be a leader.

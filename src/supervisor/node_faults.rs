@@ -14,13 +14,13 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::chaos::Guard;
-use super::daemon::{Daemon, unix_millis};
+use super::daemon::Daemon;
 use super::guard::end_guard;
 use super::lifecycle::Signal;
 use super::process::Process;
 use super::rot::flip_bit;
 use crate::chaos::{Fault, FaultId, NodeFault};
-use crate::control::{Action, State};
+use crate::control::{Action, State, unix_millis};
 use crate::types::NodeId;
 
 /// For a process to vanish after SIGKILL.

@@ -16,10 +16,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::daemon::{Daemon, unix_millis};
+use super::daemon::Daemon;
 use super::process::Identity;
 use crate::config::Address;
-use crate::control::{NodeClient, NodeStatus, Role, State};
+use crate::control::{NodeClient, NodeStatus, Role, State, unix_millis};
 use crate::types::NodeId;
 
 /// Between two questions, when all is well.

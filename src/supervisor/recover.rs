@@ -39,7 +39,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::daemon::unix_millis;
 use super::events::EventLog;
 use super::offline::{self, Held, OfflineError};
 use super::process;
@@ -47,6 +46,7 @@ use super::run::{DaemonError, lock};
 use super::state::{Mode, Retirement, StateError, StateFile};
 use crate::config::{ClusterConfig, ClusterDirectory, ConfigError, LayoutError};
 use crate::consensus::Configuration;
+use crate::control::unix_millis;
 use crate::storage::Identity;
 use crate::types::{LogIndex, NodeId, Term};
 

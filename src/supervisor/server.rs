@@ -63,7 +63,10 @@ impl supervisor::Server for Control {
         let acted = self.0.act_by_hand(node, action, params.get_yes()).await;
         match acted {
             Ok(node) => results.get().set_node(node.0),
-            Err(why) => results.get().set_refused(why.to_string().as_str()),
+            Err(why) => {
+                results.get().set_guarded(why.may_insist());
+                results.get().set_refused(why.to_string().as_str());
+            }
         }
         Ok(())
     }
@@ -209,7 +212,10 @@ impl supervisor::Server for Control {
                 let mut unheard = results.init_unheard(begun.unheard.len() as u32);
                 (0..).zip(&begun.unheard).for_each(|(at, id)| unheard.set(at, id.0));
             }
-            Err(why) => results.set_refused(why.to_string().as_str()),
+            Err(why) => {
+                results.set_guarded(why.may_insist());
+                results.set_refused(why.to_string().as_str());
+            }
         }
         Ok(())
     }

@@ -162,7 +162,7 @@ impl Performance {
                     self.timeline.begun(place, self.touched);
                     self.director.begun(&sight);
                 }
-                Err(ControlError::Refused(why)) => self.director.refused(why),
+                Err(ControlError::Refused(it)) => self.director.refused(it.why),
                 Err(error) => return Err(error),
             }
         }
@@ -221,7 +221,8 @@ impl Performance {
             }
             Deed::Fault(wish) => self.inject(place, step, wish, told).await?,
             Deed::Order(order) => {
-                let errand = resolve(order, status).map_err(ControlError::Refused)?;
+                let errand =
+                    resolve(order, status).map_err(|why| ControlError::Refused(why.into()))?;
                 self.begin_errand(errand, &step.text);
                 told.push((self.elapsed(), step.text.clone()));
             }
@@ -349,7 +350,7 @@ impl Performance {
             match client.act(Some(node), Action::Start, true).await {
                 Ok(_) => {}
                 // It was removed, for one.
-                Err(ControlError::Refused(why)) => refused.push(why),
+                Err(ControlError::Refused(it)) => refused.push(it.why),
                 Err(error) => return Err(error),
             }
         }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use super::lives::{Lives, doubt};
 use super::recorder::{Asked, Ended, Progress, Recorder, Recording};
+use crate::control::unix_millis;
 use crate::types::LeaseId;
 use crate::verify::history::Event;
 
@@ -41,10 +41,9 @@ impl Tape {
     /// Begins now. There are as many `lanes` as can do something at the same time; a process and
     /// those that come after it when it ended in doubt share one: `process % lanes`.
     pub fn start(lanes: u64, out: Option<Box<dyn Write>>) -> Tape {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         let inner = Inner {
             began: Instant::now(),
-            began_unix_millis: unix.map_or(0, |since| since.as_millis() as u64),
+            began_unix_millis: unix_millis(),
             lanes: lanes.max(1),
             processes: RefCell::new((0..lanes.max(1)).collect()),
             recorder: RefCell::new(Some(Recorder::new(out))),

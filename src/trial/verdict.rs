@@ -38,7 +38,9 @@ impl From<ControlError> for Unmet {
     /// A supervisor that is gone or does not answer says nothing of the store.
     fn from(error: ControlError) -> Unmet {
         match error {
-            ControlError::Refused(why) | ControlError::Unfinished(why) => Unmet::Broken(why),
+            ControlError::Refused(_) | ControlError::Unfinished(_) => {
+                Unmet::Broken(error.to_string())
+            }
             error => Unmet::Unseen(error.to_string()),
         }
     }

@@ -49,19 +49,29 @@ impl std::fmt::Display for What {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     Done(String),
-    /// It was not done; with what could be done all the same.
-    Refused(String, Deed),
+    /// It was not done, for this reason.
+    Refused(String),
+    /// A guard stands before it; this would be let past.
+    Guarded(String, Deed),
 }
 
 /// Does it.
 pub async fn perform(global: &Global, deed: Deed) -> Said {
     let supervisor = match cluster::supervisor(global).await {
         Ok(supervisor) => supervisor,
-        Err(failure) => return Said::Refused(failure.message, deed),
+        Err(failure) => return Said::Refused(format!("{}: {}", deed.what, failure.message)),
     };
     match carry_out(&supervisor, &deed).await {
         Ok(words) => Said::Done(words),
-        Err(error) => Said::Refused(error.to_string(), deed),
+        Err(error) => {
+            let why = format!("{}: {error}", deed.what);
+            match error {
+                ControlError::Refused(it) if it.guarded => {
+                    Said::Guarded(why, Deed { yes: true, ..deed })
+                }
+                _ => Said::Refused(why),
+            }
+        }
     }
 }
 

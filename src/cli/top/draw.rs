@@ -32,7 +32,7 @@ arrows, 1-9   choose a node                 Tab           links, events, both
 p  pause it (SIGSTOP)                       PgUp, PgDn    scroll the events
 r  resume it                                Esc           back to the newest
 k  kill it; it is started again             h             heal everything
-s  stop it, or start it                     y             do what was refused
+s  stop it, or start it                     y             despite the guard
 x  restart it                               ?             these keys
 i  isolate it                               q, Ctrl-C     end
 d  delay its links by 100 ms
@@ -46,13 +46,17 @@ fn style(color: Color) -> Style {
     }
 }
 
+/// Lines at the foot, however much there is to say.
+const MOST_SAID: usize = 6;
+
 const BOLD: Modifier = Modifier::BOLD;
 const DIM: Modifier = Modifier::DIM;
 
 /// Draws all of it.
 pub fn screen(frame: &mut Frame<'_>, view: &View) {
     let nodes = view.nodes().len() as u16;
-    let heights = [2, nodes + 1, 1, 0, 1];
+    let said = footer(view, frame.area().width);
+    let heights = [2, nodes + 1, 1, 0, said.len() as u16];
     let [head, table, _, rest, foot] = Layout::vertical(heights.map(|height| match height {
         0 => Constraint::Fill(1),
         height => Constraint::Length(height),
@@ -71,7 +75,7 @@ pub fn screen(frame: &mut Frame<'_>, view: &View) {
         Layout::vertical([Constraint::Length(height), Constraint::Fill(1)]).areas(rest);
     frame.render_widget(Paragraph::new(link_lines(view)), above);
     frame.render_widget(Paragraph::new(event_lines(view, below.height)), below);
-    footer(frame, foot, view);
+    frame.render_widget(Paragraph::new(said), foot);
     if view.help {
         help(frame);
     }
@@ -251,7 +255,9 @@ fn event_lines(view: &View, height: u16) -> Vec<Line<'static>> {
         let time = time.split_once('T').or(time.split_once(' ')).map_or(&*time, |it| it.1);
         let of = match event.kind.as_str() {
             "leader-changed" => style(Color::Yellow),
-            "leader-lost" | "node-crash-looping" | "trial-violation" => style(Color::Red),
+            "leader-lost" | "node-crash-looping" | "trial-violation" | "alert-fires" => {
+                style(Color::Red)
+            }
             "fault-began" | "fault-ended" => style(Color::Magenta),
             _ => Style::new(),
         };
@@ -261,15 +267,15 @@ fn event_lines(view: &View, height: u16) -> Vec<Line<'static>> {
     lines
 }
 
-fn footer(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let line = match (view.trouble(), &view.message) {
-        (Some(trouble), _) => {
-            Line::styled(trouble.to_owned(), style(Color::Red).add_modifier(BOLD))
-        }
-        (None, Some(message)) => Line::styled(message.clone(), BOLD),
-        (None, None) => Line::styled(SHORT_KEYS, DIM),
+/// What was said last, on as many lines as it takes.
+fn footer(view: &View, width: u16) -> Vec<Line<'static>> {
+    let (text, look) = match (view.trouble(), &view.message) {
+        (Some(trouble), _) => (trouble, style(Color::Red).add_modifier(BOLD)),
+        (None, Some(message)) => (message.as_str(), Style::new().add_modifier(BOLD)),
+        (None, None) => (SHORT_KEYS, Style::new().add_modifier(DIM)),
     };
-    frame.render_widget(Paragraph::new(line), area);
+    let lines = textwrap::wrap(text, usize::from(width.max(1)));
+    lines.into_iter().take(MOST_SAID).map(|line| Line::styled(line.into_owned(), look)).collect()
 }
 
 fn help(frame: &mut Frame<'_>) {

@@ -84,7 +84,7 @@ pub fn wish(view: &View, input: &Event) -> Option<Wish> {
         KeyCode::Tab => show(Change::NextPanel),
         KeyCode::PageUp => show(Change::Back(PAGE)),
         KeyCode::PageDown => show(Change::Back(-PAGE)),
-        KeyCode::Char('y') => view.refused.clone().map(|deed| Wish::Do(Deed { yes: true, ..deed })),
+        KeyCode::Char('y') => view.guarded.clone().map(Wish::Do),
         KeyCode::Char('h') => Some(Wish::Do(Deed { what: What::HealAll, yes: false })),
         KeyCode::Char(letter) => {
             let what = to_node(view, letter)?;

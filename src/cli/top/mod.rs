@@ -41,8 +41,8 @@ Examples:
 
 Keys: arrows choose a node; p pause, r resume, k kill, s stop or start, x restart, i isolate,
 d delay its links by 100 ms, l lose 30 % on its links; t hand the leadership to it; h heal
-everything; Tab links or events; ? all keys; q or Ctrl-C ends. What was refused can be done all the
-same with y. Colours follow NO_COLOR.")]
+everything; Tab links or events; ? all keys; q or Ctrl-C ends. What is refused for the quorum of
+a protected cluster can be done all the same with y. Colours follow NO_COLOR.")]
 pub struct Top {
     /// Draw with ASCII characters alone
     #[arg(long)]

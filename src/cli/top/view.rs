@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::deed::{Deed, Said};
 use super::rates::{Meter, Rates};
 use crate::chaos::Fault;
-use crate::control::{ClusterStatus, Event, NodeState, State};
+use crate::control::{ClusterStatus, Event, NodeState, State, unix_millis};
 use crate::types::NodeId;
 
 /// A report that is older says nothing of how a node is now.
@@ -58,8 +58,8 @@ pub struct View {
     pub help: bool,
     /// What was said last of something that was done.
     pub message: Option<String>,
-    /// What was refused, and can be done all the same.
-    pub refused: Option<Deed>,
+    /// What a guard refused, and can be done all the same.
+    pub guarded: Option<Deed>,
     /// When the supervisor answered last, and what is the matter if that is known.
     heard: Instant,
     silence: Option<String>,
@@ -78,7 +78,7 @@ impl View {
             back: 0,
             help: false,
             message: None,
-            refused: None,
+            guarded: None,
             heard: Instant::now(),
             silence: None,
         }
@@ -131,9 +131,7 @@ impl View {
     /// Whether what is shown of a node is how it is now; if not, for how long it has not been.
     pub fn unknown_for(&self, node: &NodeState) -> Option<Duration> {
         let since = node.report_millis.unwrap_or(node.since_millis);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-        let age = Duration::from_millis(now.saturating_sub(since));
+        let age = Duration::from_millis(unix_millis().saturating_sub(since));
         let runs = node.state == State::Running && self.unheard_for().is_none();
         (!runs || node.report.is_none() || age > STALE).then_some(age)
     }
@@ -191,16 +189,16 @@ impl View {
 
     pub fn deed_begun(&mut self, deed: &Deed) {
         self.message = Some(format!("{} …", deed.what));
-        self.refused = None;
+        self.guarded = None;
     }
 
     pub fn deed_done(&mut self, said: Said) {
         match said {
             Said::Done(words) => self.message = Some(words),
-            Said::Refused(why, deed) => {
-                let again = if deed.yes { "" } else { "  (y: all the same)" };
-                self.message = Some(format!("{}: {why}{again}", deed.what));
-                self.refused = (!deed.yes).then_some(deed);
+            Said::Refused(why) => self.message = Some(why),
+            Said::Guarded(why, deed) => {
+                self.message = Some(format!("{why}  (y: all the same)"));
+                self.guarded = Some(deed);
             }
         }
     }

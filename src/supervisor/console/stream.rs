@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, watch};
 use super::deeds::Told;
 use super::{dressed, json, say};
 use crate::chaos::Fault;
-use crate::control::{ClusterStatus, Event};
+use crate::control::{ClusterStatus, Event, unix_millis};
 use crate::observe::GuestBody;
 use crate::supervisor::chaos::Ended;
-use crate::supervisor::daemon::{Daemon, unix_millis};
+use crate::supervisor::daemon::Daemon;
 
 /// Between two states.
 const PACE: Duration = Duration::from_millis(250);
