@@ -16,10 +16,13 @@ cargo fmt --all -- --check
 say "lints"
 cargo clippy --locked --all-targets -- -D warnings
 say "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --bins
+# With the examples (of which there are none), dependencies are looked at as for the lints, and not
+# once more.
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --bins --examples
 say "tests"
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --locked --no-fail-fast
+    # Two threads a core: see the profile.
+    cargo nextest run --locked --no-fail-fast --profile all --test-threads $(($(nproc) * 2))
 else
     cargo test --locked --no-fail-fast --lib --bins --tests
 fi
