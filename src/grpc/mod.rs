@@ -65,6 +65,6 @@ pub use backend::{Backend, Backends, Identity};
 pub use gateway::MetricsPage;
 pub use gather::Gather;
 pub use maintenance::ETCD_VERSION;
-pub use meter::{CODES, Meter};
+pub use meter::{CODES, Meter, Method};
 pub use server::{GrpcLimits, Server};
 pub use snapshot::SnapshotBytes;

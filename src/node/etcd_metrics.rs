@@ -5,14 +5,15 @@
 //! node's own.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::metrics::{catch_up, metrics};
 use super::peers::Peers;
-use crate::grpc::{CODES, ETCD_VERSION, Meter};
-use crate::observe::{MetricError, Registry};
+use crate::grpc::{CODES, ETCD_VERSION, Meter, Method};
+use crate::observe::{MetricError, Registry, Table};
 use crate::replica::ReplicaStatus;
 use crate::types::NodeId;
 
@@ -59,11 +60,6 @@ metrics! {
             "Bytes sent to clients of gRPC.");
         peers_sent: IntCounterVec = counters("etcd_network_peer_sent_bytes_total",
             "Bytes sent to a member, about.", &["To"]);
-        started: IntCounterVec = counters("grpc_server_started_total",
-            "Calls that began.", &["grpc_type", "grpc_service", "grpc_method"]);
-        handled: IntCounterVec = counters("grpc_server_handled_total",
-            "Calls that ended, by their code.",
-            &["grpc_type", "grpc_service", "grpc_method", "grpc_code"]);
     }
 }
 
@@ -71,6 +67,10 @@ metrics! {
 #[derive(Debug)]
 pub struct EtcdMetrics {
     figures: Figures,
+    /// A row for each method of the meter.
+    started: Arc<Table>,
+    /// A row for each code of each method.
+    handled: Arc<Table>,
     meter: Rc<Meter>,
     /// Who led when somebody looked last.
     led: std::cell::Cell<Option<NodeId>>,
@@ -88,7 +88,27 @@ impl EtcdMetrics {
         figures.id.with_label_values(&[format!("{:x}", node.0)]).set(1);
         figures.version.with_label_values(&[ETCD_VERSION]).set(1);
         figures.cluster_version.with_label_values(&[cluster.join(".")]).set(1);
-        Ok(EtcdMetrics { figures, meter, led: std::cell::Cell::new(None) })
+        let methods = || {
+            let label = |it: &Method| [it.kind.to_owned(), it.service.clone(), it.name.clone()];
+            meter.methods().map(label)
+        };
+        let with_codes = methods().flat_map(|[kind, service, name]| {
+            CODES.map(|code| [kind.clone(), service.clone(), name.clone(), code.to_owned()])
+        });
+        let [kind, service, name] = ["grpc_type", "grpc_service", "grpc_method"];
+        let started = registry.table(
+            "grpc_server_started_total",
+            "Calls that began.",
+            [kind, service, name],
+            methods(),
+        )?;
+        let handled = registry.table(
+            "grpc_server_handled_total",
+            "Calls that ended, by their code.",
+            [kind, service, name, "grpc_code"],
+            with_codes,
+        )?;
+        Ok(EtcdMetrics { figures, started, handled, meter, led: std::cell::Cell::new(None) })
     }
 
     /// A sync of the disk took so long.
@@ -133,13 +153,11 @@ impl EtcdMetrics {
             let peer = figures.peers_sent.with_label_values(&[format!("{:x}", id.0)]);
             catch_up(&peer, link.sent_bytes.get());
         }
-        for method in self.meter.methods() {
-            let label = [method.kind, &method.service, &method.name];
-            catch_up(&figures.started.with_label_values(&label), method.started.get());
-            for (code, count) in CODES.iter().zip(&method.handled) {
-                let label = [method.kind, &method.service, &method.name, code];
-                catch_up(&figures.handled.with_label_values(&label), count.get());
-            }
+        for (row, method) in self.meter.methods().enumerate() {
+            self.started.set(row, method.started.get());
+        }
+        for (row, count) in self.meter.methods().flat_map(|it| &it.handled).enumerate() {
+            self.handled.set(row, count.get());
         }
     }
 }

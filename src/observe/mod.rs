@@ -26,11 +26,13 @@ mod http;
 pub mod log;
 mod process;
 mod registry;
+mod table;
 pub mod trace;
 
 pub use http::{Guest, GuestBody, HttpError, HttpLimits, HttpServer, Observed, metrics};
 pub use process::{Figures, FiguresError};
 pub use registry::{LATENCY_BUCKETS, MetricError, Registry};
+pub use table::Table;
 
 /// The version of this build, from the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

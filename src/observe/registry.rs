@@ -4,6 +4,8 @@
 //! rules that the whole project keeps (so that dashboards can rely on them), the process's own
 //! figures are always there, and a mistake in a metric is an error at start-up and no panic later.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{
@@ -12,7 +14,7 @@ use prometheus::{
 };
 
 use super::process::Figures;
-use super::{COMMIT, VERSION};
+use super::{COMMIT, Table, VERSION};
 
 /// Upper bounds in seconds for anything that lasts: 50 µs (a fast disk's fsync) to 13 s, each
 /// twice the last.
@@ -45,6 +47,8 @@ pub enum MetricError {
     BadName { name: String, why: &'static str },
     #[error("metric `{name}` cannot be registered: {source}")]
     Refused { name: String, source: prometheus::Error },
+    #[error("metric `{name}` is there already")]
+    Twice { name: String },
 }
 
 /// Every metric of this process.
@@ -52,6 +56,7 @@ pub enum MetricError {
 /// The metrics it hands out are cheap to clone and to update from any thread.
 pub struct Registry {
     inner: prometheus::Registry,
+    tables: Mutex<Vec<Arc<Table>>>,
     process: ProcessMetrics,
 }
 
@@ -61,7 +66,7 @@ impl Registry {
     pub fn new(program: &str) -> Result<Registry, MetricError> {
         let inner = prometheus::Registry::new();
         let process = ProcessMetrics::new(&inner)?;
-        let registry = Registry { inner, process };
+        let registry = Registry { inner, tables: Mutex::default(), process };
         registry
             .gauges(
                 "kvraft_build_info",
@@ -148,6 +153,27 @@ impl Registry {
         add(&self.inner, name, Kind::Histogram, HistogramVec::new(options, labels))
     }
 
+    /// Counters told apart by `labels`, of which all the `rows` of labels there will be are known.
+    pub fn table<const L: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; L],
+        rows: impl IntoIterator<Item = [String; L]>,
+    ) -> Result<Arc<Table>, MetricError> {
+        if let Some(why) = objection(name, Kind::Counter) {
+            return Err(MetricError::BadName { name: name.to_owned(), why });
+        }
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |name: &str| self.inner.gather().iter().any(|family| family.name() == name);
+        if tables.iter().any(|table| table.name == name) || known(name) {
+            return Err(MetricError::Twice { name: name.to_owned() });
+        }
+        let table = Arc::new(Table::new(name, help, labels, rows));
+        tables.push(table.clone());
+        Ok(table)
+    }
+
     /// Everything as Prometheus text, the process's figures as of now.
     ///
     /// etcd's gauges that end in `_total` are of no type here: Prometheus' own rules, which
@@ -163,6 +189,8 @@ impl Registry {
                 text = text.replacen(&is, &format!("# TYPE {name} untyped\n"), 1);
             }
         }
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.iter().for_each(|table| table.write(&mut text));
         Ok(text)
     }
 }
@@ -326,6 +354,27 @@ mod tests {
         registry.gauge("kvraft_term", "t").unwrap();
         let twice = why(registry.gauge("kvraft_term", "t").map(drop));
         assert!(twice.contains("kvraft_term") && twice.contains("Duplicate"), "{twice}");
+    }
+
+    #[test]
+    fn a_table_reads_like_counters_and_bears_a_name_once() {
+        let registry = Registry::new("kvtest").unwrap();
+        let rows = || [("a", "x"), ("b", "\"\\")].map(|it| [it.0.to_owned(), it.1.to_owned()]);
+        let table = |name| registry.table(name, "c", ["method", "code"], rows());
+        let calls = table("kvraft_calls_total").unwrap();
+        calls.set(1, 7);
+        calls.set(2, 7);
+        let same = registry.counters("kvraft_same_total", "c", &["method", "code"]).unwrap();
+        for ([method, code], count) in rows().iter().zip([0, 7]) {
+            same.with_label_values(&[method, code]).inc_by(count);
+        }
+        let text = text(&registry);
+        let lines = |name| text.lines().filter(move |line| line.contains(name));
+        let renamed = |line: &str| line.replace("kvraft_calls", "kvraft_same");
+        let calls: Vec<_> = lines("kvraft_calls_total").map(renamed).collect();
+        assert_eq!(calls, lines("kvraft_same_total").collect::<Vec<_>>());
+        assert!(table("kvraft_calls_total").is_err() && table("kvraft_same_total").is_err());
+        assert!(table("kvraft_calls").unwrap_err().to_string().contains("_total"));
     }
 
     #[test]
