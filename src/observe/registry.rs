@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn a_table_reads_like_counters_and_bears_a_name_once() {
         let registry = Registry::new("kvtest").unwrap();
-        let rows = || [("a", "x"), ("b", "\"\\")].map(|it| [it.0.to_owned(), it.1.to_owned()]);
+        let rows = || [("b", "\"\\"), ("a", "x")].map(|it| [it.0.to_owned(), it.1.to_owned()]);
         let table = |name| registry.table(name, "c", ["method", "code"], rows());
         let calls = table("kvraft_calls_total").unwrap();
         calls.set(1, 7);

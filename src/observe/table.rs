@@ -1,9 +1,8 @@
 //! Counters of many series that are all known from the start.
 //!
-//! **The problem.** etcd's own figures of its calls are a series for each method and each code, some
-//! nine hundred. The library copies every label of every series for each look, sorts the copies,
-//! and writes them out: two thirds of the time that a scrape took, for numbers most of which are
-//! zero for ever.
+//! **The problem.** etcd's own figures of its calls are a series for each method and each code:
+//! some nine hundred. The library copies every label of every series for each look, sorts the
+//! copies, and writes them out, for numbers most of which are zero for ever.
 //!
 //! **The rule.** All of a line but its number is made once.
 
