@@ -9,7 +9,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// See the [module](self). Made by [`Registry::table`](super::Registry::table).
+/// Counters whose labels never change. Made by [`Registry::table`](super::Registry::table).
 #[derive(Debug)]
 pub struct Table {
     pub(super) name: String,
