@@ -35,7 +35,7 @@ pub struct Console {
 }
 
 /// A browser that cannot be opened says so within this time.
-const REFUSES_WITHIN: Duration = Duration::from_secs(1);
+const REFUSES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What `-o json` prints.
 #[derive(Serialize)]

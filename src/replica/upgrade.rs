@@ -32,7 +32,7 @@ use crate::types::{Instant, NodeId, Term};
 /// changes: enough for a proposal to be applied.
 const EVERY_HEARTBEATS: u32 = 4;
 
-/// What was heard so many times before does not count.
+/// What was said last longer ago than so many of these times does not count.
 const VALID_TIMES: u32 = 15;
 
 /// What members have said that their programs know.

@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::http::Console;
-use crate::kvctl_home::Home;
+use crate::kvctl_home::{Home, wait_until};
 use crate::terminal::Terminal;
 
 /// Puts an `xdg-open` into `place` that keeps what it was given, and then does this.
@@ -25,10 +25,11 @@ fn the_page_is_opened_and_no_argument_of_a_program_holds_its_token() {
     let console = Console::of(&home);
     let place = TempDir::new().unwrap();
     // A browser that goes on keeps nobody waiting.
-    let terminal = Terminal::run(&home, "console", &opener(place.path(), "sleep 5"));
+    let terminal = Terminal::run(&home, "console", &opener(place.path(), "touch $0.done\nsleep 5"));
     let screen = terminal.until("it does not end", |it| it.contains("ended with 0"));
     assert!(screen.contains(&console.address) && !screen.contains("could"), "{screen}");
     let read = |name| fs::read_to_string(place.path().join(name)).unwrap();
+    wait_until("nothing is opened", || place.path().join("xdg-open.done").exists());
     let page = read("page");
     let url = format!("url=http://{}/console#token={}", console.address, console.token);
     assert!(page.contains(&url), "{page}");
