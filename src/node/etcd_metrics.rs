@@ -153,11 +153,40 @@ impl EtcdMetrics {
             let peer = figures.peers_sent.with_label_values(&[format!("{:x}", id.0)]);
             catch_up(&peer, link.sent_bytes.get());
         }
+        self.count_calls();
+    }
+
+    /// Rows are in the order in which [`EtcdMetrics::new`] made them.
+    fn count_calls(&self) {
         for (row, method) in self.meter.methods().enumerate() {
             self.started.set(row, method.started.get());
         }
         for (row, count) in self.meter.methods().flat_map(|it| &it.handled).enumerate() {
             self.handled.set(row, count.get());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_under_its_own_method_and_code() {
+        let registry = Registry::new("kvtest").unwrap();
+        let meter = Rc::new(Meter::new());
+        let metrics = EtcdMetrics::new(&registry, NodeId(1), meter.clone()).unwrap();
+        meter.begins("/etcdserverpb.Lease/LeaseRevoke").ends(Code::NotFound);
+        metrics.count_calls();
+        let text = registry.render().unwrap();
+        let counted = |line: &&str| line.starts_with("grpc_server_") && !line.ends_with(" 0");
+        let counted: Vec<_> = text.lines().filter(counted).collect();
+        let of = "grpc_method=\"LeaseRevoke\",grpc_service=\"etcdserverpb.Lease\",\
+                  grpc_type=\"unary\"} 1";
+        let started = format!("grpc_server_started_total{{{of}");
+        let handled = format!("grpc_server_handled_total{{grpc_code=\"NotFound\",{of}");
+        assert_eq!(counted, [started, handled]);
     }
 }
